@@ -1,0 +1,68 @@
+"""The only formatter of numbers: a figure looks the same on the terminal, in Markdown and in HTML.
+
+Fractions are 0..1, sizes bytes, times seconds (or milliseconds where the name says so). None is a dash.
+"""
+
+import math
+
+DASH = "–"  # a value that is not there
+
+
+def size(count: int | None) -> str:
+    """Bytes as B, KiB or MiB."""
+    if count is None:
+        return DASH
+    if count < 1024:
+        return f"{count} B"
+    kib = count / 1024
+    return f"{kib:.1f} KiB" if kib < 1024 else f"{kib / 1024:.2f} MiB"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """0.983 as ``98.3 %``."""
+    return DASH if fraction is None else f"{fraction * 100:.{digits}f} %"
+
+
+def points(fraction: float | None, digits: int = 2) -> str:
+    """A difference of two fractions in percentage points, signed: 0.0028 as ``+0.28``."""
+    if fraction is None:
+        return DASH
+    text = f"{fraction * 100:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
+
+
+def ms(milliseconds: float | None) -> str:
+    """Milliseconds with three significant digits."""
+    if milliseconds is None:
+        return DASH
+    digits = max(0, 2 - math.floor(math.log10(milliseconds))) if milliseconds > 0 else 0
+    return f"{milliseconds:.{min(digits, 4)}f} ms"
+
+
+def seconds(duration: float | None) -> str:
+    """A duration as ``0.4 s``, ``12 s``, ``3 min 05 s`` or ``1 h 02 min``."""
+    if duration is None:
+        return DASH
+    if duration < 10:
+        return f"{duration:.1f} s"
+    whole = round(duration)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(number: int | None) -> str:
+    """A count with k or M: 12,501,632 as ``12.502 M``, 264,192 as ``264.2 k``."""
+    if number is None:
+        return DASH
+    if number < 10_000:
+        return f"{number:,}"
+    return f"{number / 1e3:.1f} k" if number < 1_000_000 else f"{number / 1e6:.3f} M"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A plain figure with that many significant digits."""
+    return DASH if value is None else f"{value:.{digits}g}"
