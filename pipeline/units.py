@@ -23,11 +23,11 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return DASH if fraction is None else f"{fraction * 100:.{digits}f} %"
 
 
-def points(fraction: float | None, digits: int = 2) -> str:
-    """A difference of two fractions in percentage points, signed: 0.0028 as ``+0.28``."""
+def points(fraction: float | None, digits: int = 2, sign: bool = True) -> str:
+    """A difference of two fractions in percentage points: 0.0028 as ``+0.28``, or ``0.28`` without its plus."""
     if fraction is None:
         return DASH
-    text = f"{fraction * 100:+.{digits}f}"
+    text = f"{fraction * 100:{'+' if sign else ''}.{digits}f}"
     return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
@@ -63,6 +63,31 @@ def count(number: int | None) -> str:
     return f"{number / 1e3:.1f} k" if number < 1_000_000 else f"{number / 1e6:.3f} M"
 
 
+def whole(number: int | None) -> str:
+    """A count to its last digit: ``12,501,632``."""
+    return DASH if number is None else f"{number:,}".replace("-", "−")
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A plain figure with that many significant digits."""
     return DASH if value is None else f"{value:.{digits}g}"
+
+
+def change(value: float | None, digits: int = 3) -> str:
+    """A difference of two plain figures, signed, with that many significant digits: -0.0213 as ``−0.0213``."""
+    return DASH if value is None else f"{value:+.{digits}g}".replace("-", "−")
+
+
+def measure(value: float | str | None, unit: str) -> str:
+    """A check's value or limit in its unit: fraction, points, bytes, ms, count or text. Text stays as it is."""
+    if value is None or isinstance(value, str):
+        return DASH if value is None else value
+    whole = round(value) if unit in ("bytes", "count") else 0
+    forms = {
+        "fraction": lambda: percent(value),
+        "points": lambda: f"{points(value, sign=False)} points",
+        "bytes": lambda: size(whole),
+        "ms": lambda: ms(value),
+        "count": lambda: count(whole),
+    }
+    return forms.get(unit, lambda: number(value))()

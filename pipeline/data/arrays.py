@@ -1,0 +1,154 @@
+"""Examples that are held as arrays: validation, preprocessing and the cut into splits."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+
+from pipeline.errors import Fault, InputError
+from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and labels (N,)
+
+
+class Fractions(Strict):
+    """How much of the training examples each split gets that the source does not carry itself."""
+
+    validation: Fraction = 0.1
+    """Share for early stopping and learning curves."""
+    calibration: Fraction = 0.1
+    """Share that only the converter's calibration sees."""
+    test: Fraction = 0.2
+    """Share that only verification sees."""
+
+
+@dataclass(frozen=True)
+class ArrayExamples:
+    """One split in memory: raw examples, of which a batch is preprocessed as ``x * scale + offset`` in float32."""
+
+    x: NDArray[Any]
+    y: NDArray[np.int64]
+    shape: tuple[int, ...]
+    scale: float
+    offset: float
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        x = self.x[indices].astype(np.float32).reshape(len(indices), *self.shape)
+        return x * np.float32(self.scale) + np.float32(self.offset), self.y[indices]
+
+    @cached_property
+    def sha256(self) -> str:
+        return array_sha256(self.x, self.y)
+
+
+class ArrayData(Data):
+    """Base of sources that are arrays. A subclass gives `arrays` and `fingerprint`."""
+
+    splits: Fractions = Fractions()
+    """Shares of the training examples for the splits that the source does not carry, stratified by label."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of that cut. It is apart from the run's seed, so that another training keeps the same test split."""
+    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None = None
+    """Names of the classes in label order; the numbers themselves when left out."""
+
+    _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
+
+    def arrays(self) -> Mapping[str, Pair]:
+        """Examples and integer labels of the splits that the source carries; `train` is one of them."""
+        raise NotImplementedError
+
+    def place(self, split: str) -> str:
+        """Where the arrays of a split come from, for messages."""
+        raise NotImplementedError
+
+    def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
+        """Shape of one example, scale and offset of ``x * scale + offset``."""
+        raise NotImplementedError
+
+    def spec(self) -> Spec:
+        cut = self._examples()
+        names = self.labels or tuple(map(str, range(max(int(part.y.max()) for part in cut.values()) + 1)))
+        return Spec(cut["train"].shape, names)
+
+    def split(self, name: str) -> ArrayExamples:
+        return self._examples()[name]
+
+    def _examples(self) -> dict[str, ArrayExamples]:
+        if not self._cut:
+            given = {name: self._checked(name, *pair) for name, pair in self.arrays().items()}
+            shape, scale, offset = self.preprocessing(given["train"][0])
+            for name, (x, y) in self._all_splits(given).items():
+                self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
+        return self._cut
+
+    def _checked(self, split: str, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        def wrong(rule: str, received: object, do: str = "") -> InputError:
+            return InputError(Fault(rule, where=self.place(split), received=str(received), do=do))
+
+        if x.ndim < 2 or x.dtype.kind not in "uif":
+            raise wrong("examples must be an array (N, ...) of numbers", f"{x.dtype} {x.shape}")
+        y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+        if y.ndim != 1 or y.dtype.kind not in "ui":
+            do = "use y.argmax(axis=1)" if y.ndim == 2 else "use whole numbers from 0"
+            raise wrong("labels must be an array (N,) of integers", f"{y.dtype} {y.shape}", do)
+        if len(x) != len(y):
+            raise wrong("examples and labels must be equally many", f"{len(x)} examples, {len(y)} labels")
+        if not len(x):
+            raise wrong("must hold at least one example", "none")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            first = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
+            raise wrong("examples must be finite", f"NaN or infinity in example {first}")
+        limit = len(self.labels) if self.labels else None
+        if y.min() < 0 or (limit and y.max() >= limit):
+            outside = int(np.flatnonzero((y < 0) | (y >= (limit or np.inf)))[0])
+            top = f"{limit - 1}, for {limit} labels" if limit else "the number of classes less one"
+            raise wrong(f"labels must be from 0 to {top}", f"{y[outside]} at position {outside}")
+        return x, y.astype(np.int64)
+
+    def _all_splits(self, given: Mapping[str, Pair]) -> dict[str, Pair]:
+        x, y = given["train"]
+        for name, (other, _) in given.items():
+            if other.shape[1:] != x.shape[1:]:
+                rule = f"examples must be shaped as in train, {x.shape[1:]}"
+                raise InputError(Fault(rule, where=self.place(name), received=str(other.shape[1:])))
+        shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
+        parts = dict(given)
+        for name, indices in stratified(x, y, shares, self.split_seed).items():
+            if not len(indices):
+                rule = f"is too small to cut a {name} split from"
+                raise InputError(Fault(rule, where=self.place("train"), received=f"{len(x)} examples"))
+            parts[name] = (x[indices], y[indices])
+        return parts
+
+
+def stratified(
+    x: NDArray[Any], y: NDArray[Any], shares: Mapping[str, float], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Cut positions 0..N-1 into `train` and the named shares of every class, by seed.
+
+    Equal examples stay together, so that no example is in two splits even where the source repeats one.
+    """
+    keys = (hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest() for row in x)
+    first: dict[bytes, int] = {}
+    leader = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
+    leaders = np.unique(leader)
+    owner = np.zeros(len(x), np.int64)  # of each leader: 0 for train, i + 1 for the i-th share
+    random = np.random.default_rng(seed)
+    for label in np.unique(y):
+        members = random.permutation(leaders[y[leaders] == label])
+        start = 0
+        for i, share in enumerate(shares.values()):
+            stop = start + round(share * len(members))
+            owner[members[start:stop]] = i + 1
+            start = stop
+    of_example = owner[leader]
+    return {name: np.flatnonzero(of_example == i) for i, name in enumerate(("train", *shares))}

@@ -1,0 +1,79 @@
+"""A NumPy archive of the user's own."""
+
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, FiniteFloat
+
+from pipeline.data.arrays import ArrayData, Pair
+from pipeline.errors import Fault, InputError, did_you_mean
+from pipeline.store import sha256
+
+_SPLITS = ("train", "validation", "calibration", "test")
+
+
+class Npz(ArrayData):
+    """An .npz file with x_train and y_train, and optionally x_ and y_ of validation, calibration and test.
+
+    Examples are (N, ...) numbers, labels (N,) whole numbers from 0.
+    """
+
+    source: Literal["npz"]
+    path: Annotated[Path, Field(strict=False)]
+    """The file; relative to the config file's folder."""
+    scale: FiniteFloat | None = None
+    """Examples become x * scale + offset; 1/255 for uint8 and 1 for all else when left out."""
+    offset: FiniteFloat = 0.0
+    """See scale."""
+    shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1)] | None = None
+    """Shape of one example, such as [28, 28, 1] for images stored without channels; as stored when left out."""
+
+    anonymous: ClassVar[frozenset[str]] = frozenset({"source", "path"})
+
+    def fingerprint(self) -> str:
+        try:
+            return sha256(self.path)
+        except OSError as error:
+            raise InputError(
+                Fault("the data file can't be read", where=str(self.path), received=error.strerror or "")
+            ) from None
+
+    def place(self, split: str) -> str:
+        return f"{self.path}: {split}"
+
+    def arrays(self) -> dict[str, Pair]:
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:  # a pickle could run code
+                if not hasattr(archive, "files"):
+                    raise self._wrong("must be an .npz archive", "a single array", "save it with numpy.savez")
+                names = set(archive.files)
+                self._require(names)
+                return {
+                    split: (archive[f"x_{split}"], archive[f"y_{split}"]) for split in _SPLITS if f"x_{split}" in names
+                }
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+            raise self._wrong("is no readable .npz archive of plain arrays", str(error)) from None
+
+    def _require(self, names: set[str]) -> None:
+        known = {f"{letter}_{split}" for split in _SPLITS for letter in "xy"}
+        for name in sorted(names - known):
+            raise self._wrong("holds an array that edgepipe does not know", name, did_you_mean(name, known))
+        for split in _SPLITS:
+            pair = {f"x_{split}", f"y_{split}"}
+            if missing := sorted(pair - names):
+                if split == "train" or pair & names:
+                    has = ", ".join(sorted(names)) or "nothing"
+                    raise self._wrong(f"must hold {' and '.join(missing)}", has)
+
+    def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
+        return InputError(Fault(rule, where=str(self.path), received=received, do=do))
+
+    def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
+        shape = self.shape or x.shape[1:]
+        if np.prod(shape) != np.prod(x.shape[1:]):
+            raise self._wrong(f"examples must have {np.prod(shape)} values, for shape {list(shape)}", f"{x.shape[1:]}")
+        scale = self.scale if self.scale is not None else (1 / 255 if x.dtype == np.uint8 else 1.0)
+        return tuple(shape), scale, self.offset

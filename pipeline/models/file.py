@@ -1,0 +1,152 @@
+"""A Keras model file of the user's own. It is untrusted: nothing in it may run code unless the user says so."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline.errors import Fault, InputError
+from pipeline.stage import Model, Spec
+from pipeline.store import sha256
+
+if TYPE_CHECKING:
+    import tf_keras
+
+# TensorFlow functions that a model may call by name (a TFOpLambda layer): pure arithmetic. Others can touch files.
+_PURE = ("math.", "nn.", "__operators__.", "linalg.", "image.resize")
+_PURE_NAMES = {
+    "cast", "reshape", "concat", "stack", "split", "transpose", "expand_dims", "squeeze", "pad", "clip_by_value",
+    "convert_to_tensor", "identity", "tile", "gather", "reduce_mean", "reduce_sum", "reduce_max", "zeros_like",
+    "ones_like", "shape", "compat.v1.shape",
+}  # fmt: skip
+
+
+class File(Model):
+    """A model in a .h5 or .keras file that Keras 2 (tf_keras) wrote, with its weights."""
+
+    source: Literal["file"]
+    path: Annotated[Path, Field(strict=False)]
+    """The file; relative to the config file's folder."""
+    trust: bool = False
+    """Load layers that hold code (Lambda and classes by module name). Code in the file then runs on this machine."""
+
+    anonymous = frozenset({"path"})
+
+    def identity(self) -> dict[str, Any]:
+        try:
+            return super().identity() | {"content": sha256(self.path)}
+        except OSError as error:
+            raise self._wrong("can't be read", error.strerror or str(error)) from None
+
+    def build(self, spec: Spec) -> "tf_keras.Model":
+        config, version = self._described()
+        if not version.startswith("2."):
+            raise self._wrong(
+                "must come from Keras 2 (tf_keras), the version that tfmot works with",
+                f"Keras {version or 'of unknown version'}",
+                "rebuild the network with `import tf_keras as keras`, copy the weights, and save it again",
+            )
+        if not self.trust:
+            self._refuse_code(config)
+        model = self._load()
+        self._check_fit(model, spec)
+        return model
+
+    def _described(self) -> tuple[Any, str]:
+        """The network's description and the Keras version that wrote it, read without Keras."""
+        if self.path.suffix == ".keras":
+            return self._described_keras()
+        if self.path.suffix in (".h5", ".hdf5"):
+            return self._described_h5()
+        raise self._wrong("must be a .h5 or .keras file", self.path.suffix or "no suffix")
+
+    def _described_h5(self) -> tuple[Any, str]:
+        import h5py
+
+        try:
+            with h5py.File(self.path, "r") as file:
+                if "model_config" not in file.attrs:
+                    raise self._wrong("holds weights but no network", "no model_config", "save it with model.save(path)")
+                return json.loads(file.attrs["model_config"]), _text(file.attrs.get("keras_version", ""))
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise self._wrong("is no readable HDF5 file", str(error).splitlines()[0]) from None
+
+    def _described_keras(self) -> tuple[Any, str]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                config = json.loads(archive.read("config.json"))
+                return config, _text(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            raise self._wrong("is no readable .keras archive", str(error)) from None
+
+    def _refuse_code(self, config: Any) -> None:
+        found = sorted(set(_code_in(config)))
+        if found:
+            raise self._wrong(
+                "holds layers that can run code",
+                ", ".join(found),
+                "set `trust: true` only if you trust whoever made the file",
+            )
+
+    def _load(self) -> "tf_keras.Model":
+        import tf_keras
+
+        try:
+            model = tf_keras.models.load_model(self.path, compile=False, safe_mode=not self.trust)
+        except Exception as error:  # Keras raises nearly anything for a damaged file
+            raise self._wrong("can't be loaded by Keras", _first_line(error)) from error
+        if not getattr(model, "_is_graph_network", False):
+            raise self._wrong("must be a Sequential or functional model", f"a subclassed {type(model).__name__}")
+        return model
+
+    def _check_fit(self, model: "tf_keras.Model", spec: Spec) -> None:
+        if len(model.inputs) != 1 or len(model.outputs) != 1:
+            raise self._wrong("must have one input and one output", f"{len(model.inputs)} and {len(model.outputs)}")
+        shape = tuple(model.inputs[0].shape[1:])
+        if len(shape) != len(spec.shape) or any(a not in (None, b) for a, b in zip(shape, spec.shape, strict=True)):
+            raise self._wrong(f"takes examples of shape {shape}", f"data of shape {spec.shape}")
+        units = tuple(model.outputs[0].shape[1:])
+        if units != (len(spec.labels),):
+            raise self._wrong(f"gives outputs of shape {units}", f"data with {len(spec.labels)} labels")
+
+    def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
+        return InputError(Fault(rule, where=str(self.path), field="model", received=received, do=do))
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _code_in(config: Any) -> Iterator[str]:
+    """Names of what would run code: Lambda layers, classes by module name, TensorFlow functions that are not pure.
+
+    The loading of classes by module name is Keras's own: `_retrieve_class_or_fn` in tf_keras's serialization_lib.
+    """
+    if isinstance(config, list):
+        for item in config:
+            yield from _code_in(item)
+    elif isinstance(config, dict):
+        name = config.get("class_name")
+        inner = config.get("config")
+        settings = inner if isinstance(inner, dict) else {}
+        if name in ("Lambda", "__lambda__"):
+            yield f"Lambda layer {settings.get('name', '')!r}"
+        if name == "TFOpLambda" and not _pure(settings.get("function")):
+            yield f"TensorFlow function {settings.get('function')!r}"
+        module = config.get("module")
+        keras = isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras")
+        if module is not None and name and not keras and (module, name) != ("builtins", "function"):
+            yield f"class {module}.{name}"
+        for value in config.values():
+            yield from _code_in(value)
+
+
+def _pure(function: Any) -> bool:
+    return isinstance(function, str) and (function in _PURE_NAMES or function.startswith(_PURE))

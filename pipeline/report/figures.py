@@ -1,0 +1,304 @@
+"""The report's drawings as SVG text: size against accuracy, and the learning curves.
+
+The text stays text and takes the page's font; every colour is a CSS variable of the page, so one drawing serves light
+and dark. The same content gives the same bytes. matplotlib takes a second to import and is imported in `draw` only:
+a caller that keeps drawings by `key_content` does not pay for it twice.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree import ElementTree
+
+from pipeline import units
+from pipeline.report import words
+from pipeline.report.document import Report, StepFacts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+SCATTER, SCATTER_NARROW = "scatter", "scatter-narrow"  # one for a desk, one for a phone: the page shows one of them
+
+# Stand-ins that matplotlib writes, and what the page's style sheet calls them. Without a page the ink is the text's.
+INK, MUTED, LINE, ACCENT = "#010101", "#020202", "#030303", "#040404"
+_COLOURS = {
+    INK: "var(--ink, currentColor)",
+    MUTED: "var(--muted, currentColor)",
+    LINE: "var(--line, currentColor)",
+    ACCENT: "var(--accent, currentColor)",
+}
+_FONT_SIZE = 11.0  # one unit of a drawing is one CSS pixel where it is shown at its own width
+
+
+class Point(NamedTuple):
+    """A model in the scatter. kib: size of the file; score: the metric."""
+
+    name: str
+    kib: float
+    score: float
+    baseline: bool
+
+
+def curve(step: str, metric: str) -> str:
+    """The key of a learning curve in what `draw` returns."""
+    return f"curve/{step}/{metric}"
+
+
+def metrics(step: StepFacts) -> list[str]:
+    """What a step's curves show: each metric once, with its val_ twin in the same drawing."""
+    names = dict.fromkeys(name.removeprefix("val_") for name in step.curves if name != "learning_rate")
+    return [name for name in names if any(map(math.isfinite, (*_values(step, name), *_values(step, f"val_{name}"))))]
+
+
+def _values(step: StepFacts, name: str) -> tuple[float, ...]:
+    return step.curves.get(name, ())
+
+
+def key_content(report: Report) -> bytes:
+    """Everything that the drawings depend on, as canonical JSON."""
+    return json.dumps(_content(report), sort_keys=True, ensure_ascii=True).encode()
+
+
+def _content(report: Report) -> dict[str, Any]:
+    name = words.metric(report)
+    points = [
+        Point(model.name, model.bytes / 1024, model.metrics[name], model.baseline)
+        for model in report.models
+        if math.isfinite(model.metrics.get(name, math.nan))
+    ]
+    curves = [
+        (step.name, metric, _values(step, metric), _values(step, f"val_{metric}"))
+        for step in report.steps
+        for metric in metrics(step)
+    ]
+    return {"metric": name, "points": points, "curves": curves}
+
+
+def draw(report: Report) -> dict[str, str]:
+    """SVG text by key: `SCATTER` and `SCATTER_NARROW` when there are two models to compare, and each `curve`."""
+    import matplotlib as mpl
+
+    content = _content(report)
+    settings = {"svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": _FONT_SIZE, "axes.linewidth": 0.8}
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks: the reader's browser has it
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings)
+        return dict(_drawings(content))
+
+
+def _drawings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    points, metric = content["points"], content["metric"]
+    if len(points) > 1:
+        label = f"Size against {metric}: " + "; ".join(map(_said(metric), points))
+        yield SCATTER, _svg(_scatter(points, metric, (760, 360)), SCATTER, label)
+        yield SCATTER_NARROW, _svg(_scatter(points, metric, (360, 330)), SCATTER_NARROW, label)
+    for step, name, train, validation in content["curves"]:
+        label = f"{name} of {step} by epoch, " + _ends(name, train, validation)
+        yield curve(step, name), _svg(_curve(name, train, validation), curve(step, name), label)
+
+
+def _said(metric: str) -> Callable[[Point], str]:
+    return lambda point: f"{point.name} {units.size(round(point.kib * 1024))}, {words.score(metric, point.score)}"
+
+
+def _ends(name: str, train: Sequence[float], validation: Sequence[float]) -> str:
+    """What a reader who does not see the drawing is told: where each line ends."""
+    lines = (("train", train), ("validation", validation))
+    return "at the end " + ", ".join(f"{what} {words.score(name, line[-1])}" for what, line in lines if line)
+
+
+def _axes(width: int, height: int, left: int) -> "tuple[Figure, Axes]":
+    """A figure of width x height CSS pixels with quiet axes: no frame, hair lines across."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    axes = figure.add_axes((left / width, 46 / height, 1 - (left + 12) / width, 1 - 60 / height))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, pad=7, colors=MUTED)
+    return figure, axes
+
+
+def _write_ticks(axes: "Axes", metric: str) -> None:
+    """At most five figures on the y axis, in the metric's own unit."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    ticks = axes.get_yticks()
+    fine = len(ticks) > 1 and ticks[1] - ticks[0] < 0.0099
+    share = words.is_share(metric)
+    axes.yaxis.set_major_formatter(
+        lambda value, _: units.percent(value, 1 if fine else 0) if share else units.number(value, 3)
+    )
+
+
+def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Figure":
+    """Size of the file in KiB across, the metric up; the baseline is a ring with a line at its height."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    figure, axes = _axes(*size, left=52)
+    sizes, scores = [point.kib for point in points], [point.score for point in points]
+    if max(sizes) > 20 * min(sizes):
+        axes.set_xscale("log")
+        axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.9)
+    else:
+        axes.set_xlim(0, max(sizes) * 1.12)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value, 3)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.set_ylim(*_range(scores, 0.01 if words.is_share(metric) else 0.0, words.is_share(metric)))
+    _write_ticks(axes, metric)
+    axes.set_xlabel("KiB", color=MUTED, loc="right")
+    for point in points:
+        _mark(axes, point)
+    _label(figure, axes, points)
+    return figure
+
+
+def _range(values: Sequence[float], least: float, share: bool) -> tuple[float, float]:
+    """Limits with air around the values, never narrower than `least`, so that noise does not look like a cliff."""
+    low, high = min(values), max(values)
+    air = max((high - low) * 0.25, least, abs(high) * 1e-3, 1e-9)
+    return (max(low - air, 0.0) if share else low - air), (min(high + air, 1.0 + air / 4) if share else high + air)
+
+
+def _mark(axes: "Axes", point: Point) -> None:
+    face = "none" if point.baseline else ACCENT
+    if point.baseline:
+        axes.axhline(point.score, color=MUTED, linewidth=1, dashes=(2, 3), zorder=1)
+    edge = MUTED if point.baseline else ACCENT
+    axes.plot([point.kib], [point.score], "o", markersize=8, mfc=face, mec=edge, mew=1.6, clip_on=False, zorder=3)
+
+
+def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
+    """A name beside each point, at the first of eight places where it meets no point, no name and no edge."""
+    figure.draw_without_rendering()
+    around = [axes.transData.transform((point.kib, point.score)) for point in points]
+    taken = [_box(x - 6, y - 6, x + 6, y + 6) for x, y in around]
+    for point in points:
+        text = _place(figure, axes, point, taken)
+        taken.append(text.get_window_extent())
+
+
+def _box(left: float, bottom: float, right: float, top: float) -> "Bbox":
+    from matplotlib.transforms import Bbox
+
+    return Bbox([[left, bottom], [right, top]])
+
+
+_PLACES = (
+    (11, 0, "left", "center"), (0, 11, "center", "bottom"), (0, -11, "center", "top"), (-11, 0, "right", "center"),
+    (9, 9, "left", "bottom"), (9, -9, "left", "top"), (-9, 9, "right", "bottom"), (-9, -9, "right", "top"),
+)  # fmt: skip
+
+
+def _place(figure: "Figure", axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
+    """The name at the place with the fewest collisions; the first such place."""
+    page = figure.bbox
+    tried: list[tuple[int, Annotation]] = []
+    for right, up, across, along in _PLACES:
+        text = axes.annotate(
+            _short(point.name) + (" (baseline)" if point.baseline else ""), (point.kib, point.score),
+            (right, up), textcoords="offset points", ha=across, va=along,
+            color=MUTED if point.baseline else INK, parse_math=False, annotation_clip=False,
+        )  # fmt: skip
+        box = text.get_window_extent()
+        outside = box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < axes.bbox.y0 or box.y1 > page.y1
+        tried.append((4 * outside + sum(map(box.overlaps, taken)), text))
+        if tried[-1][0] == 0:
+            break
+    best = min(range(len(tried)), key=lambda index: tried[index][0])
+    for index, (_, text) in enumerate(tried):
+        if index != best:
+            text.remove()
+    return tried[best][1]
+
+
+def _short(name: str, most: int = 22) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> "Figure":
+    """Training as a thin line and validation as a strong one, by epoch from 1, each named at its end."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _axes(360, 230, left=52)
+    finite = [value for value in (*train, *validation) if math.isfinite(value)]
+    share = words.is_share(metric)
+    axes.set_ylim(*_range(finite, 0.005 if share else 0.0, share))
+    epochs = max(len(train), len(validation))
+    axes.set_xlim(0.5 if epochs == 1 else 1, max(1.5, 1 + (epochs - 1) * 1.28))  # room for the names
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _write_ticks(axes, metric)
+    axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= epochs])
+    axes.set_xlabel("epoch", color=MUTED, loc="right")
+    for line, colour, width in ((train, MUTED, 1.2), (validation, ACCENT, 2.0)):
+        axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=width, marker="o" if len(line) == 1 else "")
+    _name_ends(axes, train, validation)
+    return figure
+
+
+def _name_ends(axes: "Axes", train: Sequence[float], validation: Sequence[float]) -> None:
+    """`train` and `validation` at the ends of their lines, at least 13 px apart."""
+    ends = [(name, line, colour) for name, line, colour in (("train", train, MUTED), ("validation", validation, ACCENT))
+            if line and math.isfinite(line[-1])]  # fmt: skip
+    heights = [axes.transData.transform((1, line[-1]))[1] for _, line, _ in ends]
+    gap = heights[-1] - heights[0] if ends else 0.0
+    push = max(0.0, 13 - abs(gap)) / 2 if len(ends) == 2 else 0.0
+    for index, (name, line, colour) in enumerate(ends):
+        up = push if (index == 1) == (gap >= 0) else -push
+        axes.annotate(name, (len(line), line[-1]), (6, up), textcoords="offset points", va="center", color=colour)
+
+
+def _svg(figure: "Figure", salt: str, label: str) -> str:
+    """The figure as one <svg> element for an HTML page. The salt keeps ids of two drawings apart."""
+    import matplotlib as mpl
+
+    file = BytesIO()
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    root = ElementTree.fromstring(file.getvalue())
+    _tidy(root)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.attrib.update({"role": "img", "aria-label": label, "stroke-linejoin": "round"})
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _tidy(element: ElementTree.Element) -> None:
+    """Without namespaces, metadata, style sheets and the ids of groups, which a page would hold twice."""
+    for child in list(element):
+        if child.tag.endswith(("metadata", "style")):
+            element.remove(child)
+        else:
+            _tidy(child)
+    element.tag = element.tag.rpartition("}")[2]
+    element.attrib = {name.rpartition("}")[2]: _paint(value) for name, value in element.attrib.items()}
+    if element.tag == "g":
+        element.attrib.pop("id", None)
+
+
+def _paint(value: str) -> str:
+    """Stand-in colours as CSS variables, and no font but the page's."""
+    for stand_in, variable in _COLOURS.items():
+        value = value.replace(stand_in, variable)
+    kept = (_font(rule.strip()) for rule in value.split(";")) if "font:" in value else (value,)
+    return "; ".join(filter(None, kept))
+
+
+def _font(rule: str) -> str:
+    """``font: 11px 'DejaVu Sans'`` as ``font-size: 11px``."""
+    if not rule.startswith("font:"):
+        return rule
+    return next(f"font-size: {word}" for word in rule.split() if word.endswith("px"))

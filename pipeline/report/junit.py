@@ -1,0 +1,48 @@
+"""The checks as junit.xml, which every CI system draws: a test case a check, unavailable is skipped with its reason."""
+
+import re
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from pipeline.facts import CheckResult
+from pipeline.report import words
+from pipeline.report.document import Report
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+
+def render(report: Report) -> str:
+    """The document as text. No times: a check has none of its own, and a zero would be a lie."""
+    states = [check.status for check in report.checks]
+    totals = {
+        "tests": str(len(states)),
+        "failures": str(states.count("fail")),
+        "errors": "0",
+        "skipped": str(states.count("unavailable")),
+    }
+    root = Element("testsuites", {"name": "edgepipe", **totals})
+    suite = SubElement(root, "testsuite", {"name": _text(report.name), **totals})
+    for check in report.checks:
+        suite.append(_case(report, check))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join((_DECLARATION, "\n"))
+
+
+_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
+
+
+def _case(report: Report, check: CheckResult) -> Element:
+    case = Element("testcase", {"classname": _text(f"{report.name}.{check.model}"), "name": _text(check.check)})
+    found = f"measured {words.measured(check)}, limit {words.limit(check)}"
+    if check.status == "fail":
+        SubElement(case, "failure", {"message": _text(found)}).text = _text(check.why or found)
+    elif check.status == "unavailable":
+        SubElement(case, "skipped", {"message": _text(check.why or "no reason was given")})
+    else:
+        SubElement(case, "system-out").text = _text(found)
+    return case
+
+
+def _text(text: str) -> str:
+    """Text without the characters that XML can't hold."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -1,0 +1,53 @@
+"""The report as a short Markdown comment for a pull request (GitHub's and GitLab's dialect)."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pipeline import units
+from pipeline.facts import CheckResult
+from pipeline.report import words
+from pipeline.report.document import Report
+
+_MEANING = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$])")
+
+
+def render(report: Report) -> str:
+    """The headline, the models and the checks. Text of the report is escaped: it can't add links, HTML or mentions."""
+    mark = "✅" if report.status == "pass" else "❌"
+    parts = [f"### {mark} {_text(report.name)}: {_text(words.headline(report))}", _models(report), _checks(report)]
+    notes = [f"- {_text(step.name)}: {_text(note)}" for step in report.steps for note in step.notes]
+    return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
+
+
+def _models(report: Report) -> str:
+    if not report.models:
+        return ""
+    metric = words.metric(report)
+    against = f"against {words.baseline(report)}" + (", points" if words.is_share(metric) else "")
+    head = ["model", metric, against, "size", "gzip", "sparsity", "integer only", "latency (host, not device)"]
+    fields = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
+    figures = [(model.name, words.figures(report, model)) for model in report.models]
+    return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlr")
+
+
+def _checks(report: Report) -> str:
+    head = ["check", "model", "status", "measured", "limit", "why"]
+    return _table(head, map(_check, report.checks), "lllrrl") if report.checks else ""
+
+
+def _check(check: CheckResult) -> list[str]:
+    why = "" if check.status == "pass" else check.why or units.DASH
+    status = f"{words.MARKS[check.status]} {check.status}"
+    return [check.check, check.model, status, words.measured(check), words.limit(check), why]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    """A table; align has an l or r for each column."""
+    rule = ["---:" if side == "r" else ":---" for side in align]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (list(map(_text, head)), rule, *(map(_text, r) for r in rows)))
+
+
+def _text(text: str) -> str:
+    """Text on one line that Markdown takes as text; no @ or # calls a person or an issue."""
+    line = " ".join(text.split())
+    return _MEANING.sub(r"\\\1", line).replace("@", "@\u200b").replace("://", ":\u200b//")

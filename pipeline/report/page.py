@@ -1,0 +1,196 @@
+"""The report as one HTML page that asks the network for nothing.
+
+What is text in the report is escaped by the template; only the drawings, which are ours, go in as they are.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from pipeline import units
+from pipeline.facts import LayerFacts, ModelFacts, Port
+from pipeline.report import figures as drawings
+from pipeline.report import words
+from pipeline.report.document import Report, StepFacts
+
+MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures; above, a heat map
+_SHADES = 6  # of a heat map: as many as the eye tells apart
+
+
+class Count(NamedTuple):
+    """A cell of a confusion matrix. share: of the row, 0..1; kind: hit on the diagonal, else miss."""
+
+    count: int
+    share: float
+    kind: str
+
+
+class Miss(NamedTuple):
+    """Examples of one class that were taken for another. share: of the true class, 0..1."""
+
+    true: str
+    predicted: str
+    count: int
+    share: float
+
+
+class Shade(NamedTuple):
+    """The cells of a heat map that have one colour, as an SVG path in cell units. depth: 0..1."""
+
+    kind: str
+    depth: float
+    path: str
+
+
+class Matrix(NamedTuple):
+    """One model's confusion matrix: `rows` of counts when there are few classes, else `shades` and `misses`."""
+
+    model: ModelFacts
+    score: str
+    classes: int
+    rows: list[tuple[str, list[Count]]]
+    shades: list[Shade]
+    misses: list[Miss]
+
+
+class Drawing(NamedTuple):
+    """One drawing under its title."""
+
+    title: str
+    svg: Markup
+
+
+def html(report: Report, figures: Mapping[str, str]) -> str:
+    """The whole page. figures: what `figures.draw` gave; a drawing that is not there is left out."""
+    metric = words.metric(report)
+    plain = report.model_dump(mode="json")
+    return _template().render(
+        report=report,
+        state="pass" if report.status == "pass" else "fail",
+        headline=words.headline(report),
+        metric=metric,
+        base=words.baseline(report),
+        share=words.is_share(metric),
+        rows=[(model, words.figures(report, model)) for model in report.models],
+        scatter=[(name, Markup(figures[name])) for name in _scatters() if name in figures],
+        curves=list(_curves(report.steps, figures)),
+        matrices=_matrices(report),
+        left_out=words.left_out(report.steps),
+        config=yaml.safe_dump(plain["config"], sort_keys=False, allow_unicode=True, width=100),
+        settings={step["name"]: _flow(step["settings"]) for step in plain["steps"]},
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,
+        number=units.number, whole=units.whole, measured=words.measured, limit=words.limit,
+        shape=_shape, port=_port, scales=_scales, digest=_digest,
+    )  # fmt: skip
+    environment.globals.update(dash=units.DASH, marks=words.MARKS, score=words.score)
+    return environment.get_template("page.html.j2")
+
+
+def _scatters() -> tuple[str, str]:
+    return drawings.SCATTER, drawings.SCATTER_NARROW
+
+
+def _curves(steps: Sequence[StepFacts], figures: Mapping[str, str]) -> Iterator[tuple[str, list[Drawing]]]:
+    """Each step that has drawings, with them."""
+    for step in steps:
+        keys = [(name, drawings.curve(step.name, name)) for name in drawings.metrics(step)]
+        shown = [Drawing(name, Markup(figures[key])) for name, key in keys if key in figures]
+        if shown:
+            yield step.name, shown
+
+
+def _matrices(report: Report) -> list[Matrix]:
+    """The confusion matrices, the baseline's first."""
+    models = sorted((model for model in report.models if model.confusion), key=lambda model: not model.baseline)
+    return [_matrix(report, model) for model in models]
+
+
+def _matrix(report: Report, model: ModelFacts) -> Matrix:
+    counts, metric = model.confusion, words.metric(report)
+    labels = [*report.data.labels, *map(str, range(len(report.data.labels), len(counts)))]
+    few = len(counts) <= MOST_COUNTS
+    return Matrix(
+        model,
+        words.score(metric, model.metrics.get(metric)),
+        len(counts),
+        [(labels[true], list(_row(true, row))) for true, row in enumerate(counts)] if few else [],
+        [] if few else _shades(counts),
+        [] if few else _misses(counts, labels),
+    )
+
+
+def _row(true: int, counts: Sequence[int]) -> Iterator[Count]:
+    total = sum(counts)
+    for predicted, count in enumerate(counts):
+        yield Count(count, count / total if total else 0.0, "hit" if predicted == true else "miss")
+
+
+def _shades(counts: Sequence[Sequence[int]]) -> list[Shade]:
+    """A heat map as one path a colour, empty cells left out: a thousand classes stay some hundred KiB."""
+    paths: dict[tuple[str, int], list[str]] = {}
+    for y, row in enumerate(counts):
+        for x, cell in enumerate(_row(y, row)):
+            if cell.count:
+                level = max(1, round(cell.share**0.5 * _SHADES))  # the root shows small shares
+                paths.setdefault((cell.kind, level), []).append(f"M{x} {y}h1v1h-1z")
+    return [Shade(kind, level / _SHADES, "".join(parts)) for (kind, level), parts in sorted(paths.items())]
+
+
+def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 8) -> list[Miss]:
+    """The most frequent confusions, the largest first."""
+    misses = [
+        Miss(labels[true], labels[predicted], cell.count, cell.share)
+        for true, row in enumerate(counts)
+        for predicted, cell in enumerate(_row(true, row))
+        if cell.count and cell.kind == "miss"
+    ]
+    return sorted(misses, key=lambda miss: -miss.count)[:most]
+
+
+def _flow(settings: Mapping[str, Any]) -> str:
+    """Settings on one line: ``epochs: 8, sparsity: 0.6``."""
+    text: str = yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    return text.strip().removeprefix("{").removesuffix("}")
+
+
+def _shape(shape: Sequence[int] | None) -> str:
+    return units.DASH if shape is None else "×".join(map(str, shape)) or "scalar"
+
+
+def _port(port: Port | None) -> str:
+    """``1×8×8×1 int8, scale 0.003906, zero point -128``."""
+    if port is None:
+        return units.DASH
+    scale = "" if port.scale is None else f", scale {units.number(port.scale)}, zero point {port.zero_point}"
+    return f"{_shape(port.shape)} {port.dtype}{scale}"
+
+
+def _scales(layer: LayerFacts) -> str:
+    """How the weights are quantized: per tensor, or per channel with the number of scales."""
+    if layer.weights_scales is None:
+        return units.DASH
+    return "per tensor" if layer.weights_scales == 1 else f"per channel, {layer.weights_scales}"
+
+
+def _digest(text: str) -> str:
+    """What a content security policy calls an inline script."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

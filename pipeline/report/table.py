@@ -1,0 +1,111 @@
+"""The end of a run on the terminal: the verdict, a row a model, a line a check, the notes, and where the report is."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.facts import CheckResult
+from pipeline.report import words
+from pipeline.report.document import Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_STYLES = {"pass": "green", "fail": "bold red", "unavailable": "yellow"}
+_COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
+_ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
+
+
+def render(report: Report, console: "Console", where: str = "") -> None:
+    """Print to the console. where: the path or address of the report, printed on one line to be clicked or copied."""
+    passed = report.status == "pass"
+    console.print()
+    console.print(_verdict(report, console, passed))
+    for part in (_models, _checks, _notes):
+        table = part(report, console)
+        if table.row_count:
+            console.print()
+            console.print(table)
+    console.print()
+    if where:
+        console.print(_text(f"Report: {where}", console), soft_wrap=True)
+
+
+def _text(text: str, console: "Console", style: str = "") -> "Text":
+    """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
+    from rich.text import Text
+
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
+    encoding = console.encoding or "utf-8"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = line.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    return Text(line, style)
+
+
+def _verdict(report: Report, console: "Console", passed: bool) -> "Text":
+    from rich.text import Text
+
+    state = _text("PASS" if passed else "FAIL", console, "bold green" if passed else "bold red")
+    return Text("  ").join([state, _text(words.headline(report), console, "bold")])
+
+
+def _models(report: Report, console: "Console") -> "Table":
+    """One row a model. The figures keep their width, a long name is folded."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("model", overflow="fold", min_width=8)
+    heads = (words.metric(report), f"vs {words.baseline(report)}", "size", "gzip", "sparsity", "integer", "host time")
+    for field, head in zip(_COLUMNS, heads, strict=True):
+        side = "left" if field == "integer" else "right"
+        table.add_column(_text(head, console), justify=side, no_wrap=field not in ("change", "score"), overflow="fold")
+    for model in report.models:
+        figures = words.figures(report, model)
+        style = "dim" if model.baseline else ""
+        cells = (_text(figures[field].text, console) for field in _COLUMNS)
+        table.add_row(_text(model.name, console, "" if style else "bold"), *cells, style=style)
+    return table
+
+
+def _grid() -> "Table":
+    from rich.table import Table
+
+    return Table.grid(padding=(0, 2, 0, 0))
+
+
+def _checks(report: Report, console: "Console") -> "Table":
+    """A line a check: mark and word, model, check, then what was measured; the reason below when it did not pass."""
+    table = _grid()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", max_width=24)
+    table.add_column(overflow="fold", max_width=28)
+    table.add_column(overflow="fold", ratio=1)
+    for check in report.checks:
+        mark = _text(f"{words.MARKS[check.status]} {check.status}", console, _STYLES[check.status])
+        table.add_row(mark, _text(check.model, console), _text(check.check, console), _found(check, console))
+    return table
+
+
+def _found(check: CheckResult, console: "Console") -> "Text":
+    """``0.28 points (limit: at most 1.00 points)``, and why when it is not a pass."""
+    from rich.text import Text
+
+    found = [] if check.value is None else [_text(words.measured(check), console)]
+    if found and check.limit is not None:
+        found.append(_text(f"(limit: {words.limit(check)})", console, "dim"))
+    lines = [Text(" ").join(found)] if found else []
+    if check.status != "pass" and check.why:
+        lines.append(_text(check.why, console, _STYLES[check.status] if not found else ""))
+    return Text("\n").join(lines)
+
+
+def _notes(report: Report, console: "Console") -> "Table":
+    table = _grid()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for step in report.steps:
+        for note in step.notes:
+            table.add_row(_text("note", console, "yellow"), _text(f"{step.name}: {note}", console))
+    return table

@@ -1,0 +1,213 @@
+"""What the page, the Markdown and the terminal say alike: the headline, and a model's and a check's figures as text.
+
+Imports nothing heavy: a run that comes from the store whole is rendered in a fraction of a second.
+"""
+
+from math import prod
+from typing import NamedTuple
+
+from pipeline import units
+from pipeline.facts import CheckResult, ModelFacts
+from pipeline.report.document import Report, StepFacts
+
+MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the word stands beside it
+
+# What is a share of the whole and so is written in percent. Anything else (a loss, decibels) is a plain figure.
+_SHARES = frozenset({"accuracy", "auc", "precision", "recall", "f1"})
+
+
+class Cell(NamedTuple):
+    """A figure as text. why is the reason of a dash, or what the reader should know of the figure."""
+
+    text: str
+    why: str = ""
+
+
+class LeftOut(NamedTuple):
+    """A layer that a stage did not touch."""
+
+    step: str
+    layer: str
+    kind: str
+    why: str
+
+
+def headline(report: Report) -> str:
+    """The run in one sentence: which models pass or fail, then the figures of the last of them."""
+    names, verdict = _verdict(report)
+    if not names:
+        return verdict
+    lead = next((model for model in report.models if model.name == names[-1]), None)
+    facts = _facts(report, lead) if lead else ""
+    of = f"{names[-1]} has " if len(names) > 1 else ""
+    return f"{_listed(names)} {verdict}" + (f": {of}{facts}" if facts else "")
+
+
+def _verdict(report: Report) -> tuple[list[str], str]:
+    """The models that decide the outcome in the order of the checks, and what is said of them."""
+    for status in ("fail", "unavailable"):
+        names = list(dict.fromkeys(check.model for check in report.checks if check.status == status))
+        if names:
+            return names, _short_of(status, [check for check in report.checks if check.model in names])
+    if not report.checks:
+        return [], f"No check ran: {_files(len(report.models))} made, nothing about {_them(report)} is proved"
+    names = list(dict.fromkeys(check.model for check in report.checks))
+    count = len(report.checks)
+    total = {1: "the one check", 2: "both checks"}.get(count, f"all {count} checks")
+    return names, f"{'passes' if len(names) == 1 else 'pass'} {total}"
+
+
+def _short_of(status: str, checks: list[CheckResult]) -> str:
+    """``fails 1 of 5 checks (accuracy)``, or ``passes 4 of 5 checks, arena could not be measured``."""
+    one = len({check.model for check in checks}) == 1
+    hits = [check for check in checks if check.status == status]
+    which = _listed(list(dict.fromkeys(check.check for check in hits)))
+    total = f"{len(checks)} check{'s' if len(checks) > 1 else ''}"
+    if status == "fail":
+        return f"{'fails' if one else 'fail'} {len(hits)} of {total} ({which})"
+    return f"{'passes' if one else 'pass'} {len(checks) - len(hits)} of {total}, {which} could not be measured"
+
+
+def _files(count: int) -> str:
+    return f"{count} model was" if count == 1 else f"{count} models were"
+
+
+def _them(report: Report) -> str:
+    return "it" if len(report.models) == 1 else "them"
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    """``a, b and c``; ``a, b and 4 more`` when there are more than `most`."""
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _facts(report: Report, model: ModelFacts) -> str:
+    """``97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB``: what of it was measured."""
+    name = metric(report)
+    parts = []
+    if name in model.metrics:
+        what = "" if name == "accuracy" else f"{name} "
+        on = "" if model.examples is None else f" on {units.whole(model.examples)} test examples"
+        parts.append(f"{what}{score(name, model.metrics[name])}{on}")
+    if name in model.drop and not model.baseline:
+        parts.append(_against(name, model.drop[name], baseline(report)))
+    return ", ".join([*parts, units.size(model.bytes)])
+
+
+def _against(name: str, drop: float, base: str) -> str:
+    """``0.3 points under float``; two digits where one would round to nothing."""
+    if drop == 0:
+        return f"level with {base}"
+    side = "under" if drop > 0 else "over"
+    if not is_share(name):
+        return f"{units.number(abs(drop), 3)} {side} {base}"
+    return f"{units.points(abs(drop), 1 if abs(drop) >= 0.0005 else 2, sign=False)} points {side} {base}"
+
+
+def baseline(report: Report) -> str:
+    """The name of the model that the others are compared with."""
+    return next((model.name for model in report.models if model.baseline), "the baseline")
+
+
+def metric(report: Report) -> str:
+    """The metric that stands for a model: accuracy, or else the first that was measured."""
+    names = [name for model in report.models for name in model.metrics]
+    return "accuracy" if "accuracy" in names or not names else names[0]
+
+
+def is_share(name: str) -> bool:
+    """Whether the metric is a share of the whole, 0..1."""
+    return name in _SHARES or name.endswith("accuracy")
+
+
+def score(name: str, value: float | None) -> str:
+    """A metric's value: a share in percent, anything else as a plain figure."""
+    return units.percent(value) if is_share(name) else units.number(value)
+
+
+def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
+    """One row of the models table: score, change, size, gzip, sparsity, integer, latency, macs, parameters, arena."""
+    name = metric(report)
+    return {
+        "score": _cell(report, model, name, score(name, model.metrics.get(name))),
+        "change": _change(report, model, name),
+        "size": Cell(units.size(model.bytes), f"{units.whole(model.bytes)} bytes"),
+        "gzip": Cell(units.size(model.gzip_bytes), f"{units.whole(model.gzip_bytes)} bytes"),
+        "sparsity": _cell(report, model, "sparsity", units.percent(sparsity(model))),
+        "integer": _cell(report, model, "integer_only", _yes(model.integer_only)),
+        "latency": _latency(report, model),
+        "macs": _cell(report, model, "macs", units.count(model.macs)),
+        "parameters": _cell(report, model, "parameters", units.count(model.parameters)),
+        "arena": _cell(report, model, "arena", units.size(model.arena_bytes)),
+    }
+
+
+def _cell(report: Report, model: ModelFacts, field: str, text: str) -> Cell:
+    return Cell(text, _why_missing(report, model, field) if text == units.DASH else "")
+
+
+def _why_missing(report: Report, model: ModelFacts, field: str) -> str:
+    """Why a figure is a dash: what its check said, or that nobody asked for it."""
+    said = (check.why for check in report.checks if check.model == model.name and check.check == field)
+    if not model.verified:
+        return f"not measured: no verify stage names {model.name}"
+    return next(filter(None, said), f"not measured: verify gave no {field.replace('_', ' ')} for {model.name}")
+
+
+def _change(report: Report, model: ModelFacts, name: str) -> Cell:
+    """This model minus the baseline, so that a loss has a minus; points for shares."""
+    if model.baseline:
+        return Cell("baseline")
+    drop = model.drop.get(name)
+    if drop is None:
+        return Cell(units.DASH, "not measured: there is no baseline to compare with" if model.verified else
+                    _why_missing(report, model, name))  # fmt: skip
+    return Cell(units.points(-drop) if is_share(name) else units.change(-drop))
+
+
+def _latency(report: Report, model: ModelFacts) -> Cell:
+    if model.latency_ms is None:
+        return _cell(report, model, "latency", units.DASH)
+    took = model.latency_ms
+    why = f"median of {units.whole(took.runs)} runs on the {took.where}, not the device; 95 % are under {units.ms(took.p95)}"
+    return Cell(units.ms(took.p50), why)
+
+
+def _yes(value: bool | None) -> str:
+    return units.DASH if value is None else "yes" if value else "no"
+
+
+def sparsity(model: ModelFacts) -> float | None:
+    """Share of zeros over all weights whose zeros were counted, each tensor by its number of weights."""
+    tensors = [
+        (layer.sparsity, prod(layer.weights_shape))
+        for layer in model.layers
+        if layer.sparsity is not None and layer.weights_shape is not None
+    ]
+    total = sum(size for _, size in tensors)
+    return sum(share * size for share, size in tensors) / total if total else None
+
+
+def measured(check: CheckResult) -> str:
+    """A check's value in its unit; with more digits where rounding would hide its distance from the limit."""
+    text = units.measure(check.value, check.unit)
+    alike = check.value != check.limit and text == units.measure(check.limit, check.unit)
+    return f"{text} ({units.number(check.value, 8)})" if alike and isinstance(check.value, (int, float)) else text
+
+
+def limit(check: CheckResult) -> str:
+    """A check's limit in its unit, with how it is meant: ``at most 1.00 points``."""
+    text = units.measure(check.limit, check.unit)
+    return f"{check.bound} {text}" if check.bound and check.limit is not None else text
+
+
+def left_out(steps: tuple[StepFacts, ...]) -> list[LeftOut]:
+    """The layers that a stage was meant for and did not touch, in the order of the steps."""
+    return [
+        LeftOut(step.name, *(str(entry.get(key) or units.DASH) for key in ("layer", "kind", "why")))
+        for step in steps
+        for entry in step.layers
+        if not entry.get("done", True)
+    ]

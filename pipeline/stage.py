@@ -1,0 +1,192 @@
+"""What the parts of a config are: the base classes of stages, data sources, models and checks.
+
+The config is the part: one frozen pydantic class holds the settings, with their description, unit and default, and the
+method that does the work. The command line, the JSON Schema, the reference and the cache key all follow from the class.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline import code
+from pipeline.facts import CheckResult, ModelFacts
+
+if TYPE_CHECKING:
+    import tf_keras
+
+Kind = Literal["nothing", "keras", "tflite", "checks"]
+SPLITS = ("train", "validation", "calibration", "test")
+
+
+class Strict(BaseModel):
+    """Base of everything that a user writes in YAML: frozen, unknown keys refused, no type coercion."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings as JSON values, under the names that the YAML file uses."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Part(Strict):
+    """A part that decides the output: its identity goes into cache keys."""
+
+    anonymous: ClassVar[frozenset[str]] = frozenset()  # settings that decide nothing about the output: names, paths
+
+    def identity(self) -> dict[str, Any]:
+        """What the output depends on: settings, the content of files, the code."""
+        settings = {key: value for key, value in self.settings().items() if key not in self.anonymous}
+        return {"settings": settings, "code": code.digest(type(self).__module__)}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one example is, after preprocessing.
+
+    shape   without the batch dimension
+    labels  names of the classes in label order
+    """
+
+    shape: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+class Examples(Protocol):
+    """One split of the data, read by position, so that no more than a batch need be in memory."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The preprocessed examples (n, \\*shape) and their labels (n,) at those positions."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the examples and labels in their order."""
+
+
+class Data(Part):
+    """A data source. Everything here works without TensorFlow."""
+
+    def fingerprint(self) -> str:
+        """sha256 of the content that is read; the path does not count. InputError when it can't be read."""
+        raise NotImplementedError
+
+    def spec(self) -> Spec:
+        """What one example is. InputError when the content is not usable."""
+        raise NotImplementedError
+
+    def split(self, name: str) -> Examples:
+        """One of SPLITS; no example is in two of them."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"content": self.fingerprint()}
+
+
+class Model(Part):
+    """A network to train."""
+
+    def build(self, spec: Spec) -> "tf_keras.Model":
+        """The network for such examples, one output per label. InputError when it doesn't fit the data."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a finished stage left, as later stages see it.
+
+    path   its directory in the store
+    made_from  the artifact that it was made from; None for the first
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    made_from: "Artifact | None" = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is: `done` of `total` units of `what`, with the figures of the last one."""
+
+    what: str
+    done: int
+    total: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage is given to run.
+
+    upstream  the artifacts that it reads, by the names of the stages that made them
+    resume    a directory that outlives a crash; what it holds is this stage's own
+    report    tells the user how far the stage is
+    """
+
+    data: Data
+    model: Model
+    seed: int
+    upstream: Mapping[str, Artifact]
+    resume: Path
+    report: Callable[[Progress], None]
+
+    @cached_property
+    def source(self) -> Artifact:
+        """The one artifact that a stage with a single input reads."""
+        (artifact,) = self.upstream.values()
+        return artifact
+
+
+class Stage(Part):
+    """A stage of the pipeline: reads artifacts of one kind, fills an empty directory, and touches nothing else."""
+
+    takes: ClassVar[Kind]
+    gives: ClassVar[Kind]
+    libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version decides the output
+    anonymous = frozenset({"name", "from"})
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)
+    """Name of this stage in the run; the stage's own name when it is left out."""
+
+    from_: str | None = Field(default=None, alias="from")
+    """Name of the stage above whose result this one reads; the nearest one above that fits when it is left out."""
+
+    @property
+    def label(self) -> str:
+        """The name that other stages, checks and --set use."""
+        return self.name or str(getattr(self, "stage"))  # noqa: B009 (the tag is a field of each subclass)
+
+    def reads(self) -> Sequence[str] | None:
+        """Names of the stages it reads; None leaves it to `from`."""
+        return None
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        """Fill the empty directory `work`. Raises StageError or InputError with what the user can do."""
+        raise NotImplementedError
+
+
+class Check(Strict):
+    """A promise about a .tflite file. `judge` decides from measured facts alone and imports no TensorFlow."""
+
+    def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> CheckResult:
+        """Pass or fail with the value and the limit; `unavailable` with the reason when the fact is missing."""
+        raise NotImplementedError
+
+
+def array_sha256(*arrays: NDArray[Any]) -> str:
+    """sha256 over dtype, shape and bytes of arrays in their order."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()

@@ -1,0 +1,24 @@
+"""Train the model of the config from its initial, or its file's, weights."""
+
+from pathlib import Path
+from typing import Literal
+
+from pipeline import tf
+from pipeline.stage import Inputs
+from pipeline.stages.training import Training, fit, write_facts
+
+
+class Train(Training):
+    """Train the model with cross entropy; gives the Keras model and its learning curves."""
+
+    takes = "nothing"
+    gives = "keras"
+
+    stage: Literal["train"]
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        tf.start(inputs.seed)
+        model = inputs.model.build(inputs.data.spec())
+        curves = fit(model, self, inputs, tf.gives_logits(model))
+        tf.save_model(model, work / "model.h5")
+        write_facts(work, curves)

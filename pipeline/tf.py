@@ -1,0 +1,84 @@
+"""The one door to TensorFlow: legacy Keras, seeds, determinism.
+
+tfmot works with Keras 2 alone (tf_keras), which TensorFlow takes only when TF_USE_LEGACY_KERAS is set before its first
+import. So no other module imports TensorFlow at its top, and each calls `start` before it does so inside a function.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Fault, StageError
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    from pipeline.stage import Examples
+
+
+def load() -> None:
+    """Import TensorFlow, tf_keras and tfmot. Takes seconds the first time."""
+    if os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+        if "tensorflow" in sys.modules:
+            raise StageError(Fault("TensorFlow was imported before edgepipe could choose Keras 2"))
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+    import tensorflow_model_optimization  # noqa: F401
+    import tf_keras  # noqa: F401
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def start(seed: int) -> None:
+    """Make all that follows in this process a function of the seed.
+
+    Layers that draw random numbers get a tf.random.Generator each, whose state can be set; the generators inside
+    TensorFlow's own random kernels can't be saved, and a resumed training would differ.
+    """
+    load()
+    import tensorflow as tf
+    import tf_keras
+
+    tf_keras.backend.clear_session()  # layer names count from 1 again, and names are part of the file's bytes
+    tf_keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    tf_keras.backend.experimental.enable_tf_random_generator()
+
+
+def save_model(model: "tf_keras.Model", path: Path) -> None:
+    """Save a Keras model without its optimizer as .h5, the one format whose bytes are the same at every save."""
+    model.save(path, save_format="h5", include_optimizer=False)
+
+
+def load_model(path: Path) -> "tf_keras.Model":
+    """Load a model that `save_model` wrote; quantization wrappers of tfmot are known."""
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    with tfmot.quantization.keras.quantize_scope():
+        return tf_keras.models.load_model(path, compile=False)
+
+
+def predict(model: "tf_keras.Model", examples: "Examples", batch_size: int = 256) -> NDArray[np.float32]:
+    """The model's outputs (N, ...) for all examples in their order."""
+    positions = np.arange(len(examples))
+    parts = [
+        np.asarray(model(examples.batch(positions[i : i + batch_size])[0], training=False), np.float32)
+        for i in range(0, len(positions), batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+def gives_logits(model: "tf_keras.Model") -> bool:
+    """Whether the last layer gives logits rather than probabilities."""
+    import tf_keras
+
+    last: Any = model.layers[-1]
+    if isinstance(last, tf_keras.layers.Softmax):
+        return False
+    return getattr(last, "activation", None) is not tf_keras.activations.softmax

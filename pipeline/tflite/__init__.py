@@ -1,0 +1,11 @@
+"""Reads .tflite files, which nobody vouches for, into frozen dataclasses. Never runs a model.
+
+``read(path)`` gives a :class:`Model`: its tensors, ops and signatures, and the facts that follow from them.
+"""
+
+from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
+from pipeline.tflite.model import FloatUse, Layer, Model
+from pipeline.tflite.names import layer_name
+from pipeline.tflite.reading import read
+
+__all__ = ["FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "layer_name", "read"]

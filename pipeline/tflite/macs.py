@@ -1,0 +1,103 @@
+"""Multiply-accumulates of an op, from its shapes.
+
+Counted as the MLPerf Tiny and MobileNet papers do (arXiv:2106.07597, arXiv:1704.04861): one for each product that is
+added into a convolution's, a matrix product's or a recurrent layer's output, at the batch size in the file. Padding
+counts as if it were data. Biases, activations, pooling, elementwise arithmetic and requantization count nothing.
+Input positions are those of the schema's comments and kernels (tensorflow/lite/schema/schema.fbs, lite/kernels).
+"""
+
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.tflite.graph import Op
+
+_LSTM = (1, 2, 3, 4, 5, 6, 7, 8, 16)  # input to gates, recurrent to gates, projection; peepholes are elementwise
+_BIDIRECTIONAL_LSTM = (*_LSTM, *range(18, 26), 33, *range(40, 48))
+
+# Input positions of the matrices and kernels that an op multiplies with.
+WEIGHTS: dict[str, tuple[int, ...]] = {
+    "CONV_2D": (1,),
+    "DEPTHWISE_CONV_2D": (1,),
+    "TRANSPOSE_CONV": (1,),
+    "CONV_3D": (1,),
+    "CONV_3D_TRANSPOSE": (1,),
+    "FULLY_CONNECTED": (1,),
+    "BATCH_MATMUL": (0, 1),
+    "LSTM": _LSTM,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": _BIDIRECTIONAL_LSTM,
+    "RNN": (1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
+    "SVDF": (1, 2),
+}
+
+
+def count(op: "Op") -> int:
+    """Multiply-accumulates of one run of the op; 0 for an op that has none."""
+    rule = _RULES.get(op.name)
+    return rule(op) if rule else 0
+
+
+def _shape(op: "Op", slot: int) -> tuple[int, ...]:
+    tensor = op.inputs[slot] if slot < len(op.inputs) else None
+    return tensor.shape if tensor is not None else (0,)
+
+
+def _conv(op: "Op") -> int:
+    """Output elements x kernel (C_out, *window, C_in of the group)."""
+    return op.outputs[0].elements * prod(_shape(op, 1)[1:])
+
+
+def _depthwise(op: "Op") -> int:
+    """Output elements x window; the kernel is (1, height, width, C_out)."""
+    return op.outputs[0].elements * prod(_shape(op, 1)[1:3])
+
+
+def _transpose_conv(op: "Op") -> int:
+    """Input (slot 2) elements x kernel (C_out, height, width, C_in) without C_in: what the border crops counts too."""
+    return prod(_shape(op, 2)) * prod(_shape(op, 1)[:-1])
+
+
+def _conv_3d(op: "Op") -> int:
+    """Output elements x kernel (depth, height, width, C_in, C_out) without C_out."""
+    return op.outputs[0].elements * prod(_shape(op, 1)[:-1])
+
+
+def _conv_3d_transpose(op: "Op") -> int:
+    """Input (slot 2) elements x kernel (depth, height, width, C_out, C_in) without C_in."""
+    return prod(_shape(op, 2)) * prod(_shape(op, 1)[:-1])
+
+
+def _fully_connected(op: "Op") -> int:
+    """Output elements x inputs of a unit; the kernel is (units, inputs)."""
+    return op.outputs[0].elements * prod(_shape(op, 1)[-1:])
+
+
+def _batch_matmul(op: "Op") -> int:
+    """Output elements (..., rows, columns) x the length of the products."""
+    shape = _shape(op, 0)
+    return op.outputs[0].elements * prod(shape[-2:-1] if op.transposed_x else shape[-1:])
+
+
+def _recurrent(op: "Op") -> int:
+    """Steps x elements of every matrix; the input is (..., features) with batch and time before them."""
+    # A basic LSTM has one matrix for everything: input, previous activation, weights, biases, previous state.
+    basic = op.name == "LSTM" and len(op.inputs) == 5
+    slots = (2,) if basic else WEIGHTS[op.name]
+    present = (slot for slot in slots if slot < len(op.inputs) and op.inputs[slot] is not None)
+    return prod(_shape(op, 0)[:-1]) * sum(prod(_shape(op, slot)) for slot in present)
+
+
+_RULES: "dict[str, Callable[[Op], int]]" = {
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "CONV_3D": _conv_3d,
+    "CONV_3D_TRANSPOSE": _conv_3d_transpose,
+    "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _batch_matmul,
+    **dict.fromkeys((name for name in WEIGHTS if "LSTM" in name or "RNN" in name or name == "SVDF"), _recurrent),
+}

@@ -1,0 +1,224 @@
+"""A .tflite file as a whole, and what is true of it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
+from pipeline.tflite.memory import peak_bytes
+from pipeline.tflite.names import layer_name
+from pipeline.tflite.quantization import entries, quantization
+
+
+@dataclass(frozen=True)
+class FloatUse:
+    """One place where data is not integer: an op that reads or writes a float tensor."""
+
+    subgraph: int
+    op: str
+    index: int
+    role: str  # "reads" or "writes"; "takes" or "returns" for the graph itself
+    tensor: str
+    dtype: str
+    made_by: str
+
+    def __str__(self) -> str:
+        origin = f", made by {self.made_by}" if self.role == "reads" else ""
+        return f"{self.op} {self.role} {self.dtype} {self.tensor!r}{origin}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One op with its first output and, where it has some, its weights. Fields of the report's LayerFacts."""
+
+    index: int
+    op: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+    weights_shape: tuple[int, ...] | None
+    weights_dtype: str | None
+    weights_scales: int | None
+    sparsity: float | None
+    macs: int | None
+    parameters: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What a .tflite file says of itself. Everything is read from ``content``, which ``sha256`` is the digest of.
+
+    path      where it was read from; None for bytes
+    metadata  buffers by name, as they are
+    """
+
+    path: str | None
+    content: bytes = field(repr=False)
+    sha256: str
+    description: str
+    subgraphs: tuple[Subgraph, ...] = field(repr=False)
+    signatures: tuple[Signature, ...] = field(repr=False)
+    metadata: dict[str, bytes] = field(repr=False)
+
+    @property
+    def bytes(self) -> int:
+        return len(self.content)
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Of the first subgraph, which is what a plain interpreter runs, in the file's order (not Keras's)."""
+        return self.subgraphs[0].inputs
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        return self.subgraphs[0].outputs
+
+    @property
+    def signature(self) -> Signature:
+        """How the first subgraph is called by name: its signature, or its tensors' names when it has none."""
+        for signature in self.signatures:
+            if signature.subgraph == 0:
+                return signature
+        return Signature("", 0, _by_name(self.inputs), _by_name(self.outputs))
+
+    @property
+    def min_runtime_version(self) -> str:
+        """The oldest TensorFlow Lite that has all its op versions, as the converter noted it; "" if it did not."""
+        return self.metadata.get("min_runtime_version", b"").rstrip(b"\0").decode("ascii", "replace")
+
+    @property
+    def ops(self) -> Iterator[Op]:
+        """Every op of every subgraph."""
+        return (op for graph in self.subgraphs for op in graph.ops)
+
+    def ops_count(self) -> dict[str, int]:
+        """How often each op occurs, most frequent first. Custom ops by their own names."""
+        counts = Counter(op.name for op in self.ops)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of all ops, each subgraph once (a loop's body too); see pipeline.tflite.macs.
+
+        Custom and StableHLO ops add nothing, because nobody can tell: their own ``macs`` is None.
+        """
+        return sum(op.macs or 0 for op in self.ops)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Elements of the float and quantized constants that ops read, each tensor once: weights, biases, tables."""
+        return sum(tensor.elements for tensor in {tensor for op in self.ops for tensor in op.trained})
+
+    @cached_property
+    def quantization(self) -> str:
+        """What the file really is; see pipeline.tflite.quantization for the words."""
+        return quantization(self.subgraphs, self.signatures)
+
+    @property
+    def integer_only(self) -> bool:
+        """No op reads or writes float data, and the graph neither takes nor returns any."""
+        return not self.floats()
+
+    def floats(self) -> tuple[FloatUse, ...]:
+        """Every use of float data, from the inputs and outputs of every op of every subgraph.
+
+        A tensor that no op reads or writes is no data: an int8 LSTM lists five float intermediates, which only
+        carry ranges.
+        """
+        called = entries(self.subgraphs, self.signatures)
+        return tuple(use for graph in self.subgraphs for use in _floats(graph, entry=graph.index in called))
+
+    @cached_property
+    def peak_activation_bytes(self) -> int:
+        """The largest sum of live tensors over the order of the ops; see pipeline.tflite.memory."""
+        return max(peak_bytes(graph) for graph in self.subgraphs)
+
+    @cached_property
+    def _zeros(self) -> dict[Tensor, int]:
+        """Zeros of every weight tensor of every op; each tensor once."""
+        return {tensor: _count_zeros(tensor) for op in self.ops for tensor in dict.fromkeys(op.weights)}
+
+    def sparsity(self) -> dict[str, float]:
+        """Share of zeros in each kernel and matrix by tensor name. A quantized zero is the zero point."""
+        return {name: self._zeros[t] / max(t.elements, 1) for name, t in _by_name(self._zeros).items()}
+
+    def unique_values(self) -> dict[str, int]:
+        """Number of different stored values in each kernel and matrix, by tensor name."""
+        return {name: _count_unique(tensor) for name, tensor in _by_name(self._zeros).items()}
+
+    def layers(self) -> tuple[Layer, ...]:
+        """One row an op, numbered through all subgraphs. Ops without an output (CALL_ONCE) have no row."""
+        public = {tensor: name for signature in self.signatures for name, tensor in signature.outputs.items()}
+        return tuple(self._layer(index, op, public) for index, op in enumerate(self.ops) if op.outputs)
+
+    def _layer(self, index: int, op: Op, public: dict[Tensor, str]) -> Layer:
+        output, weights = op.outputs[0], dict.fromkeys(op.weights)
+        first = next(iter(weights), None)
+        elements = sum(tensor.elements for tensor in weights)
+        return Layer(
+            index=index,
+            op=op.name,
+            name=layer_name(output.name) or public.get(output, output.name),
+            shape=output.shape,
+            dtype=output.dtype,
+            scale=output.scale,
+            zero_point=output.zero_point,
+            weights_shape=first.shape if first else None,
+            weights_dtype=first.dtype if first else None,
+            weights_scales=len(first.scales) or None if first else None,
+            sparsity=sum(self._zeros[tensor] for tensor in weights) / elements if elements else None,
+            macs=op.macs,
+            parameters=op.parameters,
+        )
+
+
+def _by_name(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Tensors by name; names that occur again (in another subgraph) get their place as a suffix."""
+    named: dict[str, Tensor] = {}
+    for tensor in tensors:
+        taken = tensor.name in named or not tensor.name
+        named[f"{tensor.name}#{tensor.subgraph}.{tensor.index}" if taken else tensor.name] = tensor
+    return named
+
+
+def _floats(graph: Subgraph, entry: bool) -> Iterator[FloatUse]:
+    made = {tensor: op.name for op in graph.ops for tensor in op.outputs}
+    made.update(dict.fromkeys(graph.inputs, "the caller"))
+    touched: set[Tensor] = set()
+    for op in graph.ops:
+        for role, tensors in (("reads", op.reads), ("writes", op.outputs)):
+            touched.update(tensors)
+            yield from (_use(op, role, tensor, made) for tensor in dict.fromkeys(tensors) if tensor.floating)
+    if entry:
+        for role, tensors in (("takes", graph.inputs), ("returns", graph.outputs)):
+            loose = (tensor for tensor in tensors if tensor.floating and tensor not in touched)
+            yield from (FloatUse(graph.index, "graph", -1, role, t.name, t.dtype, "the caller") for t in loose)
+
+
+def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str]) -> FloatUse:
+    origin = "the file" if tensor.constant else made.get(tensor, "nobody")
+    return FloatUse(op.subgraph, op.name, op.index, role, tensor.name, tensor.dtype, origin)
+
+
+def _count_zeros(tensor: Tensor) -> int:
+    """Elements equal to the zero point. What a sparse tensor does not store is zero."""
+    values = tensor.data()
+    absent = tensor.elements - values.size if tensor.sparse else 0
+    points = np.array(tensor.zero_points or (0,))
+    if not tensor.sparse and points.size > 1 and points.any():
+        along = [1] * len(tensor.shape)
+        along[tensor.axis] = -1
+        return int(np.count_nonzero(values == points.reshape(along)))
+    return max(absent, 0) + int(np.count_nonzero(values == points[0]))
+
+
+def _count_unique(tensor: Tensor) -> int:
+    values = tensor.data()
+    if values.dtype.itemsize == 1:
+        return int(np.count_nonzero(np.bincount(values.reshape(-1).view(np.uint8), minlength=256)))
+    return int(np.unique(values).size)
