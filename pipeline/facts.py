@@ -79,7 +79,9 @@ class ModelFacts(Part):
     input: Port | None = None
     output: Port | None = None
     arena_bytes: int | None = None
-    sparsity: dict[str, float] = {}
+    sparsity: dict[str, float] = Field(default={}, description="share of zeros of each weight tensor")
+    pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
+    pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
     metrics: dict[str, float] = {}
@@ -95,8 +97,9 @@ class CheckResult(Part):
     check: str
     model: str
     status: Literal["pass", "fail", "unavailable"]
+    what: str = Field(default="", description="the measured quantity in words, such as `drop of accuracy`")
     value: float | str | None = None
+    bound: Literal["at least", "at most", "is"] = "is"
     limit: float | str | None = None
-    bound: Literal["at most", "at least"] | None = Field(default=None, description="how the limit is meant")
     unit: Literal["fraction", "points", "bytes", "ms", "count", "text"] = "text"
     why: str = ""

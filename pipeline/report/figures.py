@@ -85,11 +85,11 @@ def draw(report: Report) -> dict[str, str]:
     import matplotlib as mpl
 
     content = _content(report)
-    settings = {"svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": _FONT_SIZE, "axes.linewidth": 0.8}
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks: the reader's browser has it
-        mpl.rcdefaults()
-        mpl.rcParams.update(settings)
+        mpl.rcdefaults()  # the drawing is the same whatever the user's matplotlibrc says
+        mpl.rc("svg", fonttype="none")
+        mpl.rc("font", family="DejaVu Sans", size=_FONT_SIZE)
         return dict(_drawings(content))
 
 
@@ -97,7 +97,7 @@ def _drawings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     points, metric = content["points"], content["metric"]
     if len(points) > 1:
         label = f"Size against {metric}: " + "; ".join(map(_said(metric), points))
-        yield SCATTER, _svg(_scatter(points, metric, (760, 360)), SCATTER, label)
+        yield SCATTER, _svg(_scatter(points, metric, (760, 320)), SCATTER, label)
         yield SCATTER_NARROW, _svg(_scatter(points, metric, (360, 330)), SCATTER_NARROW, label)
     for step, name, train, validation in content["curves"]:
         label = f"{name} of {step} by epoch, " + _ends(name, train, validation)
@@ -144,19 +144,9 @@ def _write_ticks(axes: "Axes", metric: str) -> None:
 
 def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Figure":
     """Size of the file in KiB across, the metric up; the baseline is a ring with a line at its height."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-
     figure, axes = _axes(*size, left=52)
     sizes, scores = [point.kib for point in points], [point.score for point in points]
-    if max(sizes) > 20 * min(sizes):
-        axes.set_xscale("log")
-        axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.9)
-    else:
-        axes.set_xlim(0, max(sizes) * 1.12)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.number(value, 3)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", which="minor", length=0)
+    _scale_sizes(axes, min(sizes), max(sizes))
     axes.set_ylim(*_range(scores, 0.01 if words.is_share(metric) else 0.0, words.is_share(metric)))
     _write_ticks(axes, metric)
     axes.set_xlabel("KiB", color=MUTED, loc="right")
@@ -166,11 +156,29 @@ def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Fi
     return figure
 
 
+def _scale_sizes(axes: "Axes", least: float, most: float) -> None:
+    """The x axis in KiB: from 0, or logarithmic where the largest file is more than 20 times the smallest."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    if most > 20 * least:
+        axes.set_xscale("log")
+        axes.set_xlim(least / 1.5, most * 1.9)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if most < 300 * least else (1.0,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xlim(0, most * 1.12)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(
+        lambda value, _: units.whole(round(value)) if value >= 100 else units.number(value, 3)
+    )
+
+
 def _range(values: Sequence[float], least: float, share: bool) -> tuple[float, float]:
     """Limits with air around the values, never narrower than `least`, so that noise does not look like a cliff."""
     low, high = min(values), max(values)
     air = max((high - low) * 0.25, least, abs(high) * 1e-3, 1e-9)
-    return (max(low - air, 0.0) if share else low - air), (min(high + air, 1.0 + air / 4) if share else high + air)
+    bottom = max(low - air, -air / 4) if low >= 0 else low - air
+    return bottom, min(high + air, 1.0 + air / 4) if share else high + air
 
 
 def _mark(axes: "Axes", point: Point) -> None:

@@ -25,10 +25,7 @@ def render(report: Report) -> str:
     for check in report.checks:
         suite.append(_case(report, check))
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join((_DECLARATION, "\n"))
-
-
-_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
 def _case(report: Report, check: CheckResult) -> Element:

@@ -3,6 +3,7 @@
 What is text in the report is escaped by the template; only the drawings, which are ours, go in as they are.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 import yaml
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline import units
 from pipeline.facts import LayerFacts, ModelFacts, Port
@@ -23,12 +24,22 @@ MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures
 _SHADES = 6  # of a heat map: as many as the eye tells apart
 
 
+_UNIT = re.compile(r"(?<=\d) (?=%|points|[KM]?i?B\b)")  # a figure and its unit stay on one line
+
+
 class Count(NamedTuple):
     """A cell of a confusion matrix. share: of the row, 0..1; kind: hit on the diagonal, else miss."""
 
-    count: int
+    examples: int
     share: float
     kind: str
+
+    @property
+    def depth(self) -> float:
+        """How deep the colour is, 0..0.6: text stays readable on it, and one mistake in a thousand can be seen."""
+        if not self.examples:
+            return 0.0
+        return 0.6 * self.share if self.kind == "hit" else 0.15 + 0.45 * self.share**0.5
 
 
 class Miss(NamedTuple):
@@ -36,7 +47,7 @@ class Miss(NamedTuple):
 
     true: str
     predicted: str
-    count: int
+    examples: int
     share: float
 
 
@@ -73,7 +84,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
     return _template().render(
         report=report,
         state="pass" if report.status == "pass" else "fail",
-        headline=words.headline(report),
+        headline=_UNIT.sub("\u00a0", words.headline(report)),
         metric=metric,
         base=words.baseline(report),
         share=words.is_share(metric),
@@ -99,7 +110,7 @@ def _template() -> jinja2.Template:
     environment.filters.update(
         size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,
         number=units.number, whole=units.whole, measured=words.measured, limit=words.limit,
-        shape=_shape, port=_port, scales=_scales, digest=_digest,
+        shape=_shape, port=_port, scales=_scales, digest=_digest, breakable=_breakable,
     )  # fmt: skip
     environment.globals.update(dash=units.DASH, marks=words.MARKS, score=words.score)
     return environment.get_template("page.html.j2")
@@ -149,7 +160,7 @@ def _shades(counts: Sequence[Sequence[int]]) -> list[Shade]:
     paths: dict[tuple[str, int], list[str]] = {}
     for y, row in enumerate(counts):
         for x, cell in enumerate(_row(y, row)):
-            if cell.count:
+            if cell.examples:
                 level = max(1, round(cell.share**0.5 * _SHADES))  # the root shows small shares
                 paths.setdefault((cell.kind, level), []).append(f"M{x} {y}h1v1h-1z")
     return [Shade(kind, level / _SHADES, "".join(parts)) for (kind, level), parts in sorted(paths.items())]
@@ -158,12 +169,12 @@ def _shades(counts: Sequence[Sequence[int]]) -> list[Shade]:
 def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 8) -> list[Miss]:
     """The most frequent confusions, the largest first."""
     misses = [
-        Miss(labels[true], labels[predicted], cell.count, cell.share)
+        Miss(labels[true], labels[predicted], cell.examples, cell.share)
         for true, row in enumerate(counts)
         for predicted, cell in enumerate(_row(true, row))
-        if cell.count and cell.kind == "miss"
+        if cell.examples and cell.kind == "miss"
     ]
-    return sorted(misses, key=lambda miss: -miss.count)[:most]
+    return sorted(misses, key=lambda miss: -miss.examples)[:most]
 
 
 def _flow(settings: Mapping[str, Any]) -> str:
@@ -180,8 +191,10 @@ def _port(port: Port | None) -> str:
     """``1×8×8×1 int8, scale 0.003906, zero point -128``."""
     if port is None:
         return units.DASH
-    scale = "" if port.scale is None else f", scale {units.number(port.scale)}, zero point {port.zero_point}"
-    return f"{_shape(port.shape)} {port.dtype}{scale}"
+    text = f"{_shape(port.shape)} {port.dtype}"
+    if port.scale is None:
+        return text
+    return f"{text}, scale\u00a0{units.number(port.scale)}, zero\u00a0point\u00a0{units.whole(port.zero_point)}"
 
 
 def _scales(layer: LayerFacts) -> str:
@@ -194,3 +207,8 @@ def _scales(layer: LayerFacts) -> str:
 def _digest(text: str) -> str:
     """What a content security policy calls an inline script."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _breakable(name: str) -> Markup:
+    """A Keras name that a narrow column breaks between its words."""
+    return Markup(re.sub(r"([/;:_.])", r"\1<wbr>", escape(name)))

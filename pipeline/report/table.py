@@ -1,6 +1,6 @@
 """The end of a run on the terminal: the verdict, a row a model, a line a check, the notes, and where the report is."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.facts import CheckResult
 from pipeline.report import words
@@ -59,8 +59,8 @@ def _models(report: Report, console: "Console") -> "Table":
     table.add_column("model", overflow="fold", min_width=8)
     heads = (words.metric(report), f"vs {words.baseline(report)}", "size", "gzip", "sparsity", "integer", "host time")
     for field, head in zip(_COLUMNS, heads, strict=True):
-        side = "left" if field == "integer" else "right"
-        table.add_column(_text(head, console), justify=side, no_wrap=field not in ("change", "score"), overflow="fold")
+        justify: Literal["left", "right"] = "left" if field == "integer" else "right"
+        table.add_column(_text(head, console), justify=justify, no_wrap=True)
     for model in report.models:
         figures = words.figures(report, model)
         style = "dim" if model.baseline else ""

@@ -171,8 +171,8 @@ def _latency(report: Report, model: ModelFacts) -> Cell:
     if model.latency_ms is None:
         return _cell(report, model, "latency", units.DASH)
     took = model.latency_ms
-    why = f"median of {units.whole(took.runs)} runs on the {took.where}, not the device; 95 % are under {units.ms(took.p95)}"
-    return Cell(units.ms(took.p50), why)
+    runs = f"median of {units.whole(took.runs)} runs on the {took.where}, not the device"
+    return Cell(units.ms(took.p50), f"{runs}; 95 % are under {units.ms(took.p95)}")
 
 
 def _yes(value: bool | None) -> str:

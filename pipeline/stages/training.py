@@ -100,10 +100,7 @@ class Training(Stage):
     """Factor of the sum of squared kernel weights in the loss."""
     early_stopping: EarlyStopping | None = None
     """Stop early and keep the best weights; all epochs and the last weights when left out."""
-    class_weights: (
-        Annotated[Literal["balanced"] | tuple[PositiveFloat, ...], Field(strict=False, union_mode="left_to_right")]
-        | None
-    ) = None
+    class_weights: Literal["balanced"] | Annotated[tuple[PositiveFloat, ...], Field(strict=False)] | None = None
     """Weight of each label's examples in the loss; `balanced` is inverse to how often the label occurs."""
     augment: Augment = Augment()
     """Random changes of the training images."""

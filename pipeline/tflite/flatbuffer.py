@@ -20,7 +20,7 @@ SHARING = 4  # an honest writer may share some strings and vectors, not everythi
 SLACK = 65536  # bytes of budget for the smallest files
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """The bytes are not what they claim to be; the message says why, as the end of a sentence."""
 
 
@@ -36,7 +36,7 @@ class Source:
     def scalar(self, kind: struct.Struct, at: int) -> int:
         """The number at a byte offset; unpack_from alone would count negative offsets from the end."""
         if at < 0 or at + kind.size > len(self.data):
-            raise Malformed("it is cut off, or an offset points outside of it")
+            raise MalformedError("it is cut off, or an offset points outside of it")
         value: int = kind.unpack_from(self.data, at)[0]
         return value
 
@@ -45,10 +45,10 @@ class Source:
         start = at + self.scalar(U32, at)
         count = self.scalar(U32, start)
         if start + 4 + count * item_bytes > len(self.data):
-            raise Malformed(f"a vector claims {count} elements, more than the file holds")
+            raise MalformedError(f"a vector claims {count} elements, more than the file holds")
         self.left -= count * max(item_bytes, 1)
         if self.left < 0:
-            raise Malformed("its vectors overlap and claim more than the file holds")
+            raise MalformedError("its vectors overlap and claim more than the file holds")
         return start + 4, count
 
 
@@ -61,7 +61,7 @@ class Table:
         vtable = at - source.scalar(I32, at)
         count = min((source.scalar(U16, vtable) - 4) // 2, FIELDS)
         if count < 0 or vtable + 4 + 2 * count > len(source.data):
-            raise Malformed("a table is cut off")
+            raise MalformedError("a table is cut off")
         self._source, self._at = source, at
         self._fields: tuple[int, ...] = struct.unpack_from(f"<{count}H", source.data, vtable + 4)
 

@@ -112,11 +112,12 @@ def _decode(raw: NDArray[np.uint8], dtype: str) -> NDArray[np.generic]:
 def _unpack(raw: NDArray[np.uint8], bits: int, signed: bool) -> NDArray[np.generic]:
     """(bytes,) to (bytes * 8 / bits,) int8 or uint8. The first element is in the lowest bits (TFLite's int4_utils)."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    codes = (raw[:, None] >> shifts & (1 << bits) - 1).astype(np.uint8).reshape(-1)
+    codes: NDArray[np.uint8] = (raw[:, None] >> shifts & (1 << bits) - 1).astype(np.uint8).reshape(-1)
     if not signed:
         return codes
-    half = 1 << bits - 1
-    return (codes ^ half).astype(np.int8) - np.int8(half)
+    half = np.int8(1 << bits - 1)  # two's complement: flipping the sign bit shifts the codes up by half
+    values: NDArray[np.int8] = (codes.view(np.int8) ^ half) - half
+    return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)

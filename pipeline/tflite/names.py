@@ -11,28 +11,41 @@ _OUTPUT = re.compile(r":\d+$")
 _KERNELS = re.compile(r"/(Conv[123]D|depthwise|separable_conv2d|conv2d_transpose|MatMul|Tensordot)\d*(/|$)")
 
 # Scopes that a layer opens inside of itself, in tf_keras 2.21 and tfmot 0.8.1.
-_INNER = frozenset(
-    ("separable_conv2d", "depthwise", "Tensordot", "Conv1D", "batchnorm", "BiasAdd", "Mean", "Sum", "Max", "while")
-    + ("LastValueQuant", "MovingAverageQuantize", "AllValuesQuantize", "ReadVariableOp", "strided_slice", "stack")
+_INNER = re.compile(
+    r"(separable_conv2d|depthwise|Tensordot|Conv1D|batchnorm|BiasAdd|Mean|Sum|Max|while|strided_slice|stack"
+    r"|LastValueQuant|MovingAverageQuantize|AllValuesQuantize|ReadVariableOp)$"
 )
 
 
 def layer_name(name: str) -> str:
     """The Keras layer behind a .tflite tensor; ``""`` when the name does not tell (``StatefulPartitionedCall:0``).
 
-    ``net/quant_relu/Relu;net/quant_conv1/Conv2D`` is ``conv1``, ``serving_default_image:0`` is ``image``.
+    ``net/quant_relu/Relu;net/quant_conv1/Conv2D`` is ``conv1``, ``serving_default_image:0`` is ``image``, and a layer
+    of a model in a model is ``backbone/conv1``.
     """
-    parts = [part for part in name.split(";") if part and not part.startswith("StatefulPartitionedCall")]
-    if not parts:
-        return ""
+    parts = _parts(name)
     kernels = [part for part in parts if _KERNELS.search(part)]
-    scopes = _OUTPUT.sub("", (kernels or parts)[-1]).strip("/").split("/")
+    return _layer((kernels or parts)[-1]) if parts else ""
+
+
+def keras_layers(name: str) -> frozenset[str]:
+    """Every Keras layer that was fused into a tensor: ``conv1``, ``bn1`` and ``relu1`` for the example above.
+
+    A layer of a model in a model is there with its path and without (``backbone/conv1``, ``conv1``).
+    """
+    layers = [_layer(part) for part in _parts(name)]
+    return frozenset(layers) | {layer.rpartition("/")[2] for layer in layers}
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split(";") if part and not part.startswith("StatefulPartitionedCall")]
+
+
+def _layer(part: str) -> str:
+    """``model/layer/scope/op`` without what is inside of the layer, and without the outermost model."""
+    scopes = _OUTPUT.sub("", part).strip("/").split("/")
     if len(scopes) > 1:
-        scopes = _layer(scopes[:-1])
+        scopes.pop()
+        end = next((place for place, scope in enumerate(scopes) if place and _INNER.match(scope)), len(scopes))
+        scopes = scopes[1:end] or scopes[:end]
     return "/".join(_PREFIXES.sub("", scope) for scope in scopes)
-
-
-def _layer(scopes: list[str]) -> list[str]:
-    """Scopes without those inside of the layer, and without the outermost model."""
-    end = next((place for place, scope in enumerate(scopes) if place and scope in _INNER), len(scopes))
-    return scopes[:end][1:] or scopes[:end]

@@ -1,18 +1,21 @@
-"""Bytes of a .tflite file -> :class:`Model`, or InputError with the reason. Slots are those of schema.fbs, version 3."""
+"""Bytes of a .tflite file -> :class:`Model`, or InputError with the reason.
+
+Slots are those of tensorflow/lite/schema/schema.fbs, version 3.
+"""
 
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]  # generated, no stubs
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from pipeline.errors import Fault, InputError
-from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, Malformed, Source, Table
+from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, MalformedError, Source, Table
 from pipeline.tflite.graph import BITS, Op, Signature, Subgraph, Tensor
 from pipeline.tflite.model import Model
 
@@ -55,9 +58,9 @@ def read(source: str | os.PathLike[str] | bytes) -> Model:
     """
     path = None if isinstance(source, bytes) else os.fspath(source)
     try:
-        content = source if isinstance(source, bytes) else _load(os.fspath(source))
+        content = source if isinstance(source, bytes) else _load(Path(source))
         return _model(content, path)
-    except Malformed as error:
+    except MalformedError as error:
         fault = Fault(f"not a valid .tflite file: {error}", where=path or "", do=_ADVICE)
     except OSError as error:
         fault = Fault(f"can't read the file: {error.strerror or error}", where=path or "")
@@ -69,11 +72,11 @@ def read(source: str | os.PathLike[str] | bytes) -> Model:
 _ADVICE = "convert the model again, or check that the download is complete"
 
 
-def _load(path: str) -> bytes:
+def _load(path: Path) -> bytes:
     """The whole of a regular file; nothing else, because a pipe or a device may never end."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise Malformed("it is a directory" if os.path.isdir(path) else "it is not a regular file")
-    with open(path, "rb") as file:
+    if path.exists() and not path.is_file():
+        raise MalformedError("it is a directory" if path.is_dir() else "it is not a regular file")
+    with path.open("rb") as file:
         head = file.read(8)
         _check_head(head)
         return head + file.read()
@@ -81,11 +84,11 @@ def _load(path: str) -> bytes:
 
 def _check_head(head: bytes) -> None:
     if not head:
-        raise Malformed("it is empty")
+        raise MalformedError("it is empty")
     if len(head) < 8:
-        raise Malformed("it is cut off")
+        raise MalformedError("it is cut off")
     if head[4:8] != IDENTIFIER:
-        raise Malformed(f"it lacks the identifier TFL3 at byte 4 (it has {head[4:8]!r})")
+        raise MalformedError(f"it lacks the identifier TFL3 at byte 4 (it has {head[4:8]!r})")
 
 
 def _model(content: bytes, path: str | None) -> Model:
@@ -94,12 +97,12 @@ def _model(content: bytes, path: str | None) -> Model:
     root = Table(source, source.scalar(U32, 0))
     version = root.number(0, U32)
     if version != SCHEMA_VERSION:
-        raise Malformed(f"its schema is version {version}, and {SCHEMA_VERSION} is what runtimes read")
+        raise MalformedError(f"its schema is version {version}, and {SCHEMA_VERSION} is what runtimes read")
     buffers = [_buffer(table, content) for table in root.tables(4)]
     codes = [_code(table) for table in root.tables(1)]
     tables = root.tables(2)
     if not tables:
-        raise Malformed("it has no subgraph")
+        raise MalformedError("it has no subgraph")
     subgraphs = tuple(_subgraph(table, index, codes, buffers) for index, table in enumerate(tables))
     _check_reuse(subgraphs, len(content))
     _check_calls(subgraphs)
@@ -116,7 +119,7 @@ def _model(content: bytes, path: str | None) -> Model:
 
 def _pick(items: Sequence[Any], index: int, what: str) -> Any:
     if not 0 <= index < len(items):
-        raise Malformed(f"it refers to {what} {index}, and has {len(items)}")
+        raise MalformedError(f"it refers to {what} {index}, and has {len(items)}")
     return items[index]
 
 
@@ -130,7 +133,7 @@ def _code(table: Table) -> _Code:
     # The code was a byte until 2020; writers fill both, and the larger one is meant (schema_utils.cc).
     code = max(table.number(0, I8), table.number(3, I32))
     if code not in _OPS:
-        raise Malformed(f"it uses the operator code {code}, which this version of ai-edge-litert does not know")
+        raise MalformedError(f"it uses the operator code {code}, which this version of ai-edge-litert does not know")
     custom = _OPS[code] == "CUSTOM"
     return _Code(table.text(1) or "CUSTOM" if custom else _OPS[code], table.number(2, I32, 1), custom)
 
@@ -140,7 +143,7 @@ def _buffer(table: Table, content: bytes) -> NDArray[np.uint8] | None:
     offset, count = table.number(1, U64), table.number(2, U64)
     if offset > 1:  # 0 and 1 are placeholders
         if offset + count > len(content):
-            raise Malformed(f"a buffer lies at bytes {offset} to {offset + count}, outside of it")
+            raise MalformedError(f"a buffer lies at bytes {offset} to {offset + count}, outside of it")
         return np.frombuffer(content, np.uint8, count, offset) if count else None
     raw = table.array(0, "u1")
     return raw.view(np.uint8) if raw.size else None
@@ -167,9 +170,9 @@ def _select(tensors: Sequence[Tensor], indices: Iterable[int]) -> tuple[Tensor, 
 def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[np.uint8] | None]) -> Tensor:
     number, code = table.number(2, U32), table.number(1, I8)
     if code not in _DTYPES:
-        raise Malformed(f"a tensor has the type code {code}, which this version of ai-edge-litert does not know")
+        raise MalformedError(f"a tensor has the type code {code}, which this version of ai-edge-litert does not know")
     if table.number(10, U32):
-        raise Malformed("its weights lie in another file (external buffers), which is not supported")
+        raise MalformedError("its weights lie in another file (external buffers), which is not supported")
     shape = table.ints(0)
     raw = _pick(buffers, number, "buffer") if number else None  # buffer 0 stands for "no data"
     tensor = Tensor(
@@ -195,9 +198,9 @@ def _quantization(table: Table | None, shape: tuple[int, ...]) -> dict[str, Any]
     scales, zero_points = tuple(table.array(2, "<f4").tolist()), table.ints(3, "<i8")
     axis, details = table.number(6, I32), table.table(5)
     if len(scales) > 1 and not (0 <= axis < len(shape) and len(scales) == shape[axis]):
-        raise Malformed(f"a tensor of shape {shape} has {len(scales)} scales along axis {axis}")
+        raise MalformedError(f"a tensor of shape {shape} has {len(scales)} scales along axis {axis}")
     if scales and len(zero_points) not in (0, 1, len(scales)):
-        raise Malformed(f"a tensor has {len(scales)} scales and {len(zero_points)} zero points")
+        raise MalformedError(f"a tensor has {len(scales)} scales and {len(zero_points)} zero points")
     blocks = details is not None and table.number(4, U8) in _BLOCKWISE
     block_size = max(details.number(2, I32), 1) if blocks and details else 0
     return {"scales": scales, "zero_points": zero_points if scales else (), "axis": axis, "block_size": block_size}
@@ -205,14 +208,14 @@ def _quantization(table: Table | None, shape: tuple[int, ...]) -> dict[str, Any]
 
 def _check_size(tensor: Tensor) -> None:
     if len(tensor.shape) > MAX_RANK or any(size < 0 for size in tensor.shape):
-        raise Malformed(f"tensor {tensor.index} has the shape {tensor.shape[:MAX_RANK]}")
+        raise MalformedError(f"tensor {tensor.index} has the shape {tensor.shape[:MAX_RANK]}")
     if tensor.bytes > MAX_TENSOR_BYTES or tensor.elements > MAX_TENSOR_BYTES:
-        raise Malformed(f"tensor {tensor.index} of shape {tensor.shape} claims {tensor.elements:.1e} elements")
+        raise MalformedError(f"tensor {tensor.index} of shape {tensor.shape} claims {tensor.elements:.1e} elements")
     wanted = tensor.bytes
     if tensor.raw is not None and BITS[tensor.dtype] and not tensor.sparse and tensor.raw.size != wanted:
-        raise Malformed(f"tensor {tensor.index} takes {wanted} bytes, and its buffer holds {tensor.raw.size}")
+        raise MalformedError(f"tensor {tensor.index} takes {wanted} bytes, and its buffer holds {tensor.raw.size}")
     if tensor.raw is not None and BITS[tensor.dtype] and tensor.raw.size * 8 % max(BITS[tensor.dtype], 8):
-        raise Malformed(f"tensor {tensor.index} has {tensor.raw.size} bytes of {tensor.dtype}")
+        raise MalformedError(f"tensor {tensor.index} has {tensor.raw.size} bytes of {tensor.dtype}")
 
 
 def _ops(
@@ -227,7 +230,9 @@ def _ops(
         read_early.update(tensor for tensor in op.reads if tensor not in written)
         for tensor in op.outputs:
             if tensor.constant or tensor in written or tensor in read_early:
-                raise Malformed(f"op {index} ({op.name}) writes tensor {tensor.index}, which is already there or read")
+                raise MalformedError(
+                    f"op {index} ({op.name}) writes tensor {tensor.index}, which is already there or read"
+                )
         written.update(op.outputs)
         if op.name in ("DEQUANTIZE", "DENSIFY") and op.sources and op.outputs:
             source = op.sources[0]
@@ -278,7 +283,7 @@ def _check_reuse(subgraphs: Iterable[Subgraph], size: int) -> None:
     constants = (tensor for graph in subgraphs for tensor in graph.tensors if tensor.raw is not None)
     claimed = sum(tensor.raw.size for tensor in constants if tensor.raw is not None)
     if claimed > MAX_REUSE * size:
-        raise Malformed(f"its constants claim {claimed} bytes, {math.ceil(claimed / size)} times its size")
+        raise MalformedError(f"its constants claim {claimed} bytes, {math.ceil(claimed / size)} times its size")
 
 
 def _check_calls(subgraphs: Sequence[Subgraph]) -> None:
@@ -300,7 +305,7 @@ def _check_calls(subgraphs: Sequence[Subgraph]) -> None:
             if not waiting[caller]:
                 ready.append(caller)
     if waiting:
-        raise Malformed(f"its subgraphs {sorted(waiting)[:8]} run each other in a circle")
+        raise MalformedError(f"its subgraphs {sorted(waiting)[:8]} run each other in a circle")
 
 
 def _signature(table: Table, subgraphs: Sequence[Subgraph]) -> Signature:

@@ -1,0 +1,45 @@
+"""What an app must feed and will get."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import model_validator
+
+from pipeline.facts import CheckResult, ModelFacts, Port
+from pipeline.stage import Check
+
+Type = Literal["int8", "uint8", "int16", "float32"]
+
+
+class Io(Check):
+    """The types of the file's input and output."""
+
+    check: Literal["io"]
+    input: Type | None = None
+    """Type of the input tensor."""
+    output: Type | None = None
+    """Type of the output tensor."""
+
+    @model_validator(mode="after")
+    def _promises_something(self) -> "Io":
+        if self.input is None and self.output is None:
+            raise ValueError("give input, output or both")
+        return self
+
+    def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
+        if self.input is not None:
+            yield self._one(model, "input", model.input, self.input)
+        if self.output is not None:
+            yield self._one(model, "output", model.output, self.output)
+
+    def _one(self, model: ModelFacts, what: str, port: Port | None, limit: str) -> CheckResult:
+        if port is None:
+            why = f"the file has not just one {what}"
+            return CheckResult(
+                check=self.check, model=model.name, status="unavailable", what=f"{what} type", limit=limit, why=why
+            )
+        found = port.dtype.lower()
+        status: Literal["pass", "fail"] = "pass" if found == limit else "fail"
+        return CheckResult(
+            check=self.check, model=model.name, status=status, what=f"{what} type", value=found, limit=limit
+        )

@@ -1,0 +1,158 @@
+"""Runs a .tflite file on LiteRT, the runtime of phones and Linux boards. Never imports TensorFlow.
+
+The same bytes give other results on other kernels, so the caller names them:
+
+::
+
+    xnnpack     what an app gets: the XNNPACK delegate, and built-in kernels for what it does not take
+    builtin     optimized kernels without the delegate
+    reference   plain C++ kernels; the nearest to TFLite Micro
+
+Hostile or unlucky files can crash the native runtime: call this in a process of its own.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Fault, InputError, StageError
+from pipeline.tflite import Model, read
+from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
+
+__all__ = ["Kernels", "Latency", "Runner", "dequantize", "latency", "quantize", "run"]
+
+Kernels = Literal["xnnpack", "builtin", "reference"]
+Source = Model | str | os.PathLike[str] | bytes
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one invocation: median and 95th percentile over that many runs."""
+
+    p50: float
+    p95: float
+    runs: int
+
+
+class Runner:
+    """A model that is ready to run. Inputs and outputs are named by the file's signature (``self.model.signature``).
+
+    A batch runs in as many invocations as the file's own batch size needs. Variables (an LSTM's state) start anew
+    for each invocation: every example is one of its own, while the runtime by itself would carry them over.
+
+    Raises InputError when the file is not valid or this runtime can't run it.
+    """
+
+    def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1) -> None:
+        self.model = source if isinstance(source, Model) else read(source)
+        self._where = self.model.path or ""
+        self._stateful = any(tensor.variable for graph in self.model.subgraphs for tensor in graph.tensors)
+        with _plain(InputError, "LiteRT can't run this model", self._where):
+            self._interpreter = _interpreter(self.model.content, kernels, threads)
+            self._interpreter.allocate_tensors()
+
+    def __call__(self, x: Array) -> NDArray[np.float32]:
+        """(n, ...) real values to (n, ...) real values, for a model with one input and one output."""
+        name, output = only(self.model)
+        return self.named({name: x})[output]
+
+    def named(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+        """Real values by input name, each (n, ...), to real values by output name."""
+        outputs = self.model.signature.outputs
+        return {name: real(raw, outputs[name]) for name, raw in self.raw(inputs).items()}
+
+    def raw(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """As :meth:`named`, with the outputs as the file gives them: int8, uint8, int16, float32, ...
+
+        Raises InputError for data that does not fit, StageError when the runtime fails.
+        """
+        given = feeds(self.model, inputs)
+        self._resize(given)
+        with _plain(StageError, "the runtime failed while it ran the model", self._where):
+            return given.join(self._invoke(given))
+
+    def _resize(self, given: Feeds) -> None:
+        """Dimensions that the file leaves open become those of the data."""
+        with _plain(InputError, "the model can't take this shape", self._where):
+            for name, tensor in self.model.signature.inputs.items():
+                shape = given.stacks[name].shape[1:]
+                if shape != self._interpreter.tensor(tensor.index)().shape:
+                    self._interpreter.resize_tensor_input(tensor.index, shape, strict=True)
+            self._interpreter.allocate_tensors()
+
+    def _invoke(self, given: Feeds) -> dict[str, Array]:
+        """Outputs of every invocation: name -> (calls, *shape)."""
+        ports, tensor = self.model.signature, self._interpreter.tensor
+        inputs = [(tensor(port.index), given.stacks[name]) for name, port in ports.inputs.items()]
+        outputs = {name: tensor(port.index) for name, port in ports.outputs.items()}
+        stacks: dict[str, Array] = {}
+        for call in range(given.calls):
+            if self._stateful:
+                self._interpreter.reset_all_variables()
+            for view, stack in inputs:
+                view()[...] = stack[call]  # no view may live on: invoke() refuses while one does
+            self._interpreter.invoke()
+            if not call:
+                stacks = {name: np.empty((given.calls, *view().shape), view().dtype) for name, view in outputs.items()}
+            for name, view in outputs.items():
+                stacks[name][call] = view()
+        return stacks
+
+    def latency(self, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10) -> Latency:
+        """Wall time of the invocation alone, over and over on the first examples of x."""
+        named = x if isinstance(x, Mapping) else {only(self.model)[0]: x}
+        self.raw({name: value[:1] for name, value in named.items()})
+        times = np.empty(warmup + runs)
+        with _plain(StageError, "the runtime failed while it ran the model", self._where):
+            for run in range(warmup + runs):
+                start = time.perf_counter()
+                self._interpreter.invoke()
+                times[run] = time.perf_counter() - start
+        p50, p95 = np.percentile(times[warmup:] * 1e3, (50, 95))
+        return Latency(float(p50), float(p95), runs)
+
+
+@overload
+def run(source: Source, x: Array, kernels: Kernels = ..., threads: int = ...) -> NDArray[np.float32]: ...
+@overload
+def run(
+    source: Source, x: Mapping[str, Array], kernels: Kernels = ..., threads: int = ...
+) -> dict[str, NDArray[np.float32]]: ...
+def run(
+    source: Source, x: Array | Mapping[str, Array], kernels: Kernels = "xnnpack", threads: int = 1
+) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+    """Real values in, real values out, for one array or for arrays by name. See :class:`Runner`."""
+    runner = Runner(source, kernels, threads)
+    return runner.named(x) if isinstance(x, Mapping) else runner(x)
+
+
+def latency(
+    source: Source, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10, kernels: Kernels = "xnnpack"
+) -> Latency:
+    """Of one image on one thread, on this machine."""
+    return Runner(source, kernels).latency(x, runs, warmup)
+
+
+def _interpreter(content: bytes, kernels: Kernels, threads: int) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # loads the native runtime: 0.1 s
+
+    resolvers = {
+        "xnnpack": OpResolverType.BUILTIN,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "reference": OpResolverType.BUILTIN_REF,
+    }
+    return Interpreter(model_content=content, num_threads=threads, experimental_op_resolver_type=resolvers[kernels])
+
+
+@contextmanager
+def _plain(error: type[InputError] | type[StageError], rule: str, where: str) -> Iterator[None]:
+    """The runtime's ValueError or RuntimeError as an error of ours, with its message on one line."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as problem:
+        message = " ".join(str(problem).split())[:400]
+        raise error(Fault(rule, where=where, received=message)) from problem

@@ -1,0 +1,169 @@
+"""Config -> steps: names resolved, kinds matched, keys computed. Runs nothing and imports no TensorFlow."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipeline import yaml
+from pipeline.config import Config
+from pipeline.errors import ConfigError, Fault, did_you_mean
+from pipeline.stage import Stage
+from pipeline.store import FORMAT, Entry, Store, key_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage with everything that decides its result.
+
+    needs     the steps that it reads, in the order in which the stage names them
+    identity  what the key is the digest of
+    """
+
+    name: str
+    stage: Stage
+    needs: tuple["Step", ...]
+    identity: Mapping[str, Any]
+    key: str
+
+    @property
+    def kind(self) -> str:
+        """The stage's own name, such as `train`."""
+        return str(getattr(self.stage, "stage"))  # noqa: B009 (the tag is a field of each subclass)
+
+    @property
+    def chain(self) -> tuple["Step", ...]:
+        """The steps above, nearest first, where each reads one other."""
+        return (self.needs[0], *self.needs[0].chain) if len(self.needs) == 1 else ()
+
+
+def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
+    """The steps of a config in running order.
+
+    Raises ConfigError for names that fit nothing, all at once, and InputError when data or a model file can't be read.
+    """
+    links = list(_links(config, document))
+    data, model = config.data.identity(), config.model.identity()
+    config.data.spec()  # data that can't be used is told now, before the first epoch
+    steps: list[Step] = []
+    for stage, needs in zip(config.stages, links, strict=True):
+        above = tuple(steps[i] for i in needs)
+        identity = {
+            **stage.identity(),
+            "stage": getattr(stage, "stage"),  # noqa: B009
+            "needs": [step.key for step in above],
+            "data": data,
+            "model": model if stage.takes == "nothing" else None,
+            "seed": config.seed,
+            "libraries": {name: _version(name) for name in stage.libraries},
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            "format": FORMAT,
+        }
+        steps.append(Step(stage.label, stage, above, identity, key_of(identity)))
+    return tuple(steps)
+
+
+def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]:
+    """For each stage the positions of the stages that it reads; ConfigError with every fault."""
+    faults: list[Fault] = []
+    links = []
+    labels = [stage.label for stage in config.stages]
+    for i, stage in enumerate(config.stages):
+        if stage.label in labels[:i]:
+            do = "give one of them a `name:`"
+            faults.append(_fault(document, i, stage, "name", "is the name of a stage above too", stage.label, do))
+        links.append(tuple(_needs(config.stages, i, document, faults)))
+    if faults:
+        raise ConfigError(*faults)
+    yield from links
+
+
+def _needs(stages: Sequence[Stage], i: int, document: yaml.Document, faults: list[Fault]) -> Iterator[int]:
+    stage, names = stages[i], stages[i].reads()
+    if stage.takes == "nothing":
+        if stage.from_ is not None:
+            faults.append(_fault(document, i, stage, "from", "is not for a stage that starts from the config's model"))
+        return
+    if names is not None:
+        if stage.from_ is not None:
+            faults.append(_fault(document, i, stage, "from", "is not for this stage; `of` names what it reads"))
+        for name in names:
+            field = "baseline" if name == getattr(stage, "baseline", None) else "of"
+            yield from _named(stages, i, name, field, document, faults)
+    elif stage.from_ is not None:
+        yield from _named(stages, i, stage.from_, "from", document, faults)
+    else:
+        fitting = [j for j in range(i) if stages[j].gives == stage.takes]
+        if not fitting:
+            rule = f"needs a stage above that gives {_article(stage.takes)}"
+            faults.append(_fault(document, i, stage, "stage", rule))
+        yield from fitting[-1:]
+
+
+def _named(
+    stages: Sequence[Stage], i: int, name: str, field: str, document: yaml.Document, faults: list[Fault]
+) -> Iterator[int]:
+    labels = [stage.label for stage in stages]
+    stage = stages[i]
+    if name not in labels[:i]:
+        below = " above; it stands below" if name in labels[i + 1 :] else ""
+        do = did_you_mean(name, (label for label, other in zip(labels[:i], stages, strict=False) if other.gives == stage.takes))
+        faults.append(_fault(document, i, stage, field, f"names no stage{below or ' above'}", repr(name), do))
+        return
+    j = labels.index(name)
+    if stages[j].gives != stage.takes:
+        rule = f"must name a stage that gives {_article(stage.takes)}"
+        faults.append(_fault(document, i, stage, field, rule, f"{name!r}, which gives {_article(stages[j].gives)}"))
+        return
+    yield j
+
+
+def _article(kind: str) -> str:
+    return {"keras": "a Keras model", "tflite": "a .tflite file", "checks": "checks"}.get(kind, kind)
+
+
+def _fault(
+    document: yaml.Document, i: int, stage: Stage, field: str, rule: str, received: str = "", do: str = ""
+) -> Fault:
+    return Fault(rule, document.where(("stages", i, field)), f"stages.{stage.label}.{field}", received, do)
+
+
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def why_missing(step: Step, store: Store) -> str:
+    """Why the store has no entry for a step, from the most like entry that it has."""
+    candidates = [entry for entry in store.entries() if entry.stage == step.kind]
+    if not candidates:
+        return f"no {step.kind} stage is in the store"
+    nearest = min(candidates, key=lambda entry: len(_differences(entry.identity, step.identity)))
+    return "; ".join(_told(nearest, step, store)) or "its entry is damaged"
+
+
+def _told(entry: Entry, step: Step, store: Store) -> Iterator[str]:
+    for place, (old, new) in _differences(entry.identity, step.identity).items():
+        if place.startswith("needs"):
+            changed = [need.name for need, key in zip(step.needs, entry.identity["needs"], strict=False) if need.key != key]
+            yield f"reads {' and '.join(changed or [need.name for need in step.needs])}, which changed"
+        elif place in ("code", "data.code", "model.code"):
+            yield f"the code of {'the stage' if place == 'code' else place.split('.')[0]} changed"
+        elif place.endswith("content"):
+            yield f"the content of {place.split('.')[0]} changed"
+        else:
+            yield f"{place.removeprefix('settings.')} {old} -> {new}"
+
+
+def _differences(old: Any, new: Any, place: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted place -> (old, new) for all leaves that differ."""
+    if isinstance(old, dict) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*old, *new])
+        found = [_differences(old.get(key), new.get(key), f"{place}.{key}" if place else key) for key in keys]
+        return {place: pair for part in found for place, pair in part.items()}
+    return {} if old == new or (isinstance(new, tuple) and list(new) == old) else {place: (old, new)}

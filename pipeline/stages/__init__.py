@@ -1,0 +1,13 @@
+"""The stages: one file each, and this table is the whole registry."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.stages.convert import Convert
+from pipeline.stages.prune import Prune
+from pipeline.stages.qat import Qat
+from pipeline.stages.train import Train
+from pipeline.stages.verify import Verify
+
+AnyStage = Annotated[Train | Prune | Qat | Convert | Verify, Field(discriminator="stage")]

@@ -1,0 +1,182 @@
+"""Measure .tflite files on LiteRT, over the whole test split, and judge them by checks."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from pipeline import litert, tf, tflite
+from pipeline.checks import AnyCheck
+from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Port
+from pipeline.stage import Artifact, Examples, Inputs, Progress, Stage
+from pipeline.stages.training import read_facts
+from pipeline.store import sha256
+
+
+class Verify(Stage):
+    """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
+
+    The measurements depend on the files and the test split alone, so other checks or limits measure nothing again.
+    """
+
+    takes = "tflite"
+    gives = "checks"
+    libraries = ("ai-edge-litert", "tensorflow", "tf_keras", "numpy", "scikit-learn")
+    anonymous = Stage.anonymous | {"of", "baseline", "checks"}  # `of` and `baseline` count through what they name
+
+    stage: Literal["verify"]
+    of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    """Names of the convert stages to verify."""
+    baseline: str | None = None
+    """Name of the convert stage that drops are measured against."""
+    checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
+    """What must hold for each model."""
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Verify":
+        if len(set(self.of)) < len(self.of):
+            raise ValueError("of must name each model once")
+        for i, check in enumerate(self.checks):
+            for name in check.of or ():
+                if name not in self.of:
+                    raise ValueError(f"checks[{i}].of names {name!r}, which verify's own `of` does not hold")
+            if check.needs_baseline and self.baseline is None:
+                raise ValueError(f"checks[{i}]: {check.needs_baseline} needs a baseline: name a convert stage")
+        return self
+
+    def reads(self) -> Sequence[str]:
+        return tuple(dict.fromkeys((*((self.baseline,) if self.baseline else ()), *self.of)))
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        tf.start(inputs.seed)
+        test = inputs.data.split("test")
+        x, y = test.batch(np.arange(len(test)))
+        measured = []
+        for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
+            measured.append(_measure(name, artifact, test, x, y))
+            inputs.report(Progress("model", i, len(inputs.upstream), {}))
+        (work / "measured.json").write_text(json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1))
+
+    def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
+        """The measurements of a finished verify stage, with drops against the baseline."""
+        names = self.reads()
+        loaded = [ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text())]
+        named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
+        base = next((facts for facts in named if facts.name == self.baseline), None)
+        return tuple(facts.model_copy(update=_against(facts, base)) for facts in named)
+
+    def judge(self, folder: Path) -> tuple[CheckResult, ...]:
+        """Every check on every model that it is for."""
+        models = {facts.name: facts for facts in self.measured(folder)}
+        base = models.get(self.baseline or "")
+        return tuple(
+            result
+            for check in self.checks
+            for name in self.of
+            if name in (check.of or self.of)
+            for result in check.judge(models[name], base)
+        )
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"name": name, "file": f"{name}.tflite"}
+
+
+def _against(facts: ModelFacts, base: ModelFacts | None) -> dict[str, Any]:
+    """The drop of each metric below the baseline's; none for the baseline itself."""
+    if base is None or facts.name == base.name:
+        return {"baseline": base is not None}
+    return {"drop": {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}}
+
+
+def _measure(
+    name: str, artifact: Artifact, test: Examples, x: NDArray[np.float32], y: NDArray[np.int64]
+) -> ModelFacts:
+    """All facts of one file. x: (N, ...) float32 and y: (N,) are the test split."""
+    path = artifact.path / "model.tflite"
+    content = path.read_bytes()
+    model = tflite.read(content)
+    output = litert.run(path, x)  # (N, labels)
+    assert artifact.made_from is not None
+    keras = tf.predict(tf.load_model(artifact.made_from.path / "model.h5"), test)
+    decisions = output.argmax(axis=1)
+    pruned = _pruned(artifact, model)
+    layers = tuple(LayerFacts(**asdict(layer)) for layer in model.layers())
+    return ModelFacts(
+        name=name,
+        file=f"{name}.tflite",
+        sha256=sha256(path),
+        bytes=len(content),
+        gzip_bytes=len(gzip.compress(content, 9, mtime=0)),
+        verified=True,
+        quantization=model.quantization,
+        integer_only=model.integer_only,
+        floats=tuple(map(str, model.floats())),
+        ops=model.ops_count(),
+        macs=model.macs,
+        parameters=model.parameters,
+        input=_port(model.inputs),
+        output=_port(model.outputs),
+        sparsity=model.sparsity(),
+        pruned=tuple(pruned),
+        pruned_sparsity=_share_of_zeros(model, pruned),
+        layers=layers,
+        examples=len(y),
+        metrics={"accuracy": float(np.mean(decisions == y))},
+        error=_errors(output, keras),
+        latency_ms=Latency(**litert.latency(path, x[:1])._asdict()),
+        confusion=_confusion(y, decisions, keras.shape[1]),
+    )
+
+
+def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
+    """The one input or output; None when there are several."""
+    if len(tensors) != 1:
+        return None
+    (tensor,) = tensors
+    return Port(
+        name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
+    )
+
+
+def _pruned(artifact: Artifact, model: tflite.Model) -> list[str]:
+    """Names of the weight tensors that belong to layers which a prune stage pruned."""
+    layers: set[str] = set()
+    above = artifact.made_from
+    while above is not None:
+        layers |= set(read_facts(above.path).get("sparsity", {}))
+        above = above.made_from
+    return [name for name in model.sparsity() if tflite.layer_name(name) in layers]
+
+
+def _share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
+    """Zeros over all weights of those tensors together; None without any."""
+    sizes = {tensor.name: tensor.elements for op in model.ops for tensor in op.weights}
+    total = sum(sizes[name] for name in names)
+    zeros = model.sparsity()
+    return sum(zeros[name] * sizes[name] for name in names) / total if total else None
+
+
+def _errors(output: NDArray[np.float32], keras: NDArray[np.float32]) -> Errors:
+    """Of outputs (N, labels) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
+    error = output.astype(np.float64) - keras
+    power = float(np.sum(error**2))
+    return Errors(
+        mean_abs=float(np.abs(error).mean()),
+        max_abs=float(np.abs(error).max()),
+        sqnr_db=float(10 * np.log10(np.sum(keras.astype(np.float64) ** 2) / power)) if power else None,
+        agreement=float(np.mean(output.argmax(axis=1) == keras.argmax(axis=1))),
+    )
+
+
+def _confusion(y: NDArray[np.int64], decisions: NDArray[np.int64], labels: int) -> tuple[tuple[int, ...], ...]:
+    """Counts (labels, labels): rows are true labels, columns decisions."""
+    from sklearn.metrics import confusion_matrix
+
+    return tuple(map(tuple, confusion_matrix(y, decisions, labels=np.arange(labels)).tolist()))

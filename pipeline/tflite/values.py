@@ -1,0 +1,128 @@
+"""Real values <-> what tensors store, and batches <-> invocations. Numpy only: the runtimes share this."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Fault, InputError, did_you_mean
+from pipeline.tflite.graph import Tensor
+from pipeline.tflite.model import Model
+
+Array = NDArray[Any]
+
+_CHUNK = 1 << 20  # elements that are quantized at a time: temporary arrays stay at a few MiB
+_FAR = 1e6  # beyond every int16, and small enough for exact float32 sums
+_QUANTIZED = ("INT8", "UINT8", "INT16")
+
+
+def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
+    """Real values to integers: ``clamp(round(x / scale) + zero_point)``, same shape; dtype "int8", "uint8", "int16".
+
+    In float32, halves away from zero, as the reference QUANTIZE kernel does
+    (tensorflow/lite/kernels/internal/reference/quantize.h; the optimized kernels round halves to even).
+    Infinities are clamped; raises InputError for NaN.
+    """
+    limits = np.iinfo(dtype)
+    out = np.empty(x.shape, dtype)
+    source, target = np.ascontiguousarray(x).reshape(-1), out.reshape(-1)
+    for start in range(0, source.size, _CHUNK):
+        ratio = source[start : start + _CHUNK].astype(np.float32) / np.float32(scale)
+        if np.isnan(ratio).any():
+            raise InputError(Fault("the data must not hold NaN"))
+        np.clip(ratio, -_FAR, _FAR, out=ratio)
+        whole = np.trunc(ratio)
+        whole += np.trunc((ratio - whole) * 2)  # the rest is exact and below 1: its double is a whole -1, 0 or 1
+        target[start : start + _CHUNK] = np.clip(whole + zero_point, limits.min, limits.max)
+    return out
+
+
+def dequantize(q: Array, scale: float, zero_point: int) -> NDArray[np.float32]:
+    """Integers to real values: ``(q - zero_point) * scale``, same shape, in float32."""
+    values: NDArray[np.float32] = (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return values
+
+
+def stored(x: Array, tensor: Tensor) -> Array:
+    """Real values as the tensor stores them: quantized, or cast where it is not quantized; same shape.
+
+    Raises InputError for values that it can't store.
+    """
+    if tensor.dtype in _QUANTIZED and tensor.scale is not None:
+        return quantize(x, tensor.scale, tensor.zero_point or 0, tensor.dtype.lower())
+    try:
+        kind = np.dtype(tensor.dtype.lower())
+    except TypeError:
+        raise InputError(Fault(f"input {tensor.name!r} of type {tensor.dtype} can't be fed from numpy")) from None
+    values = x.astype(kind)
+    if kind.kind in "iub" and not np.array_equal(values, x):
+        raise InputError(Fault(f"input {tensor.name!r} takes whole numbers in the range of {kind}"))
+    return values
+
+
+def real(values: Array, tensor: Tensor) -> NDArray[np.float32]:
+    """Stored values as real ones, float32; same shape."""
+    if tensor.dtype in _QUANTIZED and tensor.scale is not None:
+        return dequantize(values, tensor.scale, tensor.zero_point or 0)
+    return values.astype(np.float32)
+
+
+class Feeds(NamedTuple):
+    """What to write into the inputs, invocation by invocation: name -> (calls, *shape), as stored."""
+
+    stacks: dict[str, Array]
+    calls: int
+    batch: int
+    examples: int
+
+    def join(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """(calls, batch, ...) to (n, ...); an output without the batch dimension keeps one entry an invocation."""
+        return {name: self._join(stack) for name, stack in outputs.items()}
+
+    def _join(self, stack: Array) -> Array:
+        if stack.ndim > 1 and stack.shape[1] == self.batch:
+            return stack.reshape(-1, *stack.shape[2:])[: self.examples]
+        return stack
+
+
+def feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
+    """Cut real-valued inputs, each (n, ...) by the name in ``model.signature``, into the file's own batches.
+
+    The last example fills up the last batch. Raises InputError when names, counts, shapes or values do not fit.
+    """
+    tensors, where = model.signature.inputs, model.path or ""
+    for name in sorted({*tensors} ^ {*inputs}):
+        problem = "is missing" if name in tensors else "is not one of the model's inputs"
+        raise InputError(Fault(f"input {name!r} {problem}", where=where, do=did_you_mean(name, tensors)))
+    counts = {np.shape(inputs[name])[:1] for name in tensors}
+    batches = {tensor.shape[0] for tensor in tensors.values() if tensor.shape}
+    if len(counts) > 1 or counts & {(), (0,)} or len(batches) > 1 or 0 in batches:
+        rule = f"all inputs need the same number of examples, at least one (batch sizes in the file: {sorted(batches)})"
+        raise InputError(Fault(rule, where=where, received=", ".join(str(np.shape(x)) for x in inputs.values())))
+    batch, count = batches.pop() if batches else 1, counts.pop()[0] if counts else 1
+    stacks = {name: _stack(name, tensor, np.asarray(inputs[name]), batch, where) for name, tensor in tensors.items()}
+    return Feeds(stacks, -(-count // batch), batch, count)
+
+
+def _stack(name: str, tensor: Tensor, x: Array, batch: int, where: str) -> Array:
+    """(n, ...) to (calls, *shape), stored; dimensions that the signature leaves open (-1) may be any."""
+    shape = (*tensor.shape[:1], *x.shape[1:])
+    signature = tensor.shape_signature if len(tensor.shape_signature) == len(tensor.shape) else tensor.shape
+    fixed = zip(shape[1:], tensor.shape[1:], signature[1:], strict=False)
+    if len(shape) != len(tensor.shape) or any(given != own and free != -1 for given, own, free in fixed):
+        rule = f"input {name!r} takes examples of shape {tensor.shape[1:]}"
+        raise InputError(Fault(rule, where=where, received=f"{x.shape[1:]}"))
+    missing = -len(x) % batch
+    if missing:
+        x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
+    return stored(x, tensor).reshape(-1, *shape)
+
+
+def only(model: Model) -> tuple[str, str]:
+    """The names of the one input and the one output. Raises InputError for a model that has more."""
+    ports = model.signature
+    if len(ports.inputs) != 1 or len(ports.outputs) != 1:
+        rule = f"the model has the inputs {list(ports.inputs)} and the outputs {list(ports.outputs)}"
+        raise InputError(Fault(rule, where=model.path or "", do="give the data by name"))
+    return next(iter(ports.inputs)), next(iter(ports.outputs))

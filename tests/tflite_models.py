@@ -1,0 +1,143 @@
+"""Tiny real models for the tests of the .tflite reader and the runtimes, made once a session.
+
+TensorFlow runs in a process of its own: ``python tests/tflite_models.py FOLDER``.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SHAPE = (16, 16, 3)
+NAMES = (
+    "float32", "float16", "dynamic", "int8", "uint8_io", "float_io", "int16x8", "elu", "multi", "lstm", "lstm_float",
+    "products", "flex", "loop", "any_batch", "batch_4",
+)  # fmt: skip
+
+
+@functools.cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="edgepipe-models-"))
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, Path]:
+    """Name -> .tflite file."""
+    return {name: _folder() / f"{name}.tflite" for name in NAMES}
+
+
+@pytest.fixture(scope="session")
+def images() -> Any:
+    """(20, 16, 16, 3) float32 in 0..1."""
+    return np.random.default_rng(7).random((20, *SHAPE), dtype=np.float32)
+
+
+def _build(folder: Path) -> None:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    tf.keras.utils.set_random_seed(1)
+    layers, rng = keras.layers, np.random.default_rng(3)
+
+    def save(name: str, content: bytes) -> None:
+        (folder / f"{name}.tflite").write_bytes(content)
+
+    def convert(call: Any, specs: dict[str, Any], io: Any = None, ops: Any = None, **options: Any) -> bytes:
+        function = tf.function(call).get_concrete_function(**specs)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], keep)
+        for key, value in options.items():
+            setattr(converter, key, value)
+        if ops:
+            converter.target_spec.supported_ops = [ops]
+        if io:
+            samples = [{k: rng.random(s.shape, dtype=np.float32) for k, s in specs.items()} for _ in range(8)]
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: iter(samples)
+            converter.inference_input_type = converter.inference_output_type = io
+        return bytes(converter.convert())
+
+    image = layers.Input(SHAPE, name="image")
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv1")(image)
+    x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="bn1")(x))
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", activation="relu", name="dw")(x)
+    x = layers.Conv2D(16, 1, activation="relu", name="pw")(x)
+    x = layers.Flatten(name="flat")(layers.AveragePooling2D(2, name="pool")(x))
+    cnn = keep = keras.Model(image, layers.Dense(10, activation="softmax", name="logits")(x), name="net")
+    kernel, bias = cnn.get_layer("logits").get_weights()
+    kernel[: len(kernel) // 2] = 0  # half of it is zero
+    cnn.get_layer("logits").set_weights([kernel, bias + 0.1])
+    cnn.get_layer("pw").bias.assign(tf.fill([16], 0.1))
+    cnn.get_layer("dw").bias.assign(tf.fill([8], 0.1))
+
+    spec = {"image": tf.TensorSpec([1, *SHAPE], tf.float32)}
+    integer, wide = tf.lite.OpsSet.TFLITE_BUILTINS_INT8, (
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    )
+
+    def call(image: Any) -> Any:
+        return {"scores": cnn(image, training=False)}
+
+    small = [tf.lite.Optimize.DEFAULT]
+    save("float32", convert(call, spec))
+    half = tf.lite.TargetSpec(supported_types=[tf.float16])
+    save("float16", convert(call, spec, optimizations=small, target_spec=half))
+    save("dynamic", convert(call, spec, optimizations=small))
+    save("int8", convert(call, spec, tf.int8, integer))
+    save("uint8_io", convert(call, spec, tf.uint8, integer))
+    save("float_io", convert(call, spec, tf.float32, integer))
+    save("int16x8", convert(call, spec, tf.int16, wide))
+    save("batch_4", convert(call, {"image": tf.TensorSpec([4, *SHAPE], tf.float32)}, tf.int8, integer))
+    save("any_batch", bytes(tf.lite.TFLiteConverter.from_keras_model(cnn).convert()))
+
+    image = layers.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 3, activation="elu", name="conv")(image)
+    elu = keep = keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D(name="gap")(x)))
+    save("elu", convert(lambda image: elu(image), {"image": tf.TensorSpec([1, 8, 8, 3], tf.float32)}, tf.int8, integer))
+
+    zeta, alpha = layers.Input((4,), name="zeta"), layers.Input((6,), name="alpha")
+    total = layers.Add(name="add")([layers.Dense(5, name="da")(zeta), layers.Dense(5, name="db")(alpha)])
+    multi = keep = keras.Model([zeta, alpha], [total, layers.Dense(2, name="dc")(alpha)])
+
+    def both(zeta: Any, alpha: Any) -> Any:
+        first, second = multi([zeta, alpha])
+        return {"total": first, "extra": second}
+
+    ports = {"zeta": tf.TensorSpec([1, 4], tf.float32), "alpha": tf.TensorSpec([1, 6], tf.float32)}
+    save("multi", convert(both, ports, tf.int8, integer))
+
+    sequence = layers.Input((6, 3), batch_size=1, name="sequence")
+    lstm = keep = keras.Model(sequence, layers.Dense(2, name="head")(layers.LSTM(4, name="lstm")(sequence)))
+    steps = {"sequence": tf.TensorSpec([1, 6, 3], tf.float32)}
+    save("lstm", convert(lambda sequence: lstm(sequence), steps, tf.int8, integer))
+    save("lstm_float", convert(lambda sequence: lstm(sequence), steps))
+
+    image = layers.Input((8, 8, 3), name="image")
+    up = layers.Conv2DTranspose(4, 3, strides=2, padding="same", name="up")(image)
+    rows = layers.Reshape((16, 64), name="rows")(up)
+    products = keep = keras.Model(image, layers.Dot(axes=2, name="dot")([rows, rows]))
+    save("products", convert(lambda image: products(image), {"image": tf.TensorSpec([1, 8, 8, 3], tf.float32)}))
+
+    keep = tf.Module()
+    vector = {"x": tf.TensorSpec([1, 4], tf.float32)}
+    save("flex", convert(lambda x: tf.math.lgamma(x), vector, None, tf.lite.OpsSet.SELECT_TF_OPS))
+
+    def loop(x: Any) -> Any:
+        matrix = tf.constant(np.eye(4, dtype=np.float32) * 0.5)
+        return tf.while_loop(lambda i, _: i < 3, lambda i, x: (i + 1, tf.matmul(x, matrix)), (tf.constant(0), x))[1]
+
+    save("loop", convert(loop, vector))
+
+
+if __name__ == "__main__":
+    _build(Path(sys.argv[1]))
