@@ -35,6 +35,7 @@ def closure(module: str) -> set[str]:
     return seen
 
 
+@cache
 def _file(module: str) -> Path | None:
     """The module's source file; None for what is no module of this package (a function, say)."""
     if module.split(".")[0] != _PACKAGE:
@@ -63,7 +64,12 @@ def _tree(module: str) -> str:
     return ast.dump(_parse(module))
 
 
-def _imports(module: str) -> Iterator[str]:
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    return tuple(_imported(module))
+
+
+def _imported(module: str) -> Iterator[str]:
     for node in ast.walk(_parse(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if _file(alias.name))

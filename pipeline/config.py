@@ -56,7 +56,7 @@ def _override(value: dict[str, Any], option: str) -> Loc:
         raise ConfigError(Fault("must be a dotted name, `=` and a value", where=where, do="such as seed=3"))
     parsed = yaml.parse(text, where).value
     place: list[str | int] = []
-    target: Any = value
+    target: Any = value  # pipeline.yaml gives dicts and lists only
     *parents, last = path.split(".")
     for part in parents:
         key = _key(target, part, where)
@@ -144,7 +144,7 @@ def _resolve(loc: Loc, value: Any) -> tuple[Loc, type[BaseModel] | None]:
                 continue
             owner, kind = model, _annotation(model, part)
         place.append(part)
-        value = value[part] if isinstance(value, list) or isinstance(value, dict) and part in value else None
+        value = _child(value, part)
     return tuple(place), owner
 
 
@@ -232,5 +232,13 @@ def _dotted(place: Loc, value: Any) -> str:
     parts = []
     for part in place:
         parts.append(_item_name(value[part], part) if isinstance(part, int) and isinstance(value, list) else str(part))
-        value = value[part] if isinstance(value, list) or isinstance(value, dict) and part in value else None
+        value = _child(value, part)
     return ".".join(parts)
+
+
+def _child(value: Any, part: str | int) -> Any:
+    """The value below; None when there is none."""
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None

@@ -120,10 +120,10 @@ def check(name: str, of: str, value: Any, limit: Any, unit: Any, bound: Any = "a
 
 def checks(of: str) -> tuple[CheckResult, ...]:
     return (
-        check("accuracy", of, 0.0028, 0.01, "points", why="accuracy of float minus this model's"),
-        check("integer_only", of, "yes", "yes", "text", None, why="the inputs and outputs of 6 ops"),
+        check("accuracy", of, 0.0028, 0.01, "points", what="drop of accuracy"),
+        check("integer_only", of, "yes", "yes", "text", "is", what="integer-only"),
         check("size", of, 31_949, 65_536, "bytes"),
-        check("sparsity", of, 0.602, 0.6, "fraction", "at least"),
+        check("sparsity", of, 0.602, 0.6, "fraction", "at least", what="zeros in the pruned weights"),
         check("arena", of, 14_336, 32_768, "bytes", why="measured on TFLM 0.dev2026"),
     )
 
@@ -180,7 +180,7 @@ def sample(**changes: Any) -> Report:
 
 
 def failing() -> Report:
-    bad = check("accuracy", "ptq", 0.02, 0.01, "points", status="fail", why="accuracy of float minus this model's")
+    bad = check("accuracy", "ptq", 0.02, 0.01, "points", what="drop of accuracy", status="fail")
     gone = check("arena", "ptq", None, 32_768, "bytes", status="unavailable", why="tflite-micro is not installed")
     ptq = model("ptq", 34_120, 0.9606, arena_bytes=None)
     models = (sample().models[0], ptq, sample().models[2])

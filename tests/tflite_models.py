@@ -16,8 +16,8 @@ import pytest
 
 SHAPE = (16, 16, 3)
 NAMES = (
-    "float32", "float16", "dynamic", "int8", "uint8_io", "float_io", "int16x8", "elu", "multi", "lstm", "lstm_float",
-    "products", "flex", "loop", "any_batch", "batch_4",
+    "float32", "float16", "dynamic", "int8", "uint8_io", "float_io", "int16x8", "elu", "multi", "multi_float", "lstm",
+    "products", "loop", "any_batch", "batch_4",
 )  # fmt: skip
 
 
@@ -49,21 +49,25 @@ def _build(folder: Path) -> None:
 
     tf.keras.utils.set_random_seed(1)
     layers, rng = keras.layers, np.random.default_rng(3)
+    keep: Any = None  # what holds the variables of the function that is converted
 
     def save(name: str, content: bytes) -> None:
         (folder / f"{name}.tflite").write_bytes(content)
 
-    def convert(call: Any, specs: dict[str, Any], io: Any = None, ops: Any = None, **options: Any) -> bytes:
-        function = tf.function(call).get_concrete_function(**specs)
+    def trace(call: Any, **shapes: Any) -> Any:
+        specs = {key: tf.TensorSpec(shape, tf.float32) for key, shape in shapes.items()}
+        return tf.function(call).get_concrete_function(**specs), shapes
+
+    def convert(traced: Any, io: Any = None, ops: Any = None, **options: Any) -> bytes:
+        function, shapes = traced
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], keep)
         for key, value in options.items():
             setattr(converter, key, value)
-        if ops:
-            converter.target_spec.supported_ops = [ops]
         if io:
-            samples = [{k: rng.random(s.shape, dtype=np.float32) for k, s in specs.items()} for _ in range(8)]
+            samples = [{k: rng.random(s, dtype=np.float32) for k, s in shapes.items()} for _ in range(8)]
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: iter(samples)
+            converter.target_spec.supported_ops = [ops or tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = io
         return bytes(converter.convert())
 
@@ -76,34 +80,30 @@ def _build(folder: Path) -> None:
     cnn = keep = keras.Model(image, layers.Dense(10, activation="softmax", name="logits")(x), name="net")
     kernel, bias = cnn.get_layer("logits").get_weights()
     kernel[: len(kernel) // 2] = 0  # half of it is zero
-    cnn.get_layer("logits").set_weights([kernel, bias + 0.1])
+    cnn.get_layer("logits").set_weights([kernel, bias + 0.1])  # a bias of zeros would be left out
     cnn.get_layer("pw").bias.assign(tf.fill([16], 0.1))
     cnn.get_layer("dw").bias.assign(tf.fill([8], 0.1))
 
-    spec = {"image": tf.TensorSpec([1, *SHAPE], tf.float32)}
-    integer, wide = tf.lite.OpsSet.TFLITE_BUILTINS_INT8, (
-        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-    )
-
-    def call(image: Any) -> Any:
+    def scores(image: Any) -> Any:
         return {"scores": cnn(image, training=False)}
 
-    small = [tf.lite.Optimize.DEFAULT]
-    save("float32", convert(call, spec))
+    one, small = trace(scores, image=[1, *SHAPE]), [tf.lite.Optimize.DEFAULT]
+    save("float32", convert(one))
     half = tf.lite.TargetSpec(supported_types=[tf.float16])
-    save("float16", convert(call, spec, optimizations=small, target_spec=half))
-    save("dynamic", convert(call, spec, optimizations=small))
-    save("int8", convert(call, spec, tf.int8, integer))
-    save("uint8_io", convert(call, spec, tf.uint8, integer))
-    save("float_io", convert(call, spec, tf.float32, integer))
-    save("int16x8", convert(call, spec, tf.int16, wide))
-    save("batch_4", convert(call, {"image": tf.TensorSpec([4, *SHAPE], tf.float32)}, tf.int8, integer))
-    save("any_batch", bytes(tf.lite.TFLiteConverter.from_keras_model(cnn).convert()))
+    save("float16", convert(one, optimizations=small, target_spec=half))
+    save("dynamic", convert(one, optimizations=small))
+    save("int8", convert(one, tf.int8))
+    save("uint8_io", convert(one, tf.uint8))
+    save("float_io", convert(one, tf.float32))
+    wide = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    save("int16x8", convert(one, tf.int16, wide))
+    save("batch_4", convert(trace(scores, image=[4, *SHAPE]), tf.int8))
+    save("any_batch", convert(trace(scores, image=[None, *SHAPE])))
 
     image = layers.Input((8, 8, 3), name="image")
     x = layers.Conv2D(4, 3, activation="elu", name="conv")(image)
     elu = keep = keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D(name="gap")(x)))
-    save("elu", convert(lambda image: elu(image), {"image": tf.TensorSpec([1, 8, 8, 3], tf.float32)}, tf.int8, integer))
+    save("elu", convert(trace(lambda image: elu(image), image=[1, 8, 8, 3]), tf.int8))
 
     zeta, alpha = layers.Input((4,), name="zeta"), layers.Input((6,), name="alpha")
     total = layers.Add(name="add")([layers.Dense(5, name="da")(zeta), layers.Dense(5, name="db")(alpha)])
@@ -113,30 +113,27 @@ def _build(folder: Path) -> None:
         first, second = multi([zeta, alpha])
         return {"total": first, "extra": second}
 
-    ports = {"zeta": tf.TensorSpec([1, 4], tf.float32), "alpha": tf.TensorSpec([1, 6], tf.float32)}
-    save("multi", convert(both, ports, tf.int8, integer))
+    two = trace(both, zeta=[1, 4], alpha=[1, 6])
+    save("multi", convert(two, tf.int8))
+    save("multi_float", convert(two))
 
     sequence = layers.Input((6, 3), batch_size=1, name="sequence")
     lstm = keep = keras.Model(sequence, layers.Dense(2, name="head")(layers.LSTM(4, name="lstm")(sequence)))
-    steps = {"sequence": tf.TensorSpec([1, 6, 3], tf.float32)}
-    save("lstm", convert(lambda sequence: lstm(sequence), steps, tf.int8, integer))
-    save("lstm_float", convert(lambda sequence: lstm(sequence), steps))
+    save("lstm", convert(trace(lambda sequence: lstm(sequence), sequence=[1, 6, 3]), tf.int8))
 
     image = layers.Input((8, 8, 3), name="image")
     up = layers.Conv2DTranspose(4, 3, strides=2, padding="same", name="up")(image)
     rows = layers.Reshape((16, 64), name="rows")(up)
     products = keep = keras.Model(image, layers.Dot(axes=2, name="dot")([rows, rows]))
-    save("products", convert(lambda image: products(image), {"image": tf.TensorSpec([1, 8, 8, 3], tf.float32)}))
+    save("products", convert(trace(lambda image: products(image), image=[1, 8, 8, 3])))
 
     keep = tf.Module()
-    vector = {"x": tf.TensorSpec([1, 4], tf.float32)}
-    save("flex", convert(lambda x: tf.math.lgamma(x), vector, None, tf.lite.OpsSet.SELECT_TF_OPS))
 
     def loop(x: Any) -> Any:
         matrix = tf.constant(np.eye(4, dtype=np.float32) * 0.5)
         return tf.while_loop(lambda i, _: i < 3, lambda i, x: (i + 1, tf.matmul(x, matrix)), (tf.constant(0), x))[1]
 
-    save("loop", convert(loop, vector))
+    save("loop", convert(trace(loop, x=[1, 4])))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import tf_keras
 
 
+MOMENTUM = 0.9  # of the moving averages: Keras's 0.99 lags behind in epochs of some tens of steps
+
+
 class SmallCnn(Model):
     """Three 3x3 convolutions with batch normalisation and ReLU, the last two behind a halving, then a dense layer."""
 
@@ -38,7 +41,7 @@ class SmallCnn(Model):
             if i > 1:
                 x = layers.MaxPooling2D(2, name=f"pool{i - 1}")(x)
             x = layers.Conv2D(self.filters * factor, 3, padding="same", use_bias=False, name=f"conv{i}")(x)
-            x = layers.BatchNormalization(name=f"norm{i}")(x)
+            x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm{i}")(x)
             x = layers.ReLU(name=f"relu{i}")(x)
         x = layers.Flatten(name="features")(x)
         if self.dropout:

@@ -215,7 +215,7 @@ def _place(figure: "Figure", axes: "Axes", point: Point, taken: "list[Bbox]") ->
     """The name at the place with the fewest collisions; the first such place."""
     page = figure.bbox
     tried: list[tuple[int, Annotation]] = []
-    for right, up, across, along in _PLACES:
+    for right, up, across, along in (*_PLACES[1:], _PLACES[0]) if point.baseline else _PLACES:  # its line runs right
         text = axes.annotate(
             _short(point.name) + (" (baseline)" if point.baseline else ""), (point.kib, point.score),
             (right, up), textcoords="offset points", ha=across, va=along,

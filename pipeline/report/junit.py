@@ -29,7 +29,8 @@ def render(report: Report) -> str:
 
 
 def _case(report: Report, check: CheckResult) -> Element:
-    case = Element("testcase", {"classname": _text(f"{report.name}.{check.model}"), "name": _text(check.check)})
+    name = f"{check.check}: {check.what}" if check.what else check.check
+    case = Element("testcase", {"classname": _text(f"{report.name}.{check.model}"), "name": _text(name)})
     found = f"measured {words.measured(check)}, limit {words.limit(check)}"
     if check.status == "fail":
         SubElement(case, "failure", {"message": _text(found)}).text = _text(check.why or found)

@@ -13,7 +13,7 @@ _MEANING = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$])")
 
 def render(report: Report) -> str:
     """The headline, the models and the checks. Text of the report is escaped: it can't add links, HTML or mentions."""
-    mark = "✅" if report.status == "pass" else "❌"
+    mark = {"pass": "✅", "fail": "❌"}.get(words.state(report), "⚠️")
     parts = [f"### {mark} {_text(report.name)}: {_text(words.headline(report))}", _models(report), _checks(report)]
     notes = [f"- {_text(step.name)}: {_text(note)}" for step in report.steps for note in step.notes]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
@@ -31,14 +31,14 @@ def _models(report: Report) -> str:
 
 
 def _checks(report: Report) -> str:
-    head = ["check", "model", "status", "measured", "limit", "why"]
-    return _table(head, map(_check, report.checks), "lllrrl") if report.checks else ""
+    head = ["check", "promise", "model", "status", "measured", "limit", "why"]
+    return _table(head, map(_check, report.checks), "llllrrl") if report.checks else ""
 
 
 def _check(check: CheckResult) -> list[str]:
     why = "" if check.status == "pass" else check.why or units.DASH
     status = f"{words.MARKS[check.status]} {check.status}"
-    return [check.check, check.model, status, words.measured(check), words.limit(check), why]
+    return [check.check, words.promise(check), check.model, status, words.measured(check), words.limit(check), why]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:

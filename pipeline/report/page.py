@@ -83,7 +83,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
     plain = report.model_dump(mode="json")
     return _template().render(
         report=report,
-        state="pass" if report.status == "pass" else "fail",
+        state=words.state(report),
         headline=_UNIT.sub("\u00a0", words.headline(report)),
         metric=metric,
         base=words.baseline(report),
@@ -112,7 +112,7 @@ def _template() -> jinja2.Template:
         number=units.number, whole=units.whole, measured=words.measured, limit=words.limit,
         shape=_shape, port=_port, scales=_scales, digest=_digest, breakable=_breakable,
     )  # fmt: skip
-    environment.globals.update(dash=units.DASH, marks=words.MARKS, score=words.score)
+    environment.globals.update(dash=units.DASH, marks=words.MARKS, verdicts=words.VERDICTS, score=words.score)
     return environment.get_template("page.html.j2")
 
 
@@ -211,4 +211,4 @@ def _digest(text: str) -> str:
 
 def _breakable(name: str) -> Markup:
     """A Keras name that a narrow column breaks between its words."""
-    return Markup(re.sub(r"([/;:_.])", r"\1<wbr>", escape(name)))
+    return Markup(re.sub(r"([/;:_.])", r"\1<wbr>", str(escape(name))))

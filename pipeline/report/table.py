@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_STYLES = {"pass": "green", "fail": "bold red", "unavailable": "yellow"}
+_STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
+_LONGEST_HEAD = 10  # letters of the baseline's name over its column: 80 columns hold all figures
 _ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
 
 
 def render(report: Report, console: "Console", where: str = "") -> None:
     """Print to the console. where: the path or address of the report, printed on one line to be clicked or copied."""
-    passed = report.status == "pass"
     console.print()
-    console.print(_verdict(report, console, passed))
+    console.print(_verdict(report, console))
     for part in (_models, _checks, _notes):
         table = part(report, console)
         if table.row_count:
@@ -44,11 +44,12 @@ def _text(text: str, console: "Console", style: str = "") -> "Text":
     return Text(line, style)
 
 
-def _verdict(report: Report, console: "Console", passed: bool) -> "Text":
+def _verdict(report: Report, console: "Console") -> "Text":
     from rich.text import Text
 
-    state = _text("PASS" if passed else "FAIL", console, "bold green" if passed else "bold red")
-    return Text("  ").join([state, _text(words.headline(report), console, "bold")])
+    state = words.state(report)
+    verdict = _text(words.VERDICTS[state].upper(), console, f"bold {_STYLES[state]}")
+    return Text("  ").join([verdict, _text(words.headline(report), console, "bold")])
 
 
 def _models(report: Report, console: "Console") -> "Table":
@@ -57,7 +58,9 @@ def _models(report: Report, console: "Console") -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("model", overflow="fold", min_width=8)
-    heads = (words.metric(report), f"vs {words.baseline(report)}", "size", "gzip", "sparsity", "integer", "host time")
+    base = words.baseline(report)
+    against = f"vs {base}" if len(base) <= _LONGEST_HEAD else "vs baseline"
+    heads = (words.metric(report), against, "size", "gzip", "sparsity", "integer", "host time")
     for field, head in zip(_COLUMNS, heads, strict=True):
         justify: Literal["left", "right"] = "left" if field == "integer" else "right"
         table.add_column(_text(head, console), justify=justify, no_wrap=True)
@@ -84,17 +87,17 @@ def _checks(report: Report, console: "Console") -> "Table":
     table.add_column(overflow="fold", ratio=1)
     for check in report.checks:
         mark = _text(f"{words.MARKS[check.status]} {check.status}", console, _STYLES[check.status])
-        table.add_row(mark, _text(check.model, console), _text(check.check, console), _found(check, console))
+        table.add_row(mark, _text(check.model, console), _text(words.promise(check), console), _found(check, console))
     return table
 
 
 def _found(check: CheckResult, console: "Console") -> "Text":
-    """``0.28 points (limit: at most 1.00 points)``, and why when it is not a pass."""
+    """``0.28 points (at most 1.00 points)``, and why when it is not a pass."""
     from rich.text import Text
 
     found = [] if check.value is None else [_text(words.measured(check), console)]
     if found and check.limit is not None:
-        found.append(_text(f"(limit: {words.limit(check)})", console, "dim"))
+        found.append(_text(f"({'must be ' if check.bound == 'is' else ''}{words.limit(check)})", console, "dim"))
     lines = [Text(" ").join(found)] if found else []
     if check.status != "pass" and check.why:
         lines.append(_text(check.why, console, _STYLES[check.status] if not found else ""))

@@ -15,6 +15,8 @@ MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the w
 # What is a share of the whole and so is written in percent. Anything else (a loss, decibels) is a plain figure.
 _SHARES = frozenset({"accuracy", "auc", "precision", "recall", "f1"})
 
+VERDICTS = {"pass": "Pass", "fail": "Fail", "unavailable": "Not checked"}
+
 
 class Cell(NamedTuple):
     """A figure as text. why is the reason of a dash, or what the reader should know of the figure."""
@@ -30,6 +32,11 @@ class LeftOut(NamedTuple):
     layer: str
     kind: str
     why: str
+
+
+def state(report: Report) -> str:
+    """The outcome: pass or fail; unavailable when no check ran, because then nothing was passed."""
+    return "unavailable" if report.status == "pass" and not report.checks else report.status
 
 
 def headline(report: Report) -> str:
@@ -61,7 +68,7 @@ def _short_of(status: str, checks: list[CheckResult]) -> str:
     """``fails 1 of 5 checks (accuracy)``, or ``passes 4 of 5 checks, arena could not be measured``."""
     one = len({check.model for check in checks}) == 1
     hits = [check for check in checks if check.status == status]
-    which = _listed(list(dict.fromkeys(check.check for check in hits)))
+    which = _listed(list(dict.fromkeys(map(promise, hits))))
     total = f"{len(checks)} check{'s' if len(checks) > 1 else ''}"
     if status == "fail":
         return f"{'fails' if one else 'fail'} {len(hits)} of {total} ({which})"
@@ -135,7 +142,7 @@ def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
         "change": _change(report, model, name),
         "size": Cell(units.size(model.bytes), f"{units.whole(model.bytes)} bytes"),
         "gzip": Cell(units.size(model.gzip_bytes), f"{units.whole(model.gzip_bytes)} bytes"),
-        "sparsity": _cell(report, model, "sparsity", units.percent(sparsity(model))),
+        "sparsity": _cell(report, model, "share of zeros", units.percent(sparsity(model))),
         "integer": _cell(report, model, "integer_only", _yes(model.integer_only)),
         "latency": _latency(report, model),
         "macs": _cell(report, model, "macs", units.count(model.macs)),
@@ -198,9 +205,14 @@ def measured(check: CheckResult) -> str:
 
 
 def limit(check: CheckResult) -> str:
-    """A check's limit in its unit, with how it is meant: ``at most 1.00 points``."""
+    """A check's limit in its unit, with how it is meant: ``at most 1.00 points``; a plain ``yes`` for `is`."""
     text = units.measure(check.limit, check.unit)
-    return f"{check.bound} {text}" if check.bound and check.limit is not None else text
+    return text if check.limit is None or check.bound == "is" else f"{check.bound} {text}"
+
+
+def promise(check: CheckResult) -> str:
+    """What the check is about, in words: one check can promise two things."""
+    return check.what or check.check
 
 
 def left_out(steps: tuple[StepFacts, ...]) -> list[LeftOut]:

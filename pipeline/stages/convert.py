@@ -169,7 +169,7 @@ def _function(model: "tf_keras.Model") -> Any:
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     }
 
-    @tf.function(autograph=False)  # type: ignore[misc]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def forward(inputs: dict[str, "tensorflow.Tensor"]) -> dict[str, "tensorflow.Tensor"]:
         return dict(zip(outputs, tf.nest.flatten(model(inputs, training=False)), strict=True))
 

@@ -1,0 +1,144 @@
+"""The command line: parse, call, print, exit code. No logic.
+
+Standard output is the result, one JSON document with --json; standard error is progress and errors.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import EdgepipeError
+
+app = typer.Typer(
+    name="edgepipe",
+    help="Take a Keras model to the edge: train, prune, quantize, convert to TFLite, and prove what ships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="The store of finished stages.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, such as stages.prune.sparsity=0.7; repeatable."),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="DIR", envvar="EDGEPIPE_STORE", help="Where finished stages are kept.", show_default="user's cache"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's folder is put.")] = Path("runs"),
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Run a config: what is in the store is not done again. Exit code 5 when a check fails."""
+    from pipeline import commands
+
+    raise typer.Exit(commands.run(config, set_ or [], out, _store(store), json_))
+
+
+@app.command()
+def plan(
+    config: ConfigPath,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why a stage has to run.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Show which stages are in the store and which would run. Runs nothing."""
+    from pipeline import commands
+
+    commands.plan(config, set_ or [], _store(store), explain, json_)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
+    json_: JsonOption = False,
+) -> None:
+    """Tell what a .tflite file really is, from its bytes."""
+    from pipeline import commands
+
+    commands.inspect(model, json_)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a config file, for editors."""
+    from pipeline import commands
+
+    commands.schema()
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file to write.")] = Path("edgepipe.yaml"),
+) -> None:
+    """Write a commented starter config."""
+    from pipeline import commands
+
+    commands.init(path)
+
+
+@cache_app.command("list")
+def cache_list(store: StoreOption = None, json_: JsonOption = False) -> None:
+    """List the finished stages in the store, newest first."""
+    from pipeline import commands
+
+    commands.cache_list(_store(store), json_)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    store: StoreOption = None,
+    older_than: Annotated[float, typer.Option("--older-than", min=0, metavar="DAYS", help="Only what is older.")] = 0,
+) -> None:
+    """Remove finished stages from the store; run folders keep their files."""
+    from pipeline import commands
+
+    commands.cache_clear(_store(store), older_than)
+
+
+def _store(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    import platformdirs
+
+    return platformdirs.user_cache_path("edgepipe")
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except EdgepipeError as error:
+        print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+
+
+def main() -> None:
+    """Entry point of the `edgepipe` command."""
+    with _errors():
+        app()

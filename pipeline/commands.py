@@ -1,0 +1,210 @@
+"""What each command does, below its command line: load, plan, run, print."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import config as configs
+from pipeline import units
+from pipeline.errors import ConfigError, Fault
+from pipeline.plan import Step, why_missing
+from pipeline.plan import plan as make_plan
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+CHECK_FAILED = 5
+
+
+def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_json: bool) -> int:
+    """Run a config and print the report; returns the exit code: 0, or 5 when a check did not pass."""
+    from pipeline import display
+    from pipeline.report import build, table
+    from pipeline.run import run as run_steps
+
+    config, document = configs.load(path, overrides)
+    steps = make_plan(config, document)
+    store = Store(store_root, _warn)
+    with build.folder(out, config.name) as folder:
+        with display.choose() as watcher:
+            outcomes = run_steps(config, document, steps, store, folder / "log.txt", watcher)
+        report = build.build(config, outcomes)
+        build.write(report, outcomes, store, folder)
+    if as_json:
+        print(report.model_dump_json(indent=2))
+    else:
+        table.render(report, _console(), str(out / config.name / "report.html"))
+    return 0 if report.status == "pass" else CHECK_FAILED
+
+
+def plan(path: Path, overrides: Sequence[str], store_root: Path, explain: bool, as_json: bool) -> None:
+    """Print a row for each stage: whether the store has it, and with `explain` why it does not."""
+    config, document = configs.load(path, overrides)
+    store = Store(store_root, _warn)
+    rows = [_plan_row(step, store, explain) for step in make_plan(config, document)]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = _table("stage", "reads", "store", "key", *(["why"] if explain else []))
+    for row in rows:
+        hit = "[green]hit[/]" if row["hit"] else "[yellow]miss[/]"
+        why = [row["why"]] if explain else []
+        table.add_row(row["name"], ", ".join(row["reads"]) or units.DASH, hit, row["key"][:12], *why)
+    _console().print(table)
+
+
+def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
+    hit = store.get(step.key) is not None
+    row = {"name": step.name, "stage": step.kind, "reads": [need.name for need in step.needs], "key": step.key, "hit": hit}
+    return row | ({"why": "" if hit else why_missing(step, store)} if explain else {})
+
+
+def inspect(path: Path, as_json: bool) -> None:
+    """Print what a .tflite file is."""
+    from dataclasses import asdict
+
+    from pipeline import tflite
+
+    model = tflite.read(path)
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "sha256": model.sha256,
+        "bytes": model.bytes,
+        "quantization": model.quantization,
+        "integer_only": model.integer_only,
+        "floats": [str(use) for use in model.floats()],
+        "inputs": [_port(tensor) for tensor in model.inputs],
+        "outputs": [_port(tensor) for tensor in model.outputs],
+        "ops": model.ops_count(),
+        "macs": model.macs,
+        "parameters": model.parameters,
+        "peak_activation_bytes": model.peak_activation_bytes,
+        "sparsity": model.sparsity(),
+        "layers": [asdict(layer) for layer in model.layers()],
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    console = _console()
+    grid = _table("", "")
+    grid.show_header = False
+    for name, value in _summary(facts):
+        grid.add_row(f"[dim]{name}[/]", value)
+    console.print(grid)
+    console.print(_layers(facts["layers"]))
+
+
+def _summary(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from rich.markup import escape
+
+    yield "file", escape(facts["file"])
+    yield "sha256", facts["sha256"]
+    yield "size", f"{units.size(facts['bytes'])} ({facts['bytes']:,} bytes)"
+    yield "quantization", facts["quantization"]
+    floats = facts["floats"]
+    shown = "; ".join(floats[:4]) + (f"; and {len(floats) - 4} more" if len(floats) > 4 else "")
+    yield "integer-only", "yes" if facts["integer_only"] else f"no: {escape(shown)}"
+    for what in ("inputs", "outputs"):
+        yield what, escape("; ".join(map(_port_text, facts[what])))
+    yield "ops", ", ".join(f"{name} x{count}" if count > 1 else name for name, count in facts["ops"].items())
+    yield "MACs", units.count(facts["macs"])
+    yield "parameters", units.count(facts["parameters"])
+    yield "peak activations", units.size(facts["peak_activation_bytes"])
+
+
+def _port(tensor: Any) -> dict[str, Any]:
+    return {
+        "name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype, "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }  # fmt: skip
+
+
+def _port_text(port: dict[str, Any]) -> str:
+    shape = "x".join(map(str, port["shape"]))
+    scale = "" if port["scale"] is None else f", scale {units.number(port['scale'], 6)}, zero point {port['zero_point']}"
+    return f"{port['name']} {port['dtype']} {shape}{scale}"
+
+
+def _layers(layers: Sequence[dict[str, Any]]) -> "Table":
+    from rich.markup import escape
+
+    table = _table("op", "layer", "output", "type", "scale", "zero", "weights", "zeros", "MACs")
+    for row in layers:
+        table.add_row(
+            row["op"],
+            escape(row["name"]),
+            "x".join(map(str, row["shape"])),
+            row["dtype"],
+            units.number(row["scale"]),
+            units.DASH if row["zero_point"] is None else str(row["zero_point"]),
+            "x".join(map(str, row["weights_shape"])) if row["weights_shape"] else units.DASH,
+            units.percent(row["sparsity"]),
+            units.count(row["macs"]),
+        )
+    return table
+
+
+def schema() -> None:
+    """Print the JSON Schema of a config."""
+    facts = configs.Config.model_json_schema(by_alias=True)
+    print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **facts}, indent=2))
+
+
+def init(path: Path) -> None:
+    """Write the starter config; ConfigError when the file is there."""
+    text = files("pipeline").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(Fault("is there already", where=str(path), do="name another file")) from None
+    except OSError as error:
+        raise ConfigError(Fault("can't be written", where=str(path), received=error.strerror or "")) from None
+    print(f"wrote {path}; next: edgepipe run {path}")
+
+
+def cache_list(store_root: Path, as_json: bool) -> None:
+    """Print the entries of the store."""
+    entries = list(Store(store_root, _warn).entries())
+    if as_json:
+        rows = [{"key": e.key, "stage": e.stage, "bytes": e.bytes, "created": e.created, "seconds": e.seconds} for e in entries]
+        print(json.dumps(rows, indent=2))
+        return
+    table = _table("stage", "size", "made", "took", "key")
+    for entry in entries:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
+        table.add_row(entry.stage, units.size(entry.bytes), made, units.seconds(entry.seconds), entry.key[:12])
+    console = _console()
+    console.print(table)
+    console.print(f"{len(entries)} entries, {units.size(sum(e.bytes for e in entries))} in {store_root}", highlight=False)
+
+
+def cache_clear(store_root: Path, older_than_days: float) -> None:
+    """Remove entries and say what was removed."""
+    count, size = Store(store_root, _warn).clear(older_than_days * 86400)
+    print(f"removed {count} entries, {units.size(size)}")
+
+
+def _table(*heads: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    return table
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)

@@ -1,0 +1,224 @@
+"""Outcomes of a run -> the report, and the run folder that holds it beside the files it speaks of."""
+
+import gzip
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline import __version__, code
+from pipeline.config import Config
+from pipeline.errors import Fault, StoreError
+from pipeline.facts import CheckResult, ModelFacts
+from pipeline.report import figures, junit, markdown, page
+from pipeline.report.document import DataFacts, Report, Split, StepFacts
+from pipeline.run import Outcome
+from pipeline.stage import SPLITS
+from pipeline.stages.verify import Verify
+from pipeline.store import Store, key_of, sha256
+
+LIBRARIES = (
+    "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "scikit-learn", "pydantic",
+)  # fmt: skip
+
+
+def build(config: Config, outcomes: Sequence[Outcome]) -> Report:
+    """The report of a finished run."""
+    measured, checks = _verified(outcomes)
+    return Report(
+        name=config.name,
+        status="fail" if any(check.status != "pass" for check in checks) else "pass",
+        environment=_environment(),
+        config=config.settings(),
+        data=DataFacts(
+            fingerprint=config.data.fingerprint(),
+            labels=config.data.spec().labels,
+            splits={name: _split(config, name) for name in SPLITS},
+        ),
+        steps=tuple(_step(outcome) for outcome in outcomes),
+        models=tuple(
+            measured.get(outcome.step.name) or _unverified(outcome) for outcome in outcomes if _is_model(outcome)
+        ),
+        checks=checks,
+    )
+
+
+def _verified(outcomes: Sequence[Outcome]) -> tuple[dict[str, ModelFacts], tuple[CheckResult, ...]]:
+    """Measurements by model name, and all results of checks."""
+    models: dict[str, ModelFacts] = {}
+    checks: list[CheckResult] = []
+    for outcome in outcomes:
+        stage = outcome.step.stage
+        if isinstance(stage, Verify):
+            models |= {facts.name: facts for facts in stage.measured(outcome.entry.path)}
+            checks += stage.judge(outcome.entry.path)
+    return models, tuple(checks)
+
+
+def _is_model(outcome: Outcome) -> bool:
+    return outcome.step.stage.gives == "tflite"
+
+
+def _unverified(outcome: Outcome) -> ModelFacts:
+    """What can be said of a file that no verify stage names."""
+    path = outcome.entry.path / "model.tflite"
+    content = path.read_bytes()
+    return ModelFacts(
+        name=outcome.step.name,
+        file=f"{outcome.step.name}.tflite",
+        sha256=sha256(path),
+        bytes=len(content),
+        gzip_bytes=len(gzip.compress(content, 9, mtime=0)),
+        verified=False,
+    )
+
+
+def _step(outcome: Outcome) -> StepFacts:
+    step, entry = outcome.step, outcome.entry
+    path = entry.path / "facts.json"
+    facts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return StepFacts(
+        name=step.name,
+        stage=step.kind,
+        key=step.key,
+        cached=outcome.cached,
+        seconds=entry.seconds,
+        settings=step.stage.settings(),
+        curves={name: tuple(values) for name, values in facts.get("curves", {}).items()},
+        layers=tuple(facts.get("layers", ())),
+        notes=tuple(facts.get("notes", ())),
+    )
+
+
+def _split(config: Config, name: str) -> Split:
+    examples = config.data.split(name)
+    return Split(examples=len(examples), sha256=examples.sha256)
+
+
+def _environment() -> dict[str, str]:
+    found = {"edgepipe": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name.replace("-", "_")] = version(name)
+        except PackageNotFoundError:
+            found[name.replace("-", "_")] = "not installed"
+    return found | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+
+
+@contextmanager
+def folder(out: Path, name: str) -> Iterator[Path]:
+    """A private folder that becomes ``out/name`` when the block ends well, in place of an earlier one.
+
+    When it does not, nothing of ``out/name`` has changed and the log stays as ``out/name.failed.log``.
+    """
+    with _guard(out):
+        out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
+    failed = out / f"{name}.failed.log"
+    try:
+        yield work
+        with _guard(out):
+            work.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
+            _swap(work, out / name)
+            failed.unlink(missing_ok=True)
+    except BaseException:
+        log = work / "log.txt"
+        if log.is_file() and log.stat().st_size:
+            os.replace(log, failed)
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write(report: Report, outcomes: Sequence[Outcome], store: Store, work: Path) -> None:
+    """Fill the run folder: copies of the models, the report in its forms, the resolved config."""
+    import yaml
+
+    with _guard(work):
+        for outcome in outcomes:
+            if _is_model(outcome):
+                shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
+        (work / "report.json").write_text(report.model_dump_json(indent=2) + "\n")
+        (work / "report.md").write_text(markdown.render(report))
+        (work / "report.html").write_text(page.html(report, _figures(report, store)))
+        (work / "junit.xml").write_text(junit.render(report))
+        (work / "config.yaml").write_text(yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True))
+        (work / "log.txt").touch()
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without settings that are null: they say the same when they are left out."""
+    return {
+        key: [_plain(item) if isinstance(item, dict) else item for item in value]
+        if isinstance(value, list)
+        else _plain(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
+def _figures(report: Report, store: Store) -> dict[str, str]:
+    """The drawings, from the store when the same figures were drawn before: matplotlib takes a second."""
+    content = figures.key_content(report)
+    identity = {
+        "stage": "figures",
+        "content": key_of({"content": content.decode()}),
+        "code": code.digest("pipeline.report.figures"),
+        "matplotlib": version("matplotlib"),
+    }
+    key = key_of(identity)
+
+    def fill(work: Path) -> None:
+        for name, svg in figures.draw(report).items():
+            path = work / f"{name}.svg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(svg)
+
+    entry = store.get(key) or store.put(key, "figures", identity, fill)
+    return {name.removesuffix(".svg"): (entry.path / name).read_text() for name in entry.files}
+
+
+def _swap(work: Path, target: Path) -> None:
+    """Put a finished folder in the place of another; two runs that end at once both succeed, the later one stays."""
+    for _ in range(100):
+        with tempfile.TemporaryDirectory(prefix=".old-", dir=target.parent) as aside:
+            try:
+                os.rename(target, Path(aside) / target.name)
+            except FileNotFoundError:
+                pass
+            try:
+                os.rename(work, target)
+                return
+            except OSError:
+                if not target.exists():
+                    raise
+    raise StoreError(Fault("the run folder can't be replaced", where=str(target), do="close what writes into it"))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _guard(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            Fault(
+                "the run folder can't be written",
+                where=str(error.filename or place),
+                received=error.strerror or str(error),
+                do="choose another with --out DIR",
+            )
+        ) from None
