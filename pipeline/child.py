@@ -59,7 +59,10 @@ def call(
     process = context.Process(target=_child, args=(theirs, log, function, args, kwargs), name=f"edgepipe {who}")
     error: EdgepipeError | None = None
     try:
-        process.start()
+        try:
+            process.start()
+        except OSError:
+            raise StageError(Fault("the process that starts the stages has ended", do=f"the whole story: {log}")) from None
         theirs.close()
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:
@@ -72,7 +75,7 @@ def call(
                     hear(message)
         process.join()
     finally:
-        if process.is_alive():
+        if process.pid and process.is_alive():
             process.kill()
             process.join()
         ours.close()

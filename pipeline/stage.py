@@ -1,22 +1,21 @@
-"""What the parts of a config are: the base classes of stages, data sources, models and checks.
+"""What the parts of a config are: the base classes of stages, data sources and models.
 
 The config is the part: one frozen pydantic class holds the settings, with their description, unit and default, and the
 method that does the work. The command line, the JSON Schema, the reference and the cache key all follow from the class.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import code
-from pipeline.facts import CheckResult, ModelFacts
 
 if TYPE_CHECKING:
     import tf_keras
@@ -173,45 +172,6 @@ class Stage(Part):
     def run(self, inputs: Inputs, work: Path) -> None:
         """Fill the empty directory `work`. Raises StageError or InputError with what the user can do."""
         raise NotImplementedError
-
-
-class Check(Strict):
-    """A promise about a .tflite file. `judge` decides from measured facts alone and imports no TensorFlow."""
-
-    of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    """Names of the models that this check is for; all that verify names when left out."""
-
-    @property
-    def needs_baseline(self) -> str:
-        """The setting that can't be judged without a baseline; "" when there is none."""
-        return ""
-
-    def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
-        """A result for each promise: pass or fail with the value and the limit, or unavailable with the reason."""
-        raise NotImplementedError
-
-    def result(
-        self,
-        model: ModelFacts,
-        what: str,
-        value: float | None,
-        bound: Literal["at least", "at most"],
-        limit: float,
-        unit: Literal["fraction", "points", "bytes"],
-        missing: str = "",
-    ) -> CheckResult:
-        """Compare a measured value with its limit; without a value the result is unavailable because of `missing`."""
-        name = str(getattr(self, "check"))  # noqa: B009 (the tag is a field of each subclass)
-        if value is None:
-            return CheckResult(
-                check=name, model=model.name, status="unavailable", what=what, bound=bound, limit=limit, unit=unit,
-                why=missing,
-            )  # fmt: skip
-        held = value >= limit if bound == "at least" else value <= limit
-        return CheckResult(
-            check=name, model=model.name, status="pass" if held else "fail", what=what, value=value, bound=bound,
-            limit=limit, unit=unit,
-        )  # fmt: skip
 
 
 def array_sha256(*arrays: NDArray[Any]) -> str:

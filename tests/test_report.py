@@ -1,10 +1,11 @@
 """The report's renderings, on a sample run and on the runs that go wrong."""
 
 import io
-import json
+import itertools
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -188,7 +189,7 @@ def failing() -> Report:
 
 
 def unverified() -> Report:
-    bare = {
+    bare: dict[str, Any] = {
         "verified": False, "baseline": False, "quantization": None, "integer_only": None, "ops": {}, "macs": None,
         "parameters": None, "input": None, "output": None, "layers": (), "examples": None, "metrics": {}, "drop": {},
         "error": None, "latency_ms": None, "confusion": (), "arena_bytes": None,
@@ -227,3 +228,275 @@ def printed(report: Report, width: int = 80, where: str = "", **settings: Any) -
     table.render(report, console, where)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (sample, "small passes all 5 checks: 97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB"),
+        (
+            failing,
+            "ptq fails 1 of 5 checks (drop of accuracy): "
+            "96.1 % on 360 test examples, 2.0 points under float, 33.3 KiB",
+        ),
+        (unverified, "No check ran: 3 models were made, nothing about them is proved"),
+        (one_model, "small passes the one check: 31.2 KiB"),
+        (lambda: sample(models=(), checks=()), "No check ran: 0 models were made, nothing about them is proved"),
+        (
+            lambda: sample(checks=(*checks("ptq"), *checks("small"))),
+            "ptq and small pass all 10 checks: "
+            "small has 97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB",
+        ),
+        (
+            lambda: sample(checks=(check("arena", "small", None, 1, "bytes", status="unavailable"),)),
+            "small passes 0 of 1 check, arena could not be measured: "
+            "97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB",
+        ),
+    ],
+)  # fmt: skip
+def test_the_headline_says_the_outcome_in_one_sentence(make: Callable[[], Report], sentence: str) -> None:
+    assert words.headline(make()) == sentence
+
+
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [(0.0, "level with float"), (-0.0028, "0.3 points over float"), (0.0003, "0.03 points under float")],
+)
+def test_the_headline_says_how_far_from_the_baseline(drop: float, said: str) -> None:
+    models = (sample().models[0], model("small", 31_949, 0.98, drop={"accuracy": drop}))
+    assert f", {said}, " in words.headline(sample(models=models))
+
+
+def test_a_run_without_checks_is_not_called_a_pass() -> None:
+    assert words.state(unverified()) == "unavailable"
+    assert "NOT CHECKED" in printed(unverified())
+    assert "Not checked" in page.html(unverified(), {})
+    assert "✅" not in markdown.render(unverified())
+
+
+def test_a_missing_figure_is_a_dash_with_its_reason() -> None:
+    bare = unverified()
+    figures_of = words.figures(bare, bare.models[1])
+    missing = {name: cell for name, cell in figures_of.items() if name not in ("size", "gzip")}
+    assert {cell.text for cell in missing.values()} == {units.DASH}
+    assert {cell.why for cell in missing.values()} == {"not measured: no verify stage names ptq"}
+
+
+def test_a_missing_figure_gives_the_reason_of_its_check() -> None:
+    run = failing()
+    assert words.figures(run, run.models[1])["arena"] == (units.DASH, "tflite-micro is not installed")
+
+
+def test_sparsity_is_over_all_counted_weights() -> None:
+    counted = layers("int8", 0.5)
+    lone = counted[0].model_copy(update={"sparsity": 0.0})  # 144 of 5072 counted weights
+    share = words.sparsity(sample().models[0].model_copy(update={"layers": (lone, *counted[1:])}))
+    assert share == pytest.approx(0.5 * 4928 / 5072)
+
+
+def test_a_value_that_rounds_to_its_limit_shows_more_digits() -> None:
+    near = check("size", "small", 65_540, 65_536, "bytes", status="fail")
+    assert (words.measured(near), words.limit(near)) == ("64.0 KiB (65540)", "at most 64.0 KiB")
+
+
+def test_another_metric_stands_in_for_accuracy() -> None:
+    models = tuple(
+        m.model_copy(update={"metrics": {"loss": 0.2}, "drop": {} if m.baseline else {"loss": 0.0131}})
+        for m in sample().models
+    )
+    run = sample(models=models)
+    assert words.headline(run).endswith("loss 0.2 on 360 test examples, 0.0131 under float, 31.2 KiB")
+    assert words.figures(run, models[1])["change"].text == "−0.0131"
+
+
+@runs
+def test_the_page_is_whole_and_asks_for_nothing(make: Callable[[], Report]) -> None:
+    run = make()
+    text = page.html(run, figures.draw(run))
+    assert text.lstrip().startswith("<!doctype html>")
+    assert not re.search(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=[\"'](?!data:)", text)
+    assert not re.search(r"@import|url\((?!#)|xmlns|\bNone\b", text)
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
+
+
+@runs
+def test_the_page_escapes_what_the_report_says(make: Callable[[], Report]) -> None:
+    run = make()
+    text = page.html(run, figures.draw(run))
+    assert text.count("<script>") == text.count("</script>") == 1
+    assert EVIL not in text
+
+
+def test_the_page_allows_just_its_own_script() -> None:
+    text = page.html(sample(), {})
+    script = text.split("<script>")[1].split("</script>")[0]
+    allowed = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in text
+
+
+def test_the_page_names_the_bytes_that_ship() -> None:
+    run = failing()
+    text = page.html(run, figures.draw(run))
+    hashes = [m.sha256 for m in run.models] + [split.sha256 for split in run.data.splits.values()]
+    assert all(f">{value}</code>" in text for value in hashes)
+    for said in ("288 weights: too few", "Zeros in conv2 fell", "tflite-micro is not installed", "cortex-m4"):
+        assert said in text
+    assert text.count('class="matrix"') == 3
+    assert text.count("<figure") == 2 + 6 + 3
+
+
+def test_the_page_works_without_drawings() -> None:
+    text = page.html(sample(), {})
+    assert "Learning curves" not in text
+    assert "Against" in text
+
+
+def test_few_classes_are_counted_and_many_are_a_heat_map() -> None:
+    few, many = page.html(sample(), {}), page.html(many_classes(), {})
+    assert "<td" in few.split('class="matrix"')[1]
+    assert 'class="heat"' not in few
+    assert 'class="matrix"' not in many
+    assert 'viewBox="0 0 100 100"' in many
+    assert "class number 1</span>" in many.split('class="misses"')[1]
+
+
+def test_a_thousand_classes_stay_a_small_page() -> None:
+    text = page.html(many_classes(1000), {})
+    assert len(text) < 1_000_000
+
+
+def test_the_drawings_are_the_same_bytes_twice() -> None:
+    assert figures.draw(sample()) == figures.draw(sample())
+
+
+def test_the_drawings_depend_on_their_key_alone() -> None:
+    other = sample(environment={}, config={}, name="other", checks=())
+    assert figures.key_content(other) == figures.key_content(sample())
+    assert figures.draw(other) == figures.draw(sample())
+    assert figures.key_content(failing()) != figures.key_content(sample())
+
+
+@runs
+def test_a_drawing_is_one_svg_in_the_colours_and_the_font_of_the_page(make: Callable[[], Report]) -> None:
+    for text in figures.draw(make()).values():
+        root = ElementTree.fromstring(text)
+        assert (root.tag, root.get("role")) == ("svg", "img")
+        assert root.get("aria-label")
+        assert not re.search(r"#0[1-4]0[1-4]0[1-4]|DejaVu|<image|<style|<metadata", text)
+        assert {"var(--ink, currentColor)", "var(--muted, currentColor)"} & set(re.findall(r"var\([^)]*\)", text))
+
+
+def test_the_drawings_name_every_model_and_stage() -> None:
+    drawn = figures.draw(sample())
+    stages = [figures.curve(name, metric) for name in ("train", "prune", "qat") for metric in ("loss", "accuracy")]
+    assert list(drawn) == [figures.SCATTER, figures.SCATTER_NARROW, *stages]
+    texts = [node.text for node in ElementTree.fromstring(drawn[figures.SCATTER]).iter("text")]
+    assert {"small", "ptq", "float (baseline)", "KiB"} <= set(texts)
+
+
+def test_names_in_the_scatter_do_not_meet() -> None:
+    crowd = tuple(model(f"model_{n}", 30_000 + 40 * n, 0.97 + 0.0001 * n, drop={}) for n in range(6))
+    root = ElementTree.fromstring(figures.draw(sample(models=crowd))[figures.SCATTER])
+    names = [node for node in root.iter("text") if (node.text or "").startswith("model_")]
+    sides = [sorted(float(n.attrib["y"]) for n in names if side in n.attrib["style"]) for side in ("start", "end")]
+    assert len(names) == 6
+    assert all(after - before > 9 for side in sides for before, after in itertools.pairwise(side))
+
+
+def test_nothing_is_drawn_of_nothing() -> None:
+    assert figures.draw(one_model()) == {}  # one model has nothing to compare, and its training diverged at once
+
+
+@runs
+def test_markdown_keeps_its_tables(make: Callable[[], Report]) -> None:
+    text = markdown.render(make())
+    for block in text.split("\n\n"):
+        bars = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines() if line.startswith("|")}
+        assert len(bars) <= 1
+    assert "<script>" not in text
+    assert "@all" not in text
+    assert "\x1b" not in text
+
+
+def test_markdown_says_what_failed() -> None:
+    text = markdown.render(failing())
+    assert text.startswith("### ❌ digits: ptq fails 1 of 5 checks")
+    assert "| drop of accuracy | ptq | ✗ fail | 2.00 points | at most 1.00 points | – |" in text
+    assert "| arena | ptq | ? unavailable | – | at most 32.0 KiB | tflite-micro is not installed |" in text
+
+
+@runs
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_is_never_overrun(make: Callable[[], Report], width: int) -> None:
+    text = printed(make(), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+
+
+def test_the_terminal_shows_every_figure_in_80_columns() -> None:
+    text = printed(failing(), 80, "runs/digits/report.html")
+    assert "ptq         96.1 %     −2.00  33.3 KiB  30.7 KiB     0.0 %  yes      0.0214 ms" in text
+    assert "✗ fail         ptq    drop of accuracy" in text
+    assert "? unavailable  ptq    arena                        tflite-micro is not installed" in text
+    assert text.endswith("Report: runs/digits/report.html\n")
+
+
+def test_the_path_of_the_report_stays_on_one_line() -> None:
+    where = "/a/very/long/path" * 10 + "/report.html"
+    assert f"Report: {where}\n" in printed(sample(), 80, where)
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[32m✓ pass" in printed(sample(), force_terminal=True, color_system="standard")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in printed(sample(), force_terminal=True, color_system="standard")
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    file = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(file, encoding="ascii"), width=80)
+    table.render(failing(), console)
+    console.file.flush()
+    assert b"x fail" in file.getvalue()
+    assert b"-2.00" in file.getvalue()
+
+
+@runs
+def test_junit_has_a_case_a_check(make: Callable[[], Report]) -> None:
+    run = make()
+    root = ElementTree.fromstring(junit.render(run).encode())
+    assert len(root.findall(".//testcase")) == int(root.attrib["tests"]) == len(run.checks)
+
+
+def test_junit_tells_failures_from_what_could_not_be_measured() -> None:
+    root = ElementTree.fromstring(junit.render(failing()).encode())
+    assert (root.attrib["failures"], root.attrib["skipped"]) == ("1", "1")
+    failure, skipped = root.find(".//failure"), root.find(".//skipped")
+    assert failure is not None
+    assert failure.attrib["message"] == "measured 2.00 points, limit at most 1.00 points"
+    assert skipped is not None
+    assert skipped.attrib["message"] == "tflite-micro is not installed"
+    assert root.find(".//*[@time]") is None
+
+
+def test_only_drawing_imports_matplotlib() -> None:
+    code = (
+        "import sys; from pipeline.report import figures, junit, markdown, page, table, words;"
+        "sys.exit(bool({'matplotlib', 'rich', 'numpy', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (None, "bytes", "–"), ("yes", "text", "yes"), (0.978, "fraction", "97.8 %"), (0.0028, "points", "0.28 points"),
+        (-0.0028, "points", "−0.28 points"), (2048, "bytes", "2.0 KiB"), (0.0214, "ms", "0.0214 ms"),
+        (3, "count", "3"), (0.12345, "text", "0.1235"),
+    ],
+)  # fmt: skip
+def test_a_check_is_written_in_its_unit(value: float | str | None, unit: str, text: str) -> None:
+    assert units.measure(value, unit) == text

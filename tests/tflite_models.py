@@ -23,6 +23,8 @@ NAMES = (
 
 @functools.cache
 def _folder() -> Path:
+    if os.environ.get("DEBUG_MODELS"):
+        return Path(os.environ["DEBUG_MODELS"])
     folder = Path(tempfile.mkdtemp(prefix="edgepipe-models-"))
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-W", "ignore", __file__, str(folder)]

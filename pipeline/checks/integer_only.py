@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from pipeline.checks.check import Check
 from pipeline.facts import CheckResult, ModelFacts
-from pipeline.stage import Check
 
 
 class IntegerOnly(Check):

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from pipeline.checks.check import Check
 from pipeline.facts import CheckResult, ModelFacts, Port
-from pipeline.stage import Check
 
 Type = Literal["int8", "uint8", "int16", "float32"]
 

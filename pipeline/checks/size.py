@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from pipeline.checks.check import Check
 from pipeline.facts import CheckResult, ModelFacts
-from pipeline.stage import Check
 
 
 class Size(Check):

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from xml.etree import ElementTree
 
 from pipeline import units
@@ -190,12 +190,12 @@ def _mark(axes: "Axes", point: Point) -> None:
 
 
 def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
-    """A name beside each point, at the first of eight places where it meets no point, no name and no edge."""
+    """A name beside each point, at the first place where it meets no point, no name and no edge."""
     figure.draw_without_rendering()
     around = [axes.transData.transform((point.kib, point.score)) for point in points]
     taken = [_box(x - 6, y - 6, x + 6, y + 6) for x, y in around]
     for point in points:
-        text = _place(figure, axes, point, taken)
+        text = _place(axes, point, taken)
         taken.append(text.get_window_extent())
 
 
@@ -205,35 +205,54 @@ def _box(left: float, bottom: float, right: float, top: float) -> "Bbox":
     return Bbox([[left, bottom], [right, top]])
 
 
-_PLACES = (
+Place = tuple[float, float, Literal["left", "center", "right"], Literal["bottom", "center", "top"]]
+_BESIDE: tuple[Place, ...] = (
     (11, 0, "left", "center"), (0, 11, "center", "bottom"), (0, -11, "center", "top"), (-11, 0, "right", "center"),
     (9, 9, "left", "bottom"), (9, -9, "left", "top"), (-9, 9, "right", "bottom"), (-9, -9, "right", "top"),
 )  # fmt: skip
+_AWAY: tuple[Place, ...] = tuple(
+    (right, 14.0 * up, "left" if right > 0 else "right", "center")
+    for up in (1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6)
+    for right in (34.0, -34.0)
+)
 
 
-def _place(figure: "Figure", axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
-    """The name at the place with the fewest collisions; the first such place."""
-    page = figure.bbox
-    tried: list[tuple[int, Annotation]] = []
-    for right, up, across, along in (*_PLACES[1:], _PLACES[0]) if point.baseline else _PLACES:  # its line runs right
-        text = axes.annotate(
-            _short(point.name) + (" (baseline)" if point.baseline else ""), (point.kib, point.score),
-            (right, up), textcoords="offset points", ha=across, va=along,
-            color=MUTED if point.baseline else INK, parse_math=False, annotation_clip=False,
-        )  # fmt: skip
-        box = text.get_window_extent()
-        outside = box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < axes.bbox.y0 or box.y1 > page.y1
-        tried.append((4 * outside + sum(map(box.overlaps, taken)), text))
-        if tried[-1][0] == 0:
+def _place(axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
+    """The name at the first place that is free, or else the one with the fewest collisions."""
+    beside = (*_BESIDE[1:], _BESIDE[0]) if point.baseline else _BESIDE  # the baseline's line runs to its right
+    tried: list[tuple[int, Place]] = []
+    for place in (*beside, *_AWAY):
+        text = _name(axes, point, place)
+        tried.append((_collisions(axes, text.get_window_extent(), taken), place))
+        if not tried[-1][0]:
             break
-    best = min(range(len(tried)), key=lambda index: tried[index][0])
-    for index, (_, text) in enumerate(tried):
-        if index != best:
-            text.remove()
-    return tried[best][1]
+        text.remove()
+    else:
+        text = _name(axes, point, min(tried, key=lambda trial: trial[0])[1])
+    if tried[-1][1] in _AWAY:
+        line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
+        axes.annotate("", (point.kib, point.score), text.xyann, textcoords="offset points", arrowprops=line)
+    return text
+
+
+def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
+    right, up, across, along = place
+    return axes.annotate(
+        _short(point.name) + (" (baseline)" if point.baseline else ""), (point.kib, point.score),
+        (right, up), textcoords="offset points", ha=across, va=along,
+        color=MUTED if point.baseline else INK, parse_math=False, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _collisions(axes: "Axes", box: "Bbox", taken: "list[Bbox]") -> int:
+    """How much is in the way of a name; an edge of the drawing counts as four."""
+    page = axes.get_figure(root=True).bbox  # type: ignore[union-attr]
+    outside = box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < axes.bbox.y0 or box.y1 > page.y1
+    return 4 * outside + sum(map(box.overlaps, taken))
 
 
 def _short(name: str, most: int = 22) -> str:
+    name = words.line(name)
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -280,7 +299,7 @@ def _svg(figure: "Figure", salt: str, label: str) -> str:
     _tidy(root)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
-    root.attrib.update({"role": "img", "aria-label": label, "stroke-linejoin": "round"})
+    root.attrib.update({"role": "img", "aria-label": words.line(label), "stroke-linejoin": "round"})
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -301,12 +320,11 @@ def _paint(value: str) -> str:
     """Stand-in colours as CSS variables, and no font but the page's."""
     for stand_in, variable in _COLOURS.items():
         value = value.replace(stand_in, variable)
-    kept = (_font(rule.strip()) for rule in value.split(";")) if "font:" in value else (value,)
-    return "; ".join(filter(None, kept))
+    return "; ".join(filter(None, map(_font, value.split("; ")))) if "font" in value else value
 
 
 def _font(rule: str) -> str:
-    """``font: 11px 'DejaVu Sans'`` as ``font-size: 11px``."""
-    if not rule.startswith("font:"):
-        return rule
-    return next(f"font-size: {word}" for word in rule.split() if word.endswith("px"))
+    """The size alone: matplotlib before 3.11 writes ``font: 11px 'DejaVu Sans'``, later the size and the family."""
+    if rule.startswith("font: "):
+        return next(f"font-size: {word}" for word in rule.split() if word.endswith("px"))
+    return "" if rule.startswith("font-family:") else rule

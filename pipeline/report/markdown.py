@@ -8,7 +8,8 @@ from pipeline.facts import CheckResult
 from pipeline.report import words
 from pipeline.report.document import Report
 
-_MEANING = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$])")
+_MEANING = re.compile(r"([\\`*_\[\]|<>&~$])")
+_CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addresses even when they are escaped
 
 
 def render(report: Report) -> str:
@@ -31,14 +32,14 @@ def _models(report: Report) -> str:
 
 
 def _checks(report: Report) -> str:
-    head = ["check", "promise", "model", "status", "measured", "limit", "why"]
-    return _table(head, map(_check, report.checks), "llllrrl") if report.checks else ""
+    head = ["check", "model", "status", "measured", "limit", "why"]
+    return _table(head, map(_check, report.checks), "lllrrl") if report.checks else ""
 
 
 def _check(check: CheckResult) -> list[str]:
     why = "" if check.status == "pass" else check.why or units.DASH
     status = f"{words.MARKS[check.status]} {check.status}"
-    return [check.check, words.promise(check), check.model, status, words.measured(check), words.limit(check), why]
+    return [words.promise(check), check.model, status, words.measured(check), words.limit(check), why]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
@@ -48,6 +49,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> st
 
 
 def _text(text: str) -> str:
-    """Text on one line that Markdown takes as text; no @ or # calls a person or an issue."""
-    line = " ".join(text.split())
-    return _MEANING.sub(r"\\\1", line).replace("@", "@\u200b").replace("://", ":\u200b//")
+    """Text on one line that Markdown takes as text; a space of no width keeps it from calling anybody."""
+    return _CALLS.sub("\\1\u200b", _MEANING.sub(r"\\\1", words.line(text)))

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
-_LONGEST_HEAD = 10  # letters of the baseline's name over its column: 80 columns hold all figures
+_LONGEST_HEAD = 8  # letters of the baseline's name over its column: 80 columns hold all figures
+_FIGURES = 72  # columns that the figures of a row take with two spaces between them
 _ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
 
 
@@ -35,7 +36,7 @@ def _text(text: str, console: "Console", style: str = "") -> "Text":
     """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
     from rich.text import Text
 
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
+    line = words.line(text)
     encoding = console.encoding or "utf-8"
     try:
         line.encode(encoding)
@@ -56,10 +57,12 @@ def _models(report: Report, console: "Console") -> "Table":
     """One row a model. The figures keep their width, a long name is folded."""
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    longest = max((len(model.name) for model in report.models), default=0)
+    gap = 2 if console.width >= longest + _FIGURES else 1
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("model", overflow="fold", min_width=8)
     base = words.baseline(report)
-    against = f"vs {base}" if len(base) <= _LONGEST_HEAD else "vs baseline"
+    against = f"vs {base}" if len(base) <= _LONGEST_HEAD else "change"
     heads = (words.metric(report), against, "size", "gzip", "sparsity", "integer", "host time")
     for field, head in zip(_COLUMNS, heads, strict=True):
         justify: Literal["left", "right"] = "left" if field == "integer" else "right"

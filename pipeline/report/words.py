@@ -215,6 +215,11 @@ def promise(check: CheckResult) -> str:
     return check.what or check.check
 
 
+def line(text: str) -> str:
+    """Text on one line without control characters: a name can't move a terminal's cursor or end a table's row."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
+
+
 def left_out(steps: tuple[StepFacts, ...]) -> list[LeftOut]:
     """The layers that a stage was meant for and did not touch, in the order of the steps."""
     return [

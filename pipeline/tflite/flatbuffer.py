@@ -16,6 +16,7 @@ I32, U32, U64 = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
 
 TABLE_BYTES = 8  # what a table in a vector takes at least: its offset, and its own offset to its vtable
 FIELDS = 16  # of a table; the tables read here have 14 at most, while a hostile vtable claims 32,765
+MAX_TABLES = 250_000  # in all vectors; the largest language models have some 100,000 tensors and ops
 SHARING = 4  # an honest writer may share some strings and vectors, not everything
 SLACK = 65536  # bytes of budget for the smallest files
 
@@ -27,11 +28,12 @@ class MalformedError(Exception):
 class Source:
     """Bytes with a budget of how much may be read from them in all."""
 
-    __slots__ = ("data", "left")
+    __slots__ = ("data", "left", "tables")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.left = SHARING * len(data) + SLACK
+        self.tables = MAX_TABLES
 
     def scalar(self, kind: struct.Struct, at: int) -> int:
         """The number at a byte offset; unpack_from alone would count negative offsets from the end."""
@@ -87,6 +89,9 @@ class Table:
             return []
         start, count = self._source.vector(at, 4)
         self._source.left -= count * (TABLE_BYTES - 4)
+        self._source.tables -= count
+        if self._source.tables < 0:
+            raise MalformedError(f"it has more than {MAX_TABLES} tensors, ops and buffers")
         places = range(start, start + 4 * count, 4)
         return [Table(self._source, place + self._source.scalar(U32, place)) for place in places]
 

@@ -185,7 +185,7 @@ class Subgraph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
-    """A named entry: what an app calls. ``inputs`` and ``outputs`` are in the file's order."""
+    """A named entry: what an app calls. Neither its order nor the subgraph's is that of the Keras model."""
 
     key: str
     subgraph: int

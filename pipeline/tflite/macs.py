@@ -42,18 +42,24 @@ def count(op: "Op") -> int:
 
 
 def _shape(op: "Op", slot: int) -> tuple[int, ...]:
+    """(0,) for an input that is left out, so that its products come to nothing."""
     tensor = op.inputs[slot] if slot < len(op.inputs) else None
     return tensor.shape if tensor is not None else (0,)
 
 
+def _outputs(op: "Op") -> int:
+    """Elements of the first output."""
+    return op.outputs[0].elements if op.outputs else 0
+
+
 def _conv(op: "Op") -> int:
     """Output elements x kernel (C_out, *window, C_in of the group)."""
-    return op.outputs[0].elements * prod(_shape(op, 1)[1:])
+    return _outputs(op) * prod(_shape(op, 1)[1:])
 
 
 def _depthwise(op: "Op") -> int:
     """Output elements x window; the kernel is (1, height, width, C_out)."""
-    return op.outputs[0].elements * prod(_shape(op, 1)[1:3])
+    return _outputs(op) * prod(_shape(op, 1)[1:3])
 
 
 def _transpose_conv(op: "Op") -> int:
@@ -63,7 +69,7 @@ def _transpose_conv(op: "Op") -> int:
 
 def _conv_3d(op: "Op") -> int:
     """Output elements x kernel (depth, height, width, C_in, C_out) without C_out."""
-    return op.outputs[0].elements * prod(_shape(op, 1)[:-1])
+    return _outputs(op) * prod(_shape(op, 1)[:-1])
 
 
 def _conv_3d_transpose(op: "Op") -> int:
@@ -73,13 +79,13 @@ def _conv_3d_transpose(op: "Op") -> int:
 
 def _fully_connected(op: "Op") -> int:
     """Output elements x inputs of a unit; the kernel is (units, inputs)."""
-    return op.outputs[0].elements * prod(_shape(op, 1)[-1:])
+    return _outputs(op) * prod(_shape(op, 1)[-1:])
 
 
 def _batch_matmul(op: "Op") -> int:
     """Output elements (..., rows, columns) x the length of the products."""
     shape = _shape(op, 0)
-    return op.outputs[0].elements * prod(shape[-2:-1] if op.transposed_x else shape[-1:])
+    return _outputs(op) * prod(shape[-2:-1] if op.transposed_x else shape[-1:])
 
 
 def _recurrent(op: "Op") -> int:

@@ -23,6 +23,7 @@ IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 MAX_RANK = 32  # numpy 1 has no more; the runtime's kernels stop at 8
 MAX_TENSOR_BYTES = 1 << 40  # nobody runs a tensor of 1 TiB; dimensions beyond are an attack or damage
+MAX_SUBGRAPHS = 1000  # an entry for each signature, and the branches and bodies of control flow
 MAX_REUSE = 64  # signatures share their weights, so constants may add up to more than the file
 
 
@@ -101,8 +102,8 @@ def _model(content: bytes, path: str | None) -> Model:
     buffers = [_buffer(table, content) for table in root.tables(4)]
     codes = [_code(table) for table in root.tables(1)]
     tables = root.tables(2)
-    if not tables:
-        raise MalformedError("it has no subgraph")
+    if not 1 <= len(tables) <= MAX_SUBGRAPHS:
+        raise MalformedError(f"it has {len(tables) or 'no'} subgraphs")
     subgraphs = tuple(_subgraph(table, index, codes, buffers) for index, table in enumerate(tables))
     _check_reuse(subgraphs, len(content))
     _check_calls(subgraphs)
