@@ -6,7 +6,8 @@ The same bytes give other results on other kernels, so the caller names them:
 
     xnnpack     what an app gets: the XNNPACK delegate, and built-in kernels for what it does not take
     builtin     optimized kernels without the delegate
-    reference   plain C++ kernels; the nearest to TFLite Micro
+    reference   plain C++ kernels; the nearest to TFLite Micro. ai-edge-litert 2.3 has none for ELU, CEIL, ROUND,
+                SEGMENT_SUM and HASHTABLE*: such a file raises InputError here and runs on the others
 
 Hostile or unlucky files can crash the native runtime: call this in a process of its own.
 """
@@ -50,7 +51,6 @@ class Runner:
     def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1) -> None:
         self.model = source if isinstance(source, Model) else read(source)
         self._where = self.model.path or ""
-        self._stateful = any(tensor.variable for graph in self.model.subgraphs for tensor in graph.tensors)
         with _plain(InputError, "LiteRT can't run this model", self._where):
             self._interpreter = _interpreter(self.model.content, kernels, threads)
             self._interpreter.allocate_tensors()
@@ -91,7 +91,7 @@ class Runner:
         outputs = {name: tensor(port.index) for name, port in ports.outputs.items()}
         stacks: dict[str, Array] = {}
         for call in range(given.calls):
-            if self._stateful:
+            if self.model.stateful:
                 self._interpreter.reset_all_variables()
             for view, stack in inputs:
                 view()[...] = stack[call]  # no view may live on: invoke() refuses while one does

@@ -115,7 +115,7 @@ def test_several_inputs_and_outputs_by_name(models: Models) -> None:
     found, expected = litert.run(models["multi"], inputs), litert.run(models["multi_float"], inputs)
     assert {name: values.shape for name, values in found.items()} == {"total": (5, 5), "extra": (5, 2)}
     for name in found:
-        np.testing.assert_allclose(found[name], expected[name], atol=0.05)
+        np.testing.assert_allclose(found[name], expected[name], atol=0.15)
 
 
 def test_state_starts_anew_for_each_example(models: Models) -> None:

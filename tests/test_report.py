@@ -396,6 +396,10 @@ def test_the_drawings_name_every_model_and_stage() -> None:
     assert {"small", "ptq", "float (baseline)", "KiB"} <= set(texts)
 
 
+def test_the_key_of_a_curve_is_a_file_name() -> None:
+    assert figures.curve("train", "../a,b") == "curve,train,..%2Fa%2Cb"
+
+
 def test_names_in_the_scatter_do_not_meet() -> None:
     crowd = tuple(model(f"model_{n}", 30_000 + 40 * n, 0.97 + 0.0001 * n, drop={}) for n in range(6))
     root = ElementTree.fromstring(figures.draw(sample(models=crowd))[figures.SCATTER])

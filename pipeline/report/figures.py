@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from pipeline import units
@@ -46,8 +47,8 @@ class Point(NamedTuple):
 
 
 def curve(step: str, metric: str) -> str:
-    """The key of a learning curve in what `draw` returns."""
-    return f"curve/{step}/{metric}"
+    """The key of a learning curve in what `draw` returns; whatever the metric is called, it can be a file's name."""
+    return f"curve,{quote(step, safe='')},{quote(metric, safe='')}"
 
 
 def metrics(step: StepFacts) -> list[str]:
@@ -224,15 +225,14 @@ def _place(axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
     for place in (*beside, *_AWAY):
         text = _name(axes, point, place)
         tried.append((_collisions(axes, text.get_window_extent(), taken), place))
+        text.remove()
         if not tried[-1][0]:
             break
-        text.remove()
-    else:
-        text = _name(axes, point, min(tried, key=lambda trial: trial[0])[1])
-    if tried[-1][1] in _AWAY:
+    best = min(tried, key=lambda trial: trial[0])[1]
+    if best in _AWAY:
         line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
-        axes.annotate("", (point.kib, point.score), text.xyann, textcoords="offset points", arrowprops=line)
-    return text
+        axes.annotate("", (point.kib, point.score), best[:2], textcoords="offset points", arrowprops=line)
+    return _name(axes, point, best)
 
 
 def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
@@ -246,9 +246,9 @@ def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
 
 def _collisions(axes: "Axes", box: "Bbox", taken: "list[Bbox]") -> int:
     """How much is in the way of a name; an edge of the drawing counts as four."""
-    page = axes.get_figure(root=True).bbox  # type: ignore[union-attr]
+    page = axes.figure.bbox
     outside = box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < axes.bbox.y0 or box.y1 > page.y1
-    return 4 * outside + sum(map(box.overlaps, taken))
+    return 4 * bool(outside) + sum(map(bool, map(box.overlaps, taken)))
 
 
 def _short(name: str, most: int = 22) -> str:

@@ -80,7 +80,7 @@ class Drawing(NamedTuple):
 def html(report: Report, figures: Mapping[str, str]) -> str:
     """The whole page. figures: what `figures.draw` gave; a drawing that is not there is left out."""
     metric = words.metric(report)
-    plain = report.model_dump(mode="json")
+    plain = report.model_dump(mode="json", include={"config": True, "steps": {"__all__": {"name", "settings"}}})
     return _template().render(
         report=report,
         state=words.state(report),
@@ -93,7 +93,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         curves=list(_curves(report.steps, figures)),
         matrices=_matrices(report),
         left_out=words.left_out(report.steps),
-        config=yaml.safe_dump(plain["config"], sort_keys=False, allow_unicode=True, width=100),
+        config=yaml.safe_dump(_given(plain["config"]), sort_keys=False, allow_unicode=True, width=100),
         settings={step["name"]: _flow(step["settings"]) for step in plain["steps"]},
     )
 
@@ -155,14 +155,21 @@ def _row(true: int, counts: Sequence[int]) -> Iterator[Count]:
         yield Count(count, count / total if total else 0.0, "hit" if predicted == true else "miss")
 
 
+def _found(counts: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, Count]]:
+    """True class, predicted class and cell of what is not zero: few of the million cells of a thousand classes."""
+    for true, row in enumerate(counts):
+        total = sum(row)
+        for predicted, count in enumerate(row):
+            if count:
+                yield true, predicted, Count(count, count / total, "hit" if predicted == true else "miss")
+
+
 def _shades(counts: Sequence[Sequence[int]]) -> list[Shade]:
     """A heat map as one path a colour, empty cells left out: a thousand classes stay some hundred KiB."""
     paths: dict[tuple[str, int], list[str]] = {}
-    for y, row in enumerate(counts):
-        for x, cell in enumerate(_row(y, row)):
-            if cell.examples:
-                level = max(1, round(cell.share**0.5 * _SHADES))  # the root shows small shares
-                paths.setdefault((cell.kind, level), []).append(f"M{x} {y}h1v1h-1z")
+    for true, predicted, cell in _found(counts):
+        level = max(1, round(cell.share**0.5 * _SHADES))  # the root shows small shares
+        paths.setdefault((cell.kind, level), []).append(f"M{predicted} {true}h1v1h-1z")
     return [Shade(kind, level / _SHADES, "".join(parts)) for (kind, level), parts in sorted(paths.items())]
 
 
@@ -170,17 +177,24 @@ def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 
     """The most frequent confusions, the largest first."""
     misses = [
         Miss(labels[true], labels[predicted], cell.examples, cell.share)
-        for true, row in enumerate(counts)
-        for predicted, cell in enumerate(_row(true, row))
-        if cell.examples and cell.kind == "miss"
+        for true, predicted, cell in _found(counts)
+        if cell.kind == "miss"
     ]
     return sorted(misses, key=lambda miss: -miss.examples)[:most]
 
 
 def _flow(settings: Mapping[str, Any]) -> str:
-    """Settings on one line: ``epochs: 8, sparsity: 0.6``."""
-    text: str = yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    """Settings on one line: ``epochs: 8, sparsity: 0.6``, without those that the table of steps shows anyway."""
+    own = {key: value for key, value in _given(settings).items() if key not in ("name", "stage")}
+    text: str = yaml.safe_dump(own, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
     return text.strip().removeprefix("{").removesuffix("}")
+
+
+def _given(value: Any) -> Any:
+    """Settings without those that are null: they say the same when they are left out."""
+    if isinstance(value, Mapping):
+        return {key: _given(item) for key, item in value.items() if item is not None}
+    return [_given(item) for item in value] if isinstance(value, list) else value
 
 
 def _shape(shape: Sequence[int] | None) -> str:
@@ -191,7 +205,7 @@ def _port(port: Port | None) -> str:
     """``1×8×8×1 int8, scale 0.003906, zero point -128``."""
     if port is None:
         return units.DASH
-    text = f"{_shape(port.shape)} {port.dtype}"
+    text = f"{_shape(port.shape)} {port.dtype.lower()}"
     if port.scale is None:
         return text
     return f"{text}, scale\u00a0{units.number(port.scale)}, zero\u00a0point\u00a0{units.whole(port.zero_point)}"

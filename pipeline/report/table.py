@@ -86,7 +86,7 @@ def _checks(report: Report, console: "Console") -> "Table":
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", max_width=24)
-    table.add_column(overflow="fold", max_width=28)
+    table.add_column(overflow="fold", max_width=31)
     table.add_column(overflow="fold", ratio=1)
     for check in report.checks:
         mark = _text(f"{words.MARKS[check.status]} {check.status}", console, _STYLES[check.status])

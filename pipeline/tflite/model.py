@@ -87,6 +87,11 @@ class Model:
         return Signature("", 0, _by_name(self.inputs), _by_name(self.outputs))
 
     @property
+    def stateful(self) -> bool:
+        """It has tensors that keep their values from one invocation to the next, as an LSTM's state."""
+        return any(tensor.variable for graph in self.subgraphs for tensor in graph.tensors)
+
+    @property
     def min_runtime_version(self) -> str:
         """The oldest TensorFlow Lite that has all its op versions, as the converter noted it; "" if it did not."""
         return self.metadata.get("min_runtime_version", b"").rstrip(b"\0").decode("ascii", "replace")
