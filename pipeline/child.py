@@ -62,7 +62,9 @@ def call(
         try:
             process.start()
         except OSError:
-            raise StageError(Fault("the process that starts the stages has ended", do=f"the whole story: {log}")) from None
+            raise StageError(
+                Fault("the process that starts the stages has ended", do=f"the whole story: {log}")
+            ) from None
         theirs.close()
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:

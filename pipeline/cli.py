@@ -28,12 +28,18 @@ app.add_typer(cache_app, name="cache")
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, such as stages.prune.sparsity=0.7; repeatable."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change a setting, such as stages.prune.sparsity=0.7; repeatable."
+    ),
 ]
 StoreOption = Annotated[
     Path | None,
     typer.Option(
-        "--store", metavar="DIR", envvar="EDGEPIPE_STORE", help="Where finished stages are kept.", show_default="user's cache"
+        "--store",
+        metavar="DIR",
+        envvar="EDGEPIPE_STORE",
+        help="Where finished stages are kept.",
+        show_default="user's cache",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

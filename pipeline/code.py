@@ -54,7 +54,9 @@ def _parse(module: str) -> ast.Module:
         raise ValueError(f"{module} is no module of {_PACKAGE}")
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:]
     return tree
 

@@ -61,7 +61,13 @@ def plan(path: Path, overrides: Sequence[str], store_root: Path, explain: bool, 
 
 def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
     hit = store.get(step.key) is not None
-    row = {"name": step.name, "stage": step.kind, "reads": [need.name for need in step.needs], "key": step.key, "hit": hit}
+    row = {
+        "name": step.name,
+        "stage": step.kind,
+        "reads": [need.name for need in step.needs],
+        "key": step.key,
+        "hit": hit,
+    }
     return row | ({"why": "" if hit else why_missing(step, store)} if explain else {})
 
 
@@ -127,7 +133,9 @@ def _port(tensor: Any) -> dict[str, Any]:
 
 def _port_text(port: dict[str, Any]) -> str:
     shape = "x".join(map(str, port["shape"]))
-    scale = "" if port["scale"] is None else f", scale {units.number(port['scale'], 6)}, zero point {port['zero_point']}"
+    scale = (
+        "" if port["scale"] is None else f", scale {units.number(port['scale'], 6)}, zero point {port['zero_point']}"
+    )
     return f"{port['name']} {port['dtype']} {shape}{scale}"
 
 
@@ -173,7 +181,10 @@ def cache_list(store_root: Path, as_json: bool) -> None:
     """Print the entries of the store."""
     entries = list(Store(store_root, _warn).entries())
     if as_json:
-        rows = [{"key": e.key, "stage": e.stage, "bytes": e.bytes, "created": e.created, "seconds": e.seconds} for e in entries]
+        rows = [
+            {"key": e.key, "stage": e.stage, "bytes": e.bytes, "created": e.created, "seconds": e.seconds}
+            for e in entries
+        ]
         print(json.dumps(rows, indent=2))
         return
     table = _table("stage", "size", "made", "took", "key")
@@ -182,7 +193,9 @@ def cache_list(store_root: Path, as_json: bool) -> None:
         table.add_row(entry.stage, units.size(entry.bytes), made, units.seconds(entry.seconds), entry.key[:12])
     console = _console()
     console.print(table)
-    console.print(f"{len(entries)} entries, {units.size(sum(e.bytes for e in entries))} in {store_root}", highlight=False)
+    console.print(
+        f"{len(entries)} entries, {units.size(sum(e.bytes for e in entries))} in {store_root}", highlight=False
+    )
 
 
 def cache_clear(store_root: Path, older_than_days: float) -> None:

@@ -36,10 +36,12 @@ class Config(Strict):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Document]:
-    """Read a config file, with `--set` overrides such as ``stages.prune.sparsity=0.7``. ConfigError with every fault."""
+    """Read a config file and `--set` overrides such as ``stages.prune.sparsity=0.7``. ConfigError with every fault."""
     document = yaml.read(path)
     if not isinstance(document.value, dict):
-        raise ConfigError(Fault("must be a mapping of settings", where=document.where(()), received=_show(document.value)))
+        raise ConfigError(
+            Fault("must be a mapping of settings", where=document.where(()), received=_show(document.value))
+        )
     origins = {place: option for option in overrides for place in [_override(document.value, option)]}
     try:
         config = Config.model_validate(_paths_from(document.value, path.parent))
@@ -140,7 +142,7 @@ def _resolve(loc: Loc, value: Any) -> tuple[Loc, type[BaseModel] | None]:
             kind = _item(kind)
         else:
             model = members[0] if members else None
-            if model is None or part not in _aliases(model) and not (isinstance(value, dict) and part in value):
+            if model is None or (part not in _aliases(model) and not (isinstance(value, dict) and part in value)):
                 continue
             owner, kind = model, _annotation(model, part)
         place.append(part)
@@ -206,7 +208,11 @@ def _words(details: ErrorDetails, place: Loc, owner: type[BaseModel] | None) -> 
         return str(context["error"]), "", ""
     if kind == "literal_error" and isinstance(value, str):
         choices = [choice.strip("' ") for choice in str(context["expected"]).replace(" or ", ", ").split(",")]
-        return f"must be {context['expected']}", _show(value), did_you_mean(value, choices).replace("known: ", "one of ")
+        return (
+            f"must be {context['expected']}",
+            _show(value),
+            did_you_mean(value, choices).replace("known: ", "one of "),
+        )
     return _sentence(details["msg"]), _show(value), ""
 
 

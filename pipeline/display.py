@@ -11,7 +11,6 @@ from pipeline import units
 from pipeline.stage import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 FIGURES = ("loss", "val_loss", "val_accuracy")  # of an epoch, in this order
@@ -23,7 +22,9 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def cached(self, name: str) -> None:
@@ -39,7 +40,9 @@ class Lines:
     def progress(self, name: str, progress: Progress) -> None:
         left = self._clock.left(progress)
         parts = [f"{progress.what} {progress.done}/{progress.total}", figures(progress)]
-        self.line(name, "  ".join(part for part in (*parts, f"about {units.seconds(left)} left" if left else "") if part))
+        self.line(
+            name, "  ".join(part for part in (*parts, f"about {units.seconds(left)} left" if left else "") if part)
+        )
 
     def finished(self, name: str, seconds: float) -> None:
         self.line(name, f"done in {units.seconds(seconds)}")
@@ -71,7 +74,9 @@ class Live:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def cached(self, name: str) -> None:
@@ -87,7 +92,11 @@ class Live:
     def progress(self, name: str, progress: Progress) -> None:
         assert self._task is not None
         left = self._clock.left(progress)
-        parts = (f"{progress.what} {progress.done}/{progress.total}", figures(progress), f"{units.seconds(left)} left" if left else "")
+        parts = (
+            f"{progress.what} {progress.done}/{progress.total}",
+            figures(progress),
+            f"{units.seconds(left)} left" if left else "",
+        )
         self._bars.update(
             self._task,
             completed=progress.done,

@@ -109,7 +109,9 @@ def _named(
     stage = stages[i]
     if name not in labels[:i]:
         below = " above; it stands below" if name in labels[i + 1 :] else ""
-        do = did_you_mean(name, (label for label, other in zip(labels[:i], stages, strict=False) if other.gives == stage.takes))
+        do = did_you_mean(
+            name, (label for label, other in zip(labels[:i], stages, strict=False) if other.gives == stage.takes)
+        )
         faults.append(_fault(document, i, stage, field, f"names no stage{below or ' above'}", repr(name), do))
         return
     j = labels.index(name)
@@ -150,7 +152,9 @@ def why_missing(step: Step, store: Store) -> str:
 def _told(entry: Entry, step: Step, store: Store) -> Iterator[str]:
     for place, (old, new) in _differences(entry.identity, step.identity).items():
         if place.startswith("needs"):
-            changed = [need.name for need, key in zip(step.needs, entry.identity["needs"], strict=False) if need.key != key]
+            changed = [
+                need.name for need, key in zip(step.needs, entry.identity["needs"], strict=False) if need.key != key
+            ]
             yield f"reads {' and '.join(changed or [need.name for need in step.needs])}, which changed"
         elif place in ("code", "data.code", "model.code"):
             yield f"the code of {'the stage' if place == 'code' else place.split('.')[0]} changed"

@@ -1,6 +1,5 @@
 """What the fork server imports before the first stage, so that every stage's process starts with it in memory."""
 
-import pipeline.stages
 from pipeline import tf
 
 tf.load()

@@ -176,7 +176,7 @@ class Store:
             "created": time.time(),
             "files": facts,
         }
-        (work / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        (work / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in (*files, work / _MANIFEST):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -184,13 +184,13 @@ class Store:
     def _publish(self, work: Path, key: str) -> Entry:
         target = self._folder("entries") / key
         try:
-            os.rename(work, target)
+            work.rename(target)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             if self.get(key) is None:  # a damaged entry stands in the way
                 self._discard(target)
-                os.rename(work, target)
+                work.rename(target)
         entry = self._load(target)
         assert entry is not None
         return entry
@@ -198,7 +198,7 @@ class Store:
     def _discard(self, path: Path) -> None:
         """Remove a directory so that no reader ever sees half of it."""
         aside = Path(tempfile.mkdtemp(prefix="discarded-", dir=self._folder("building")))
-        os.rename(path, aside / path.name)
+        path.rename(aside / path.name)
         shutil.rmtree(aside, ignore_errors=True)
 
     def _folder(self, *parts: str) -> Path:

@@ -191,7 +191,7 @@ def _native_stderr() -> Iterator[Any]:
 
 def _child(content: bytes, size: int) -> dict[str, str]:
     """One inference on zeros in a process of its own: {"text": report}, {"error": message} or {"crash": code}."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
     command = [sys.executable, "-m", "pipeline.tflm", str(size)]
     try:
         done = subprocess.run(

@@ -39,7 +39,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem=f"tags such as {event.tag} are not allowed", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"tags such as {event.tag} are not allowed", problem_mark=event.start_mark
+            )
         return super().compose_node(parent, index)
 
 
@@ -167,4 +169,3 @@ class _Builder:
     def fault(self, node: yaml.Node, rule: str) -> None:
         mark = node.start_mark
         self.faults.append(Fault(rule, where=f"{self.name}:{mark.line + 1}:{mark.column + 1}"))
-

@@ -7,7 +7,6 @@ import functools
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,8 @@ NAMES = (
 
 
 @functools.cache
-def _folder() -> Path:
-    if os.environ.get("DEBUG_MODELS"):
-        return Path(os.environ["DEBUG_MODELS"])
-    folder = Path(tempfile.mkdtemp(prefix="edgepipe-models-"))
+def _made(folder: Path) -> Path:
+    folder.mkdir()
     environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-W", "ignore", __file__, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -34,9 +31,10 @@ def _folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def models() -> dict[str, Path]:
-    """Name -> .tflite file."""
-    return {name: _folder() / f"{name}.tflite" for name in NAMES}
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Name -> .tflite file. Each test module has a fixture of its own; the files are the session's."""
+    folder = _made(tmp_path_factory.getbasetemp() / "tflite-models")
+    return {name: folder / f"{name}.tflite" for name in NAMES}
 
 
 @pytest.fixture(scope="session")

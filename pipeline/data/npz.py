@@ -63,10 +63,9 @@ class Npz(ArrayData):
             raise self._wrong("holds an array that edgepipe does not know", name, did_you_mean(name, known))
         for split in _SPLITS:
             pair = {f"x_{split}", f"y_{split}"}
-            if missing := sorted(pair - names):
-                if split == "train" or pair & names:
-                    has = ", ".join(sorted(names)) or "nothing"
-                    raise self._wrong(f"must hold {' and '.join(missing)}", has)
+            if pair - names and (split == "train" or pair & names):
+                has = ", ".join(sorted(names)) or "nothing"
+                raise self._wrong(f"must hold {' and '.join(sorted(pair - names))}", has)
 
     def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
         return InputError(Fault(rule, where=str(self.path), received=received, do=do))

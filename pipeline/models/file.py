@@ -69,7 +69,9 @@ class File(Model):
         try:
             with h5py.File(self.path, "r") as file:
                 if "model_config" not in file.attrs:
-                    raise self._wrong("holds weights but no network", "no model_config", "save it with model.save(path)")
+                    raise self._wrong(
+                        "holds weights but no network", "no model_config", "save it with model.save(path)"
+                    )
                 return json.loads(file.attrs["model_config"]), _text(file.attrs.get("keras_version", ""))
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise self._wrong("is no readable HDF5 file", str(error).splitlines()[0]) from None

@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def _unverified(outcome: Outcome) -> ModelFacts:
 def _step(outcome: Outcome) -> StepFacts:
     step, entry = outcome.step, outcome.entry
     path = entry.path / "facts.json"
-    facts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return StepFacts(
         name=step.name,
         stage=step.kind,
@@ -130,7 +130,7 @@ def folder(out: Path, name: str) -> Iterator[Path]:
     except BaseException:
         log = work / "log.txt"
         if log.is_file() and log.stat().st_size:
-            os.replace(log, failed)
+            log.replace(failed)
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -144,11 +144,13 @@ def write(report: Report, outcomes: Sequence[Outcome], store: Store, work: Path)
         for outcome in outcomes:
             if _is_model(outcome):
                 shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
-        (work / "report.json").write_text(report.model_dump_json(indent=2) + "\n")
-        (work / "report.md").write_text(markdown.render(report))
-        (work / "report.html").write_text(page.html(report, _figures(report, store)))
-        (work / "junit.xml").write_text(junit.render(report))
-        (work / "config.yaml").write_text(yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True))
+        (work / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (work / "report.md").write_text(markdown.render(report), encoding="utf-8")
+        (work / "report.html").write_text(page.html(report, _figures(report, store)), encoding="utf-8")
+        (work / "junit.xml").write_text(junit.render(report), encoding="utf-8")
+        (work / "config.yaml").write_text(
+            yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
         (work / "log.txt").touch()
 
 
@@ -180,22 +182,20 @@ def _figures(report: Report, store: Store) -> dict[str, str]:
         for name, svg in figures.draw(report).items():
             path = work / f"{name}.svg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(svg)
+            path.write_text(svg, encoding="utf-8")
 
     entry = store.get(key) or store.put(key, "figures", identity, fill)
-    return {name.removesuffix(".svg"): (entry.path / name).read_text() for name in entry.files}
+    return {name.removesuffix(".svg"): (entry.path / name).read_text(encoding="utf-8") for name in entry.files}
 
 
 def _swap(work: Path, target: Path) -> None:
     """Put a finished folder in the place of another; two runs that end at once both succeed, the later one stays."""
     for _ in range(100):
         with tempfile.TemporaryDirectory(prefix=".old-", dir=target.parent) as aside:
+            with suppress(FileNotFoundError):
+                target.rename(Path(aside) / target.name)
             try:
-                os.rename(target, Path(aside) / target.name)
-            except FileNotFoundError:
-                pass
-            try:
-                os.rename(work, target)
+                work.rename(target)
                 return
             except OSError:
                 if not target.exists():

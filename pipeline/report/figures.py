@@ -191,10 +191,12 @@ def _mark(axes: "Axes", point: Point) -> None:
 
 
 def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
-    """A name beside each point, at the first place where it meets no point, no name and no edge."""
+    """A name beside each point, at the first place where it meets no point, line, name or edge."""
     figure.draw_without_rendering()
     around = [axes.transData.transform((point.kib, point.score)) for point in points]
     taken = [_box(x - 6, y - 6, x + 6, y + 6) for x, y in around]
+    lines = [y for (_, y), point in zip(around, points, strict=True) if point.baseline]
+    taken += [_box(axes.bbox.x0, y - 1, axes.bbox.x1, y + 1) for y in lines]
     for point in points:
         text = _place(axes, point, taken)
         taken.append(text.get_window_extent())
@@ -220,9 +222,8 @@ _AWAY: tuple[Place, ...] = tuple(
 
 def _place(axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
     """The name at the first place that is free, or else the one with the fewest collisions."""
-    beside = (*_BESIDE[1:], _BESIDE[0]) if point.baseline else _BESIDE  # the baseline's line runs to its right
     tried: list[tuple[int, Place]] = []
-    for place in (*beside, *_AWAY):
+    for place in (*_BESIDE, *_AWAY):
         text = _name(axes, point, place)
         tried.append((_collisions(axes, text.get_window_extent(), taken), place))
         text.remove()

@@ -80,7 +80,7 @@ class Drawing(NamedTuple):
 def html(report: Report, figures: Mapping[str, str]) -> str:
     """The whole page. figures: what `figures.draw` gave; a drawing that is not there is left out."""
     metric = words.metric(report)
-    plain = report.model_dump(mode="json", include={"config": True, "steps": {"__all__": {"name", "settings"}}})
+    config = report.model_dump(mode="json", include={"config"})["config"]
     return _template().render(
         report=report,
         state=words.state(report),
@@ -93,8 +93,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         curves=list(_curves(report.steps, figures)),
         matrices=_matrices(report),
         left_out=words.left_out(report.steps),
-        config=yaml.safe_dump(_given(plain["config"]), sort_keys=False, allow_unicode=True, width=100),
-        settings={step["name"]: _flow(step["settings"]) for step in plain["steps"]},
+        config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),
     )
 
 
@@ -181,13 +180,6 @@ def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 
         if cell.kind == "miss"
     ]
     return sorted(misses, key=lambda miss: -miss.examples)[:most]
-
-
-def _flow(settings: Mapping[str, Any]) -> str:
-    """Settings on one line: ``epochs: 8, sparsity: 0.6``, without those that the table of steps shows anyway."""
-    own = {key: value for key, value in _given(settings).items() if key not in ("name", "stage")}
-    text: str = yaml.safe_dump(own, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-    return text.strip().removeprefix("{").removesuffix("}")
 
 
 def _given(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +49,10 @@ def checkpoint(model: "tf_keras.Model", others: Sequence["tf_keras.callbacks.Cal
             figures = {key: float(value) for key, value in (logs or {}).items() if key != "lr"}
             if not np.isfinite(figures["loss"]):
                 raise StageError(
-                    Fault(f"the loss of epoch {epoch + 1} is {figures['loss']}", do="lower learning_rate, or set clip_norm")
+                    Fault(
+                        f"the loss of epoch {epoch + 1} is {figures['loss']}",
+                        do="lower learning_rate, or set clip_norm",
+                    )
                 )
             for key, value in {**figures, "learning_rate": _current_rate(model)}.items():
                 self.curves.setdefault(key, []).append(value)
@@ -73,12 +75,12 @@ def checkpoint(model: "tf_keras.Model", others: Sequence["tf_keras.callbacks.Cal
                 "epoch": self.epoch, "finished": self.finished, "curves": self.curves, "others": states,
                 "rate": _current_rate(model),
             }  # fmt: skip
-            (fresh / "state.json").write_text(json.dumps(state))
-            os.rename(fresh, folder)  # complete from the first moment that it is seen
+            (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            fresh.rename(folder)  # complete from the first moment that it is seen
             shutil.rmtree(inputs.resume / f"epoch-{self.epoch - 1}", ignore_errors=True)
 
         def _restore(self, folder: Path) -> None:
-            state = json.loads((folder / "state.json").read_text())
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             self.epoch, self.finished = state["epoch"], state["finished"]
             self.curves, self._others = state["curves"], state["others"]
             for variable, value in zip(self._variables, _arrays(folder / "variables.npz"), strict=True):

@@ -78,7 +78,9 @@ class Convert(Stage):
         content, calibrated = self._content(model, aware, samples, inputs.report)
         notes = list(_remaining(content)) if self.quantization in INTEGER else []
         (work / "model.tflite").write_bytes(content)
-        used = {"samples": len(samples), "sha256": array_sha256(samples)} if samples is not None and calibrated else None
+        used = (
+            {"samples": len(samples), "sha256": array_sha256(samples)} if samples is not None and calibrated else None
+        )
         write_facts(work, notes=notes, calibration=used)
 
     def _content(
@@ -151,7 +153,8 @@ class _Feed:
         self.given = 0
 
     def __call__(self) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for self.given, sample in enumerate(self.samples, start=1):
+        for sample in self.samples:
+            self.given += 1
             yield {self.name: sample[np.newaxis]}
         self.report(Progress("calibration example", self.given, len(self.samples), {}))
 

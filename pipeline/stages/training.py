@@ -1,7 +1,7 @@
 """What every stage that trains has in common: its settings, and a fit that can be interrupted at any moment.
 
-Batches, augmentation and the random numbers of layers are functions of (seed, epoch, position), and after each epoch all
-state is saved. So a training that was killed goes on from its last finished epoch to the same final bits.
+Batches, augmentation and the random numbers of layers are functions of (seed, epoch, position), and after each epoch
+all state is saved. So a training that was killed goes on from its last finished epoch to the same final bits.
 """
 
 import json
@@ -169,12 +169,12 @@ def write_facts(
 ) -> None:
     """What the report tells of a stage, beside its result."""
     facts = {"curves": curves or {}, "layers": list(layers), "notes": list(notes), **more}
-    (work / "facts.json").write_text(json.dumps(facts, indent=1))
+    (work / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `write_facts` wrote."""
-    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return facts
 
 

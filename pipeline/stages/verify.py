@@ -61,12 +61,16 @@ class Verify(Stage):
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
             measured.append(_measure(name, artifact, test, x, y))
             inputs.report(Progress("model", i, len(inputs.upstream), {}))
-        (work / "measured.json").write_text(json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1))
+        (work / "measured.json").write_text(
+            json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
+        )
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
         """The measurements of a finished verify stage, with drops against the baseline."""
         names = self.reads()
-        loaded = [ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text())]
+        loaded = [
+            ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+        ]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
         base = next((facts for facts in named if facts.name == self.baseline), None)
         return tuple(facts.model_copy(update=_against(facts, base)) for facts in named)
@@ -95,9 +99,7 @@ def _against(facts: ModelFacts, base: ModelFacts | None) -> dict[str, Any]:
     return {"drop": {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}}
 
 
-def _measure(
-    name: str, artifact: Artifact, test: Examples, x: NDArray[np.float32], y: NDArray[np.int64]
-) -> ModelFacts:
+def _measure(name: str, artifact: Artifact, test: Examples, x: NDArray[np.float32], y: NDArray[np.int64]) -> ModelFacts:
     """All facts of one file. x: (N, ...) float32 and y: (N,) are the test split."""
     path = artifact.path / "model.tflite"
     content = path.read_bytes()
@@ -152,7 +154,7 @@ def _pruned(artifact: Artifact, model: tflite.Model) -> list[str]:
     while above is not None:
         layers |= set(read_facts(above.path).get("sparsity", {}))
         above = above.made_from
-    return [name for name in model.sparsity() if tflite.layer_name(name) in layers]
+    return [name for name in model.sparsity() if tflite.keras_layers(name) & layers]
 
 
 def _share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
