@@ -1,0 +1,208 @@
+"""Training stages: settings that act, and interruptions that leave no trace in the result."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline import child
+from pipeline.data import Digits
+from pipeline.errors import StageError
+from pipeline.models import SmallCnn
+from pipeline.stage import Artifact, Inputs
+from pipeline.stages import Prune, Qat, Train
+
+DATA = Digits()
+MODEL = SmallCnn(source="small_cnn", filters=4, dropout=0.3)
+TRAIN = Train(stage="train", epochs=3, batch_size=128, learning_rate=0.005)
+
+
+class InterruptedTrainingError(Exception):
+    """Stands for a crash right behind an epoch."""
+
+
+def stage_process(send, stage, upstream, resume, work, stop_after=None):
+    """Run a stage; with `stop_after` it dies behind that epoch, as by a signal."""
+
+    def report(progress):
+        send(progress.done)
+        if stop_after and progress.done == stop_after:
+            raise InterruptedTrainingError
+
+    stage.run(Inputs(DATA, MODEL, 3, upstream, resume, report), work)
+
+
+class Runner:
+    """Runs stages in child processes below one folder."""
+
+    def __init__(self, folder):
+        self.folder, self.count = folder, 0
+
+    def __call__(self, stage, *above, interrupt_after=None):
+        """The artifact of a stage, interrupted behind an epoch and then resumed when asked."""
+        self.count += 1
+        base = self.folder / f"{self.count}"
+        upstream = {artifact.name: artifact for artifact in above}
+        (base / "resume").mkdir(parents=True)
+        epochs = []
+
+        def go(work, **options):
+            (base / work).mkdir()
+            arguments = (stage, upstream, base / "resume", base / work)
+            child.call(stage.label, base / "log", epochs.append, stage_process, *arguments, **options)
+
+        if interrupt_after:
+            with pytest.raises(StageError, match="InterruptedTrainingError"):
+                go("lost", stop_after=interrupt_after)
+        go("work")
+        assert len(epochs) == len(set(epochs)), "no epoch is trained twice"
+        return Artifact(stage.label, "keras", base / "work", above[0] if above else None)
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory):
+    return Runner(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="session")
+def trained(runner):
+    return runner(TRAIN)
+
+
+@pytest.fixture(scope="session")
+def pruned(runner, trained):
+    return runner(Prune(stage="prune", sparsity=0.5, epochs=3, batch_size=128, min_weights=100), trained)
+
+
+def facts(artifact):
+    return json.loads((artifact.path / "facts.json").read_text())
+
+
+def content(artifact):
+    return {path.name: path.read_bytes() for path in Path(artifact.path).iterdir()}
+
+
+SETTINGS = {
+    "dropout, augmentation, early stopping": {"augment": {"flip": True, "shift": 1}, "early_stopping": {"patience": 9}},
+    "sgd, plateau, class weights": {
+        "optimizer": "sgd", "schedule": {"decay": "plateau", "patience": 1, "factor": 0.1}, "learning_rate": 0.05,
+        "clip_norm": 1.0, "class_weights": "balanced", "label_smoothing": 0.1,
+    },
+    "adamw, warm-up, penalties": {
+        "optimizer": "adamw", "weight_decay": 0.01, "schedule": {"decay": "cosine", "warmup_epochs": 1.0}, "l1": 1e-5,
+        "l2": 1e-4,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_an_interrupted_training_ends_with_the_same_bytes(runner, settings):
+    stage = Train.model_validate({**TRAIN.settings(), **settings})
+    assert content(runner(stage)) == content(runner(stage, interrupt_after=2))
+
+
+def test_interrupted_pruning_ends_with_the_same_bytes(runner, trained, pruned):
+    stage = Prune(stage="prune", sparsity=0.5, epochs=3, batch_size=128, min_weights=100)
+    assert content(runner(stage, trained, interrupt_after=2)) == content(pruned)
+
+
+def test_interrupted_quantization_aware_training_ends_with_the_same_bytes(runner, pruned):
+    stage = Qat(stage="qat", epochs=2, batch_size=128)
+    assert content(runner(stage, pruned)) == content(runner(stage, pruned, interrupt_after=1))
+
+
+def test_a_training_that_died_behind_its_last_epoch_is_not_trained_again(runner, trained):
+    assert content(runner(TRAIN, interrupt_after=3)) == content(trained)
+
+
+def test_curves_hold_a_value_an_epoch(trained):
+    curves = facts(trained)["curves"]
+    assert set(curves) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    assert {len(values) for values in curves.values()} == {3}
+    assert curves["learning_rate"] == pytest.approx([0.005] * 3)
+    assert curves["loss"][0] > curves["loss"][-1]
+
+
+def test_schedules_move_the_learning_rate(runner):
+    cosine = {"decay": "cosine", "warmup_epochs": 1.0, "final": 0.1}
+    rates = facts(runner(Train.model_validate({**TRAIN.settings(), "schedule": cosine})))["curves"]["learning_rate"]
+    assert rates[0] > rates[1] > rates[2] == pytest.approx(0.0005, rel=0.2)
+    exponential = {"decay": "exponential", "factor": 0.5}
+    rates = facts(runner(Train.model_validate({**TRAIN.settings(), "schedule": exponential})))["curves"][
+        "learning_rate"
+    ]
+    assert [after / before for before, after in pairwise(rates)] == pytest.approx([0.5, 0.5])
+
+
+def test_early_stopping_stops_and_keeps_the_best_weights(runner):
+    settings = {"epochs": 30, "learning_rate": 0.05, "early_stopping": {"patience": 2, "monitor": "val_loss"}}
+    artifact = runner(Train.model_validate({**TRAIN.settings(), **settings}))
+    losses = facts(artifact)["curves"]["val_loss"]
+    assert 3 <= len(losses) < 30
+    assert losses.index(min(losses)) == len(losses) - 3
+    found = []
+    child.call("loss", artifact.path / "log", found.append, validation_loss, artifact.path)
+    assert found == [pytest.approx(min(losses), rel=1e-4)]
+
+
+def validation_loss(send, folder):
+    import numpy as np
+
+    from pipeline import tf
+
+    tf.load()
+    split = DATA.split("validation")
+    _, y = split.batch(np.arange(len(split)))
+    scores = tf.predict(tf.load_model(folder / "model.h5"), split)
+    send(float(-np.log(scores[np.arange(len(y)), y]).mean()))
+
+
+def test_a_loss_that_is_no_number_is_one_clear_error(runner):
+    with pytest.raises(StageError, match=r"the loss of epoch 1 is (nan|inf).*lower learning_rate"):
+        runner(Train.model_validate({**TRAIN.settings(), "learning_rate": 1e30, "optimizer": "sgd"}))
+
+
+def test_class_weights_must_be_one_for_each_label(runner):
+    with pytest.raises(StageError, match=r"one weight for each of 10 labels \(received 2\)"):
+        runner(Train.model_validate({**TRAIN.settings(), "class_weights": [1.0, 2.0]}))
+
+
+def test_pruning_reports_what_it_did_to_each_layer(pruned):
+    rows = {row["layer"]: row for row in facts(pruned)["layers"]}
+    assert rows["conv2"]["done"]
+    assert rows["conv2"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert rows["conv1"]["why"] == "has 36 weights; min_weights is 100"
+    assert rows["logits"]["why"].startswith("is the output layer")
+    assert rows["norm1"]["why"] == "BatchNormalization has no kernel that tfmot prunes"
+
+
+def test_patterns_leave_layers_alone_and_constant_pruning_reaches_its_target(runner, trained):
+    settings = {"ramp": "constant", "skip": ["conv2"], "min_weights": 0, "prune_output": True, "epochs": 1}
+    stage = Prune.model_validate({"stage": "prune", "sparsity": 0.7, "batch_size": 128, **settings})
+    rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}
+    assert rows["conv2"]["why"] == "named in skip"
+    assert [name for name, row in rows.items() if row["done"]] == ["conv1", "conv3", "logits"]
+    assert rows["logits"]["sparsity"] == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"skip": ["conv9"]}, r"skip: no layer matches 'conv9'.*did you mean 'conv"),
+        ({"min_weights": 10**6}, r"there is no layer to prune .*conv1: has 36 weights"),
+    ],
+)
+def test_pruning_that_can_do_nothing_is_refused(runner, trained, settings, message):
+    stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "epochs": 1, **settings})
+    with pytest.raises(StageError, match=message):
+        runner(stage, trained)
+
+
+def test_zeros_are_kept_by_themselves_after_pruning_and_their_loss_is_told(runner, pruned):
+    kept = facts(runner(Qat(stage="qat", epochs=1, batch_size=128), pruned))
+    assert kept["sparsity"] == pytest.approx({"conv2": 0.5, "conv3": 0.5}, abs=0.01)
+    assert kept["notes"] == []
+    lost = facts(runner(Qat(stage="qat", epochs=1, batch_size=128, preserve="none"), pruned))
+    assert all(fraction < 0.1 for fraction in lost["sparsity"].values())
+    assert any("conv2 went from 50.0% to" in note and "`preserve: sparsity`" in note for note in lost["notes"])
