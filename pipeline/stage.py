@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline import code
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 Kind = Literal["nothing", "keras", "tflite", "checks"]
+TAGS = ("stage", "source", "check", "decay")  # the settings that choose a class
 SPLITS = ("train", "validation", "calibration", "test")
 
 
@@ -34,6 +35,13 @@ class Strict(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The resolved settings as JSON values, under the names that the YAML file uses."""
         return self.model_dump(mode="json", by_alias=True)
+
+    @model_serializer(mode="wrap")
+    def _tags_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """In the order in which people write settings: what it is, its name, then the rest."""
+        settings = handler(self)
+        first = (key for key in (*TAGS, "name", "from") if key in settings)
+        return {key: settings[key] for key in dict.fromkeys((*first, *settings))}
 
 
 class Part(Strict):

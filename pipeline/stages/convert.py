@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
 from pipeline import tf, tflite
 from pipeline.errors import Fault, InputError, StageError
@@ -45,15 +45,15 @@ class Convert(Stage):
     """What the weights and activations are stored and computed in."""
     io: Literal["int8", "uint8", "int16", "float32"] | None = None
     """Type of the inputs and outputs; int8 for int8, int16 for int16x8 and float32 for the others when left out."""
-    calibration: Calibration = Field(default_factory=Calibration)
-    """What int8 and int16x8 take their activation ranges from."""
+    calibration: Calibration | None = None
+    """What int8 and int16x8 take their activation ranges from; 200 examples when left out."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
         allowed = _IO.get(self.quantization, ("float32",))
         if self.io is not None and self.io not in allowed:
             raise ValueError(f"io of {self.quantization} must be {' or '.join(allowed)}, and not {self.io}")
-        if "calibration" in self.model_fields_set and self.quantization not in INTEGER:
+        if self.calibration is not None and self.quantization not in INTEGER:
             raise ValueError(f"calibration has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         return self
 
@@ -100,7 +100,8 @@ class Convert(Stage):
     def _samples(self, inputs: Inputs) -> NDArray[np.float32]:
         """The representative examples (n, ...), checked: as many as asked, and finite."""
         split = inputs.data.split("calibration")
-        count = self.calibration.samples or min(len(split), SAMPLES)
+        asked = self.calibration.samples if self.calibration else None
+        count = asked or min(len(split), SAMPLES)
         if len(split) < count:
             raise InputError(
                 Fault(

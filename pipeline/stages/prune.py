@@ -116,9 +116,9 @@ class Prune(Training):
         return sparsity.PolynomialDecay(self.initial_sparsity, self.sparsity, begin, end, self.power, frequency)
 
     def _achieved(self, model: "tf_keras.Model", reasons: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """A row for each layer with weights; StageError when a pruned kernel has not the sparsity that was asked."""
+        """A row for each layer with kernels; StageError when a pruned kernel has not the sparsity that was asked."""
         for layer in model.layers:
-            if not layer.weights:
+            if not any(weight.shape.rank > 1 for weight in layer.weights):  # vectors: biases, normalisation
                 continue
             why = reasons[layer.name]
             row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
