@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.errors import Fault, InputError
 from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256
@@ -26,6 +26,12 @@ class Fractions(Strict):
     """Share that only the converter's calibration sees."""
     test: Fraction = 0.2
     """Share that only verification sees."""
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> "Fractions":
+        if self.validation + self.calibration + self.test >= 1:
+            raise ValueError("validation, calibration and test must leave something to train on: a sum below 1")
+        return self
 
 
 @dataclass(frozen=True)
