@@ -217,7 +217,7 @@ def _guard(place: Path) -> Iterator[None]:
         raise StoreError(
             Fault(
                 "the run folder can't be written",
-                where=str(error.filename or place),
+                where=str(place),
                 received=error.strerror or str(error),
                 do="choose another with --out DIR",
             )
