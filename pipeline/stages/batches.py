@@ -1,5 +1,6 @@
 """Examples as a tf.data stream of batches, with order and augmentation as functions of (seed, epoch, position)."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -21,6 +22,11 @@ class Augment(Strict):
     shift: Annotated[int, Field(ge=0)] = 0
     """Move by up to that many pixels in each direction; the edge is repeated."""
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return self.flip or self.shift > 0
+
 
 def shuffled(
     examples: Examples,
@@ -35,8 +41,16 @@ def shuffled(
     """Batches (x, one-hot label[, weight]) of those epochs, each in an order of its own that (seed, epoch) decide."""
     import tensorflow as tf
 
-    def order(epoch: int) -> NDArray[np.int64]:
+    def order(epoch: np.int64) -> NDArray[np.int64]:
         return np.random.default_rng([seed, int(epoch)]).permutation(len(examples))
+
+    @lru_cache(maxsize=2)  # batches of two epochs may be in flight
+    def chances(epoch: int) -> NDArray[np.float64]:
+        return np.random.default_rng([seed, epoch, 1]).random((len(examples), 3))
+
+    def load(epoch: np.int64, part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        x, y = examples.batch(part)
+        return (augmented(x, augment, chances(int(epoch))[part]) if augment.active else x), y
 
     def of_epoch(epoch: "tf.Tensor") -> "tf.data.Dataset":
         positions = tf.numpy_function(order, [epoch], tf.int64)
@@ -45,8 +59,7 @@ def shuffled(
         return parts.map(lambda part: (epoch, part))
 
     def read(epoch: "tf.Tensor", part: "tf.Tensor") -> tuple["tf.Tensor", ...]:
-        x, y = _read(examples, part)
-        x = _augmented(x, augment, seed, epoch, part)
+        x, y = _shaped(examples, tf.numpy_function(load, [epoch, part], (tf.float32, tf.int64)))
         hot = tf.one_hot(y, classes)
         return (x, hot) if weights is None else (x, hot, tf.gather(tf.constant(weights), y))
 
@@ -55,47 +68,35 @@ def shuffled(
 
 
 def in_order(examples: Examples, batch_size: int, classes: int) -> "tf.data.Dataset":
+    """Batches (x, one-hot label) of all examples as they stand."""
     import tensorflow as tf
 
     def read(part: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        x, y = _read(examples, part)
+        x, y = _shaped(examples, tf.numpy_function(examples.batch, [part], (tf.float32, tf.int64)))
         return x, tf.one_hot(y, classes)
 
     return tf.data.Dataset.range(len(examples)).batch(max(batch_size, 256)).map(read).prefetch(2)
 
 
-def _read(examples: Examples, part: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-    import tensorflow as tf
-
-    shape = examples.batch(np.zeros(1, np.int64))[0].shape[1:]
-    x, y = tf.numpy_function(examples.batch, [part], (tf.float32, tf.int64))
-    x.set_shape([None, *shape])
+def _shaped(examples: Examples, pair: "list[tf.Tensor]") -> "list[tf.Tensor]":
+    """The static shapes that a NumPy function's results lack."""
+    x, y = pair
+    x.set_shape([None, *examples.batch(np.zeros(1, np.int64))[0].shape[1:]])
     y.set_shape([None])
-    return x, y
+    return [x, y]
 
 
-def _augmented(x: "tf.Tensor", augment: Augment, seed: int, epoch: "tf.Tensor", part: "tf.Tensor") -> "tf.Tensor":
-    """Images (n, height, width, channels) changed by random numbers that (seed, epoch, position) decide."""
-    import tensorflow as tf
-
-    if not (augment.flip or augment.shift):
-        return x
-    if len(x.shape) != 4:
-        raise StageError(Fault("augment takes images (height, width, channels)", received=str(tuple(x.shape[1:]))))
-    height, width, edge = x.shape[1], x.shape[2], augment.shift
-
-    def change(values: tuple["tf.Tensor", "tf.Tensor"]) -> "tf.Tensor":
-        image, position = values
-        key = tf.random.fold_in(tf.random.fold_in([seed & 0x7FFFFFFF, 1], epoch), position)
-        if augment.flip:
-            mirrored = tf.random.stateless_uniform([], key) < 0.5
-            image = tf.where(mirrored, tf.reverse(image, [1]), image)
-        if edge:
-            padded = tf.pad(image, [[edge, edge], [edge, edge], [0, 0]], "SYMMETRIC")
-            corner = tf.random.stateless_uniform([2], tf.random.fold_in(key, 1), 0, 2 * edge + 1, tf.int32)
-            image = tf.slice(padded, [corner[0], corner[1], 0], [height, width, -1])
-        return image
-
-    changed = tf.map_fn(change, (x, part), fn_output_signature=tf.float32)
-    changed.set_shape(x.shape)
-    return changed
+def augmented(x: NDArray[np.float32], augment: Augment, chances: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Images (n, height, width, channels) changed as three numbers 0..1 each decide: mirror, down, right."""
+    if x.ndim != 4:
+        raise StageError(Fault("augment takes images (height, width, channels)", received=str(x.shape[1:])))
+    if augment.flip:
+        x = np.where(chances[:, 0, None, None, None] < 0.5, x[:, :, ::-1], x)
+    if edge := augment.shift:
+        n, height, width, _ = x.shape
+        padded = np.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)), "edge")
+        corners = (chances[:, 1:] * (2 * edge + 1)).astype(np.int64)  # (n, 2), each 0..2 * edge
+        rows = corners[:, 0, None] + np.arange(height)  # (n, height)
+        columns = corners[:, 1, None] + np.arange(width)
+        x = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return x
