@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt, model_validator
+from pydantic import model_validator
 
-from pipeline import tf, tflite
-from pipeline.errors import Fault, InputError, StageError
-from pipeline.stage import Inputs, Progress, Stage, Strict, array_sha256
+from pipeline import litert, tf, tflite
+from pipeline.errors import Fault, StageError
+from pipeline.stage import Examples, Inputs, Progress, Stage
+from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.training import read_facts, write_facts
 
 if TYPE_CHECKING:
@@ -18,15 +19,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 INTEGER = ("int8", "int16x8")
-SAMPLES = 200  # of calibration when the config names no number
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
-
-
-class Calibration(Strict):
-    """The representative dataset, drawn by seed from the calibration split."""
-
-    samples: PositiveInt | None = None
-    """Examples that the converter observes; 200, or all of the split when it has fewer, when left out."""
 
 
 class Convert(Stage):
@@ -74,47 +67,47 @@ class Convert(Stage):
                     do=f"convert the stage above {inputs.source.name!r} instead",
                 )
             )
-        samples = self._samples(inputs) if self.quantization in INTEGER else None
-        content, calibrated = self._content(model, aware, samples, inputs.report)
-        notes = list(_remaining(content)) if self.quantization in INTEGER else []
+        sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
+        content, calibrated = self._content(model, aware, sample, inputs.report)
+        notes: list[str] = []
+        used: dict[str, Any] | None = None
+        if sample is not None:
+            check_input(content, sample)
+            notes += _remaining(content)
+            if calibrated:
+                used = {"samples": len(sample.x), "sha256": sample.sha256}
+                if self.calibration and self.calibration.halves:
+                    used["halves"] = spread = self._halves(model, sample, inputs.data.split("validation"))
+                    notes.append(
+                        f"calibrated on either half of the examples, ranges differ by up to {spread['range']:.1%} and "
+                        f"{spread['decisions']:.1%} of the decisions on the validation split"
+                    )
         (work / "model.tflite").write_bytes(content)
-        used = (
-            {"samples": len(samples), "sha256": array_sha256(samples)} if samples is not None and calibrated else None
-        )
         write_facts(work, notes=notes, calibration=used)
 
     def _content(
-        self,
-        model: "tf_keras.Model",
-        aware: bool,
-        samples: NDArray[np.float32] | None,
-        report: Callable[[Progress], None],
+        self, model: "tf_keras.Model", aware: bool, sample: Sample | None, report: Callable[[Progress], None]
     ) -> tuple[bytes, bool]:
         """The file's bytes, and whether calibration had a part in them."""
         if aware:
             content = self._convert(model, None)
-            if tflite.read(content).integer_only or self.port == "float32":
+            if tflite.read(content).quantization == "int8":
                 return content, False
-        return self._convert(model, samples, report), samples is not None
+        return self._convert(model, sample.x if sample else None, report), sample is not None
 
-    def _samples(self, inputs: Inputs) -> NDArray[np.float32]:
-        """The representative examples (n, ...), checked: as many as asked, and finite."""
-        split = inputs.data.split("calibration")
-        asked = self.calibration.samples if self.calibration else None
-        count = asked or min(len(split), SAMPLES)
-        if len(split) < count:
-            raise InputError(
-                Fault(
-                    f"calibration.samples asks for {count} examples",
-                    received=f"{len(split)} in the calibration split",
-                    do="ask for fewer, or raise data.splits.calibration",
-                )
-            )
-        chosen = np.random.default_rng([inputs.seed, 0xCA11B]).permutation(len(split))[:count]
-        samples, _ = split.batch(np.sort(chosen))
-        if not np.isfinite(samples).all():
-            raise InputError(Fault("calibration examples must be finite", received="NaN or infinity"))
-        return samples
+    def _halves(self, model: "tf_keras.Model", sample: Sample, validation: Examples) -> dict[str, float]:
+        """How far two disjoint halves of the examples move the file: a random draw's part in the result.
+
+        range is the largest relative difference of a tensor's scale, decisions the share of validation examples.
+        """
+        files = [self._convert(model, half) for half in (sample.x[0::2], sample.x[1::2])]
+        scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
+        x, _ = validation.batch(np.arange(len(validation)))
+        decisions = [litert.run(file, x).argmax(axis=1) for file in files]
+        return {
+            "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
+            "decisions": float(np.mean(decisions[0] != decisions[1])),
+        }
 
     def _convert(
         self,
@@ -182,6 +175,7 @@ def _function(model: "tf_keras.Model") -> Any:
 
 def _remaining(content: bytes) -> Iterator[str]:
     """A note when an integer conversion left float tensors: the converter itself says nothing."""
-    floats = tflite.read(content).floats()
-    if floats:
+    model = tflite.read(content)
+    floats = model.floats()
+    if model.quantization not in INTEGER:
         yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"

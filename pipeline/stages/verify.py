@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline import litert, tf, tflite
+from pipeline import litert, metrics, tf, tflite
 from pipeline.checks import AnyCheck
-from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Port
-from pipeline.stage import Artifact, Examples, Inputs, Progress, Stage
+from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Paired, Port
+from pipeline.stage import Artifact, Data, Inputs, Progress, Stage
 from pipeline.stages.training import read_facts
 from pipeline.store import sha256
 
@@ -57,13 +57,16 @@ class Verify(Stage):
         tf.start(inputs.seed)
         test = inputs.data.split("test")
         x, y = test.batch(np.arange(len(test)))
-        measured = []
+        measured, decisions = [], []
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
-            measured.append(_measure(name, artifact, test, x, y))
+            facts, decided = _measure(name, artifact, inputs.data, x, y)
+            measured.append(facts)
+            decisions.append(decided)
             inputs.report(Progress("model", i, len(inputs.upstream), {}))
         (work / "measured.json").write_text(
             json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
         )
+        np.savez(work / "decisions.npz", y=y, decisions=np.stack(decisions))
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
         """The measurements of a finished verify stage, with drops against the baseline."""
@@ -72,8 +75,14 @@ class Verify(Stage):
             ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text(encoding="utf-8"))
         ]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
-        base = next((facts for facts in named if facts.name == self.baseline), None)
-        return tuple(facts.model_copy(update=_against(facts, base)) for facts in named)
+        if self.baseline is None:
+            return tuple(named)
+        base = names.index(self.baseline)
+        paired = _paired(folder, base, [facts.label for facts in named[base].per_class])
+        return tuple(
+            facts.model_copy(update={"baseline": True} if i == base else _against(facts, named[base], paired[i]))
+            for i, facts in enumerate(named)
+        )
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:
         """Every check on every model that it is for."""
@@ -92,25 +101,36 @@ def _named(name: str) -> dict[str, Any]:
     return {"name": name, "file": f"{name}.tflite"}
 
 
-def _against(facts: ModelFacts, base: ModelFacts | None) -> dict[str, Any]:
-    """The drop of each metric below the baseline's; none for the baseline itself."""
-    if base is None or facts.name == base.name:
-        return {"baseline": base is not None}
-    return {"drop": {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}}
+def _against(facts: ModelFacts, base: ModelFacts, paired: Paired) -> dict[str, Any]:
+    """The drop of each metric below the baseline's, and the comparison example by example."""
+    drop = {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}
+    return {"drop": drop, "paired": paired}
 
 
-def _measure(name: str, artifact: Artifact, test: Examples, x: NDArray[np.float32], y: NDArray[np.int64]) -> ModelFacts:
-    """All facts of one file. x: (N, ...) float32 and y: (N,) are the test split."""
+def _paired(folder: Path, base: int, labels: Sequence[str]) -> list[Paired]:
+    """Each model of a finished verify stage against the base-th, in their order."""
+    with np.load(folder / "decisions.npz") as kept:
+        y, decisions = kept["y"], kept["decisions"]  # (N,), (models, N)
+    right = decisions == y
+    return [metrics.paired(right[base], row, y, labels) for row in right]
+
+
+def _measure(
+    name: str, artifact: Artifact, data: Data, x: NDArray[np.float32], y: NDArray[np.int64]
+) -> tuple[ModelFacts, NDArray[np.int64]]:
+    """All facts of one file, and its decisions (N,). x: (N, ...) float32 and y: (N,) are the test split."""
     path = artifact.path / "model.tflite"
     content = path.read_bytes()
     model = tflite.read(content)
+    test = data.split("test")
     output = litert.run(path, x)  # (N, labels)
     assert artifact.made_from is not None
     keras = tf.predict(tf.load_model(artifact.made_from.path / "model.h5"), test)
-    decisions = output.argmax(axis=1)
+    port = _port(model.outputs)
+    found = metrics.classification(output, y, data.spec().labels, port.scale if port else None)
     pruned = _pruned(artifact, model)
     layers = tuple(LayerFacts(**asdict(layer)) for layer in model.layers())
-    return ModelFacts(
+    facts = ModelFacts(
         name=name,
         file=f"{name}.tflite",
         sha256=sha256(path),
@@ -124,17 +144,22 @@ def _measure(name: str, artifact: Artifact, test: Examples, x: NDArray[np.float3
         macs=model.macs,
         parameters=model.parameters,
         input=_port(model.inputs),
-        output=_port(model.outputs),
+        output=port,
         sparsity=model.sparsity(),
         pruned=tuple(pruned),
         pruned_sparsity=_share_of_zeros(model, pruned),
         layers=layers,
         examples=len(y),
-        metrics={"accuracy": float(np.mean(decisions == y))},
+        split_sha256=test.sha256,
+        scores=found.scores,
+        metrics=found.metrics,
+        missing=found.missing,
+        per_class=found.per_class,
         error=_errors(output, keras),
         latency_ms=Latency(**litert.latency(path, x[:1])._asdict()),
-        confusion=_confusion(y, decisions, keras.shape[1]),
+        confusion=found.confusion,
     )
+    return facts, output.argmax(axis=1)
 
 
 def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
@@ -175,10 +200,3 @@ def _errors(output: NDArray[np.float32], keras: NDArray[np.float32]) -> Errors:
         sqnr_db=float(10 * np.log10(np.sum(keras.astype(np.float64) ** 2) / power)) if power else None,
         agreement=float(np.mean(output.argmax(axis=1) == keras.argmax(axis=1))),
     )
-
-
-def _confusion(y: NDArray[np.int64], decisions: NDArray[np.int64], labels: int) -> tuple[tuple[int, ...], ...]:
-    """Counts (labels, labels): rows are true labels, columns decisions."""
-    from sklearn.metrics import confusion_matrix
-
-    return tuple(map(tuple, confusion_matrix(y, decisions, labels=np.arange(labels)).tolist()))
