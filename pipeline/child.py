@@ -5,24 +5,32 @@ under 0.1 s. What the process and everything native in it prints goes to a log f
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+from typing_extensions import Self
+
 from pipeline.errors import EdgepipeError, Fault, StageError
 
 P = ParamSpec("P")
 Send = Callable[[Any], None]  # the child's way to tell its parent something
+
+# What a fork server imports before the first child: with TensorFlow for stages, without for running .tflite files.
+TENSORFLOW, RUNTIMES = "pipeline.preload", "pipeline.runtimes"
 
 _EXPLAINED = {
     signal.SIGKILL: "no memory is the usual cause: try a smaller batch_size",
@@ -32,17 +40,28 @@ _EXPLAINED = {
 }
 
 
-def start_server(log: Path) -> None:
-    """Start the fork server now, in the background, so that its import of TensorFlow overlaps other work."""
+def start_server(log: Path | None, preload: str = TENSORFLOW) -> None:
+    """Start this process's fork server now, in the background, so that its imports overlap other work.
+
+    What it and its children print goes to the log, and nowhere without one. Does nothing when it runs already.
+    """
     context = _context()
-    context.set_forkserver_preload(["pipeline.preload"])
-    with _output_to(log):
+    context.set_forkserver_preload([preload])
+    with _output_to(log or Path(os.devnull)):
         forkserver.ensure_running()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use before it is ended: wall time in seconds, and bytes of memory beyond what it starts with."""
+
+    seconds: float | None = None
+    memory: int | None = None
 
 
 def call(
     who: str,
-    log: Path,
+    log: Path | None,
     hear: Send,
     function: Callable[Concatenate[Send, P], None],
     *args: P.args,
@@ -50,54 +69,106 @@ def call(
 ) -> None:
     """Run ``function(send, *args, **kwargs)`` in a child process; `hear` gets what it sends.
 
-    Raises what the function raised when that is an EdgepipeError, and StageError, naming `who`, for any other
-    exception and for a process that was killed by a signal.
+    log is the file that the child's output goes to; the fork server's own when it is None. Raises what the function
+    raised when that is an EdgepipeError, and StageError, naming `who`, for any other exception and for a process that
+    was killed by a signal.
     """
-    start_server(log)
-    context = _context()
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_child, args=(theirs, log, function, args, kwargs), name=f"edgepipe {who}")
-    error: EdgepipeError | None = None
-    try:
+    with _Child(who, log, Limits(), function, args, kwargs) as child:
+        child.listen(hear)
+
+
+def gather(who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits()) -> list[Any]:
+    """Run ``function(send, *args)`` for each ``(function, *args)`` in a process of its own, all at once.
+
+    Returns what each sent last, in the order of the calls. Raises as `call` does, for the first that fails, and
+    StageError for one that goes beyond its limits. TensorFlow is not loaded for them where it is not already.
+    """
+    start_server(None, RUNTIMES)
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(_Child(who, None, limits, call[0], call[1:], {})) for call in calls]
+        return [_last(child) for child in children]
+
+
+def _last(child: "_Child") -> Any:
+    said: list[Any] = [None]
+    child.listen(said.append)
+    return said[-1]
+
+
+class _Child:
+    """A child process: started on entry, gone on exit."""
+
+    def __init__(
+        self,
+        who: str,
+        log: Path | None,
+        limits: Limits,
+        function: Callable[..., None],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.who, self.log, self.limits = who, log, limits
+        self._story = f"the whole story: {log}" if log else ""
+        start_server(log)
+        context = _context()
+        self._ours, self._theirs = context.Pipe()
+        arguments = (self._theirs, log, limits.memory, function, args, kwargs)
+        self._process = context.Process(target=_child, args=arguments, name=f"edgepipe {who}")
+
+    def __enter__(self) -> Self:
         try:
-            process.start()
-        except OSError:
-            raise StageError(
-                Fault("the process that starts the stages has ended", do=f"the whole story: {log}")
-            ) from None
-        theirs.close()
+            self._process.start()
+        except (OSError, EOFError):
+            raise StageError(Fault("the process that starts the stages has ended", do=self._story)) from None
+        self._theirs.close()
+        self._deadline = time.monotonic() + (self.limits.seconds or math.inf)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process.pid and self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._ours.close()
+
+    def listen(self, hear: Send) -> None:
+        """Hear the child until it ends; raises what went wrong with it."""
+        error: EdgepipeError | None = None
+        done = False  # said by the process itself: native code can end it with exit code 0 too
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:
-                kind, message = ours.recv()
-                if kind == "error":
+                kind, message = self._receive()
+                if kind == "done":
+                    done = True
+                elif kind == "error":
                     error = message
                 elif kind == "failed":
-                    error = StageError(Fault(f"stage {who!r} failed", received=message, do=f"the whole story: {log}"))
+                    error = StageError(Fault(f"{self.who} failed", received=message, do=self._story))
                 else:
                     hear(message)
-        process.join()
-    finally:
-        if process.pid and process.is_alive():
-            process.kill()
-            process.join()
-        ours.close()
-    if error:
-        raise error
-    if process.exitcode:
-        raise StageError(_death(who, process.exitcode, log))
+        self._process.join()
+        if error:
+            raise error
+        if not done:
+            raise StageError(_death(self.who, self._process.exitcode or 0, self._story))
+
+    def _receive(self) -> Any:
+        if self.limits.seconds is not None and not self._ours.poll(max(0.0, self._deadline - time.monotonic())):
+            limit = f"{self.limits.seconds:g} s"
+            raise StageError(Fault(f"{self.who} must end within {limit}", received="no end by then", do=self._story))
+        return self._ours.recv()
 
 
-def _death(who: str, code: int, log: Path) -> Fault:
-    if code > 0:
-        return Fault(f"stage {who!r} ended its process", received=f"exit code {code}", do=f"the whole story: {log}")
+def _death(who: str, code: int, story: str) -> Fault:
+    if code >= 0:
+        return Fault(f"{who} ended its process", received=f"exit code {code}", do=story)
     number = -code
     try:
         name = signal.Signals(number).name
         hint = _EXPLAINED.get(signal.Signals(number), "")
     except ValueError:
         name, hint = "unknown", ""
-    do = f"{hint}; the whole story: {log}" if hint else f"the whole story: {log}"
-    return Fault(f"stage {who!r} was killed", received=f"signal {number}, {name}", do=do)
+    do = "; ".join(part for part in (hint, story) if part)
+    return Fault(f"{who} was killed", received=f"signal {number}, {name}", do=do)
 
 
 def _context() -> ForkServerContext:
@@ -105,12 +176,20 @@ def _context() -> ForkServerContext:
 
 
 def _child(
-    connection: Connection, log: Path, function: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]
+    connection: Connection,
+    log: Path | None,
+    memory: int | None,
+    function: Callable[..., None],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    if log is not None:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    if memory is not None:
+        _limit_memory(memory)
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
 
     def send(message: Any) -> None:
@@ -118,6 +197,7 @@ def _child(
 
     try:
         function(send, *args, **kwargs)
+        connection.send(("done", None))
     except EdgepipeError as error:
         traceback.print_exc()
         connection.send(("error", _picklable(error)))
@@ -131,6 +211,16 @@ def _child(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # native libraries may hang or crash in their own clean-up; the result is already sent
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process's address space grow by that many bytes at most (Linux alone tells the present size)."""
+    import resource
+
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        limit = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _end_with_parent(connection: Connection) -> None:

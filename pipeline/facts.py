@@ -7,6 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MetricName = Literal[
+    "accuracy", "top5_accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "worst_recall",
+    "auc_macro", "log_loss", "ece", "mae", "rmse", "r2", "auc", "pauc",
+]  # fmt: skip
+PLAIN = frozenset({"log_loss", "mae", "rmse", "r2"})  # figures of their own scale; the other metrics are shares, 0..1
+LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse"})
+
 
 class Part(BaseModel):
     """A frozen part of the report."""
@@ -60,6 +67,78 @@ class Latency(Part):
     where: Literal["host"] = "host"
 
 
+class ClassFacts(Part):
+    """How one class fares over the test split. Null is 0/0: a class that was never predicted, or has no example."""
+
+    label: str
+    precision: float | None = Field(description="share of the decisions for this class that are right")
+    recall: float | None = Field(description="share of the examples of this class that are found")
+    f1: float | None = Field(description="harmonic mean of both")
+    support: int = Field(description="examples of this class")
+
+
+class ClassDrop(Part):
+    """What one class loses against the baseline. drop: lost minus gained, as a share of its examples."""
+
+    label: str
+    examples: int
+    lost: int
+    gained: int
+    drop: float
+
+
+class Paired(Part):
+    """This model against the baseline, on the same test examples one by one."""
+
+    n: int = Field(description="examples")
+    lost: int = Field(description="decisions that the baseline gets right and this model wrong")
+    gained: int = Field(description="decisions that this model gets right and the baseline wrong")
+    mcnemar_p: float = Field(description="McNemar's exact two-sided test: how likely chance makes such a difference")
+    drop: float = Field(description="of accuracy: (lost - gained) / n")
+    low: float = Field(description="lower end of the drop's bootstrap interval")
+    high: float = Field(description="upper end of the drop's bootstrap interval")
+    confidence: float = Field(description="of the interval")
+    worst: ClassDrop | None = Field(description="the class that loses most; null when none loses")
+
+
+class RuntimeFacts(Part):
+    """The same file on another runtime or other kernels, against LiteRT with XNNPACK on the same examples.
+
+    Counts are of the first `examples` of the test split: where the runtime is slow that is a part of it. All figures
+    are None when the file did not run there; `unavailable` then says why.
+    """
+
+    runtime: Literal["xnnpack", "reference", "tflm"]
+    examples: int
+    accuracy: float | None = None
+    differ: float | None = Field(default=None, description="share of output values that are not bit-equal")
+    max_lsb: int | None = Field(default=None, description="largest difference in steps of the output's scale")
+    max_abs: float | None = Field(default=None, description="the same in real units")
+    flips: int | None = Field(default=None, description="examples whose decision is another one")
+    unavailable: str = ""
+
+
+class Finding(Part):
+    """One place where a .tflite file breaks a rule of the int8 specification; see pipeline.tflite.int8."""
+
+    rule: str = Field(description="R1 to R18")
+    severity: Literal["fail", "warn", "info"]
+    subgraph: int = 0
+    op: str = Field(default="", description='such as "CONV_2D"; empty when it is about the whole graph')
+    index: int | None = Field(default=None, description="of the op in its subgraph")
+    tensor: str = ""
+    layer: str = Field(default="", description="the Keras layer")
+    what: str
+    received: str
+    expected: str
+
+    def __str__(self) -> str:
+        place = f"{self.op} #{self.index}" if self.op else "graph"
+        inside = f" of subgraph {self.subgraph}" if self.subgraph else ""
+        name = f" ({self.layer or self.tensor})" if self.op and (self.layer or self.tensor) else ""
+        return f"{self.rule}: {place}{inside}{name}: {self.what} is {self.received}, should be {self.expected}"
+
+
 class ModelFacts(Part):
     """One .tflite file. The fields after `verified` are null or empty when no verify stage named the model."""
 
@@ -72,6 +151,9 @@ class ModelFacts(Part):
     baseline: bool = False
     quantization: str | None = None
     integer_only: bool | None = None
+    rules: tuple[Finding, ...] | None = Field(
+        default=None, description="what breaks the int8 specification; null where it does not apply"
+    )
     floats: tuple[str, ...] = Field(default=(), description="what is not integer: op, tensor and dtype")
     ops: dict[str, int] = {}
     macs: int | None = None
@@ -84,7 +166,12 @@ class ModelFacts(Part):
     pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
+    split_sha256: str | None = Field(default=None, description="of that test split")
+    scores: Literal["probabilities", "logits"] | None = Field(default=None, description="what the output was taken for")
     metrics: dict[str, float] = {}
+    missing: dict[str, str] = Field(default={}, description="metrics that could not be measured, each with the reason")
+    per_class: tuple[ClassFacts, ...] = ()
+    paired: Paired | None = Field(default=None, description="against the baseline; null for the baseline itself")
     drop: dict[str, float] = Field(default={}, description="baseline minus this model")
     error: Errors | None = None
     latency_ms: Latency | None = None

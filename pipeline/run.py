@@ -91,9 +91,8 @@ def _filler(
         def hear(progress: Progress) -> None:
             watcher.progress(step.name, progress)
 
-        child.call(
-            step.name, log, hear, _run_stage, step.stage, config.data, config.model, config.seed, upstream, resume, work
-        )
+        given = (step.stage, config.data, config.model, config.seed, upstream, resume, work)
+        child.call(f"stage {step.name!r}", log, hear, _run_stage, *given)
 
     return fill
 

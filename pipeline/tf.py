@@ -26,12 +26,11 @@ def load() -> None:
         if "tensorflow" in sys.modules:
             raise StageError(Fault("TensorFlow was imported before edgepipe could choose Keras 2"))
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    import tensorflow as tf
+    # Take a GPU's memory as it is needed. Said here and not by tf.config, which would open the GPU in the fork server.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    import tensorflow  # noqa: F401
     import tensorflow_model_optimization  # noqa: F401
     import tf_keras  # noqa: F401
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def start(seed: int) -> None:
