@@ -101,6 +101,29 @@ class Paired(Part):
     worst: ClassDrop | None = Field(description="the class that loses most; null when none loses")
 
 
+class TensorError(Part):
+    """One tensor of a file on real examples, against the same tensor of the float model, in real units.
+
+    e is the difference q - f of the dequantized and the float values over all examples and elements.
+    """
+
+    index: int = Field(description="of the op that writes the tensor")
+    op: str
+    layer: str = Field(description="the Keras layer whose output it is")
+    scale: float | None
+    sqnr_db: float | None = Field(description="10 log10(sum f^2 / sum e^2); null when there is no error")
+    rmse_over_scale: float | None = Field(description="sqrt(mean e^2) / scale: uniform rounding alone gives 0.29")
+    cosine: float = Field(description="of the angle between q and f")
+    saturated: float | None = Field(description="share of values at either end of the integer range")
+    mean_abs: float = Field(description="mean |e|")
+    max_abs: float = Field(description="max |e|")
+    relative: float = Field(description="sum |e| / sum |f|")
+    power: float = Field(description="1 - sum q^2 / sum f^2, the share of the signal's power that is lost")
+    edges: tuple[float, ...] = Field(default=(), description="of the histograms' bins; only for the worst tensors")
+    counts: tuple[int, ...] = Field(default=(), description="of q")
+    float_counts: tuple[int, ...] = Field(default=(), description="of f")
+
+
 class RuntimeFacts(Part):
     """The same file on another runtime or other kernels, against LiteRT with XNNPACK on the same examples.
 
@@ -139,6 +162,30 @@ class Finding(Part):
         return f"{self.rule}: {place}{inside}{name}: {self.what} is {self.received}, should be {self.expected}"
 
 
+class ArenaFacts(Part):
+    """Bytes of the tensor arena on TensorFlow Lite Micro, as its interpreter reports them after an inference."""
+
+    total: int = Field(description="used: head + tail")
+    head: int = Field(description="activations and scratch buffers")
+    tail: int = Field(description="what stays: structures of tensors and ops, quantization parameters, variables")
+    smallest: int = Field(description="the smallest arena that an inference succeeded in, to within 16 bytes")
+
+
+class VelaFacts(Part):
+    """What Vela, Arm's compiler for the Ethos-U, makes of the file. Its estimates, not measurements."""
+
+    version: str
+    accelerator: str
+    system_config: str
+    memory_mode: str
+    npu_share: float = Field(description="share of the file's ops that are not left to the CPU")
+    cpu_ops: tuple[str, ...] = Field(description="ops that are left to the CPU")
+    sram_bytes: int
+    flash_bytes: int = Field(description="on and off the chip: weights and commands")
+    cycles: int | None = Field(description="of one inference on the NPU; null when nothing runs on it")
+    inferences_per_second: float | None
+
+
 class ModelFacts(Part):
     """One .tflite file. The fields after `verified` are null or empty when no verify stage named the model."""
 
@@ -156,11 +203,21 @@ class ModelFacts(Part):
     )
     floats: tuple[str, ...] = Field(default=(), description="what is not integer: op, tensor and dtype")
     ops: dict[str, int] = {}
+    op_versions: dict[str, int] = Field(default={}, description="the highest version of each op")
+    op_dtypes: dict[str, tuple[str, ...]] = Field(
+        default={}, description="kinds of data of each op: `int8`, or `int8xint4` for input and weights"
+    )
+    dynamic: tuple[str, ...] = Field(default=(), description="tensors with a dimension that the file leaves open")
     macs: int | None = None
     parameters: int | None = None
     input: Port | None = None
     output: Port | None = None
     arena_bytes: int | None = None
+    arena: ArenaFacts | None = None
+    arena_why: str = Field(default="not measured: no target or check asks for it", description="why arena is null")
+    arena_refused: bool = Field(default=False, description="TensorFlow Lite Micro can't run the file at all")
+    vela: VelaFacts | None = None
+    vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")
     sparsity: dict[str, float] = Field(default={}, description="share of zeros of each weight tensor")
     pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
     pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")

@@ -16,19 +16,20 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Fault, InputError, StageError
-from pipeline.tflite import Model, read
+from pipeline.tflite import Model, Tensor, read
 from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
 
 __all__ = ["Kernels", "Latency", "Runner", "dequantize", "latency", "quantize", "run"]
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
 Source = Model | str | os.PathLike[str] | bytes
+K = TypeVar("K")
 
 
 class Latency(NamedTuple):
@@ -45,14 +46,16 @@ class Runner:
     A batch runs in as many invocations as the file's own batch size needs. Variables (an LSTM's state) start anew
     for each invocation: every example is one of its own, while the runtime by itself would carry them over.
 
+    keep leaves every tensor's memory its own, so that `record` can read them all after an invocation.
+
     Raises InputError when the file is not valid or this runtime can't run it.
     """
 
-    def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1) -> None:
+    def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
         self.model = source if isinstance(source, Model) else read(source)
         self._where = self.model.path or ""
         with _plain(InputError, "LiteRT can't run this model", self._where):
-            self._interpreter = _interpreter(self.model.content, kernels, threads)
+            self._interpreter = _interpreter(self.model.content, kernels, threads, keep)
             self._interpreter.allocate_tensors()
 
     def __call__(self, x: Array) -> NDArray[np.float32]:
@@ -70,10 +73,24 @@ class Runner:
 
         Raises InputError for data that does not fit, StageError when the runtime fails.
         """
+        return self._record(inputs, self.model.signature.outputs)
+
+    def record(self, x: Array) -> dict[int, Array]:
+        """What every op of the first subgraph writes, for a runner that keeps tensors: op index -> (n, ...).
+
+        Ops whose output does not have the examples as its first dimension are left out.
+        """
+        name, _ = only(self.model)
+        batch = self.model.signature.inputs[name].shape[0]
+        written = {op.index: op.outputs[0] for op in self.model.subgraphs[0].ops if op.outputs}
+        return self._record({name: x}, {index: t for index, t in written.items() if t.shape[:1] == (batch,)})
+
+    def _record(self, inputs: Mapping[str, Array], tensors: Mapping[K, Tensor]) -> dict[K, Array]:
+        """The values of those tensors for all examples."""
         given = feeds(self.model, inputs)
         self._resize(given)
         with _plain(StageError, "the runtime failed while it ran the model", self._where):
-            return given.join(self._invoke(given))
+            return given.join(self._invoke(given, tensors))
 
     def _resize(self, given: Feeds) -> None:
         """Dimensions that the file leaves open become those of the data."""
@@ -84,12 +101,12 @@ class Runner:
                     self._interpreter.resize_tensor_input(tensor.index, shape, strict=True)
             self._interpreter.allocate_tensors()
 
-    def _invoke(self, given: Feeds) -> dict[str, Array]:
-        """Outputs of every invocation: name -> (calls, *shape)."""
+    def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
+        """The tensors' values of every invocation: (calls, *shape)."""
         ports, tensor = self.model.signature, self._interpreter.tensor
         inputs = [(tensor(port.index), given.stacks[name]) for name, port in ports.inputs.items()]
-        outputs = {name: tensor(port.index) for name, port in ports.outputs.items()}
-        stacks: dict[str, Array] = {}
+        outputs = {key: tensor(each.index) for key, each in tensors.items()}
+        stacks: dict[K, Array] = {}
         for call in range(given.calls):
             if self.model.stateful:
                 self._interpreter.reset_all_variables()
@@ -97,9 +114,9 @@ class Runner:
                 view()[...] = stack[call]  # no view may live on: invoke() refuses while one does
             self._interpreter.invoke()
             if not call:
-                stacks = {name: np.empty((given.calls, *view().shape), view().dtype) for name, view in outputs.items()}
-            for name, view in outputs.items():
-                stacks[name][call] = view()
+                stacks = {key: np.empty((given.calls, *view().shape), view().dtype) for key, view in outputs.items()}
+            for key, view in outputs.items():
+                stacks[key][call] = view()
         return stacks
 
     def latency(self, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10) -> Latency:
@@ -137,7 +154,7 @@ def latency(
     return Runner(source, kernels).latency(x, runs, warmup)
 
 
-def _interpreter(content: bytes, kernels: Kernels, threads: int) -> Any:
+def _interpreter(content: bytes, kernels: Kernels, threads: int, keep: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType  # loads the native runtime: 0.1 s
 
     resolvers = {
@@ -145,7 +162,12 @@ def _interpreter(content: bytes, kernels: Kernels, threads: int) -> Any:
         "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         "reference": OpResolverType.BUILTIN_REF,
     }
-    return Interpreter(model_content=content, num_threads=threads, experimental_op_resolver_type=resolvers[kernels])
+    return Interpreter(
+        model_content=content,
+        num_threads=threads,
+        experimental_op_resolver_type=resolvers[kernels],
+        experimental_preserve_all_tensors=keep,
+    )
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Real values <-> what tensors store, and batches <-> invocations. Numpy only: the runtimes share this."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from pipeline.tflite.graph import Tensor
 from pipeline.tflite.model import Model
 
 Array = NDArray[Any]
+K = TypeVar("K")
 
 _CHUNK = 1 << 20  # elements that are quantized at a time: temporary arrays stay at a few MiB
 _FAR = 1e6  # beyond every int16, and small enough for exact float32 sums
@@ -76,7 +77,7 @@ class Feeds(NamedTuple):
     batch: int
     examples: int
 
-    def join(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    def join(self, outputs: Mapping[K, Array]) -> dict[K, Array]:
         """(calls, batch, ...) to (n, ...); an output without the batch dimension keeps one entry an invocation."""
         return {name: self._join(stack) for name, stack in outputs.items()}
 

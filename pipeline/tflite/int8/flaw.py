@@ -1,0 +1,154 @@
+"""What a rule is, what it yields, and what it may be asked."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from pipeline.facts import Finding
+from pipeline.tflite.graph import Op, Tensor
+from pipeline.tflite.int8 import spec
+from pipeline.tflite.model import Model
+from pipeline.tflite.names import layer_name
+
+Severity = Literal["fail", "warn", "info"]
+
+INTEGERS = {"INT2": 2, "INT4": 4, "INT8": 8, "INT16": 16}  # types of signed quantized data, with their bits
+COMPUTED = ("INT8", "INT16")  # types of activations inside of the graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is promised beyond the specification. None is not asked.
+
+    static_shapes  no dimension is left open
+    input_type, output_type  dtype of every graph input and output, as the schema names it: "INT8"
+    input_range    smallest and largest real value of the data that the inputs will be given
+    stateful       whether variables may outlive an invocation
+    control_flow   whether subgraphs may be run by WHILE, IF or CALL
+    custom_ops     names of the custom ops that the runtime has
+    requantize     most QUANTIZE ops from one scale to another
+    op_versions    newest version of each op that the runtime has, by op name
+    runtime        newest min_runtime_version: "2.14.0"
+    sparsity       least share of zeros in the weights of a Keras layer, by its name
+    clusters       most different values in the weights of a Keras layer, by its name
+    """
+
+    static_shapes: bool | None = None
+    input_type: str | None = None
+    output_type: str | None = None
+    input_range: tuple[float, float] | None = None
+    stateful: bool | None = None
+    control_flow: bool | None = None
+    custom_ops: frozenset[str] | None = None
+    requantize: int | None = None
+    op_versions: Mapping[str, int] | None = None
+    runtime: str | None = None
+    sparsity: Mapping[str, float] | None = None
+    clusters: Mapping[str, int] | None = None
+
+
+class Flaw(NamedTuple):
+    """What a rule yields: ``what`` is ``received``, should be ``expected``. Without an op it is the graph's.
+
+    severity  instead of the rule's own
+    """
+
+    op: Op | None
+    tensor: Tensor | None
+    what: str
+    received: str
+    expected: str
+    severity: Severity | None = None
+
+
+class Rule(NamedTuple):
+    """One sentence of the specification that can be tried on a file."""
+
+    id: str
+    says: str
+    severity: Severity
+    source: str
+    find: Callable[[Model, Limits], Iterator[Flaw]]
+
+    def findings(self, model: Model, limits: Limits) -> Iterator[Finding]:
+        for flaw in self.find(model, limits):
+            op, tensor = flaw.op, flaw.tensor
+            yield Finding(
+                rule=self.id,
+                severity=flaw.severity or self.severity,
+                subgraph=op.subgraph if op else tensor.subgraph if tensor else 0,
+                op=op.name if op else "",
+                index=op.index if op else None,
+                tensor=tensor.name if tensor else "",
+                layer=_layer(model, op, tensor),
+                what=flaw.what,
+                received=flaw.received,
+                expected=flaw.expected,
+            )
+
+
+def each_op(find: Callable[[Op], Iterator[Flaw]]) -> Callable[[Model, Limits], Iterator[Flaw]]:
+    """A rule about single ops, as one about the file."""
+    return lambda model, limits: (flaw for op in model.ops for flaw in find(op))
+
+
+class Place(NamedTuple):
+    """A tensor, and where it was met: ``role`` is "input 0" or "output"."""
+
+    op: Op
+    role: str
+    tensor: Tensor
+
+
+def activations(model: Model) -> Iterator[Place]:
+    """Every activation that an op of the specification reads or writes as data, once; constant operands too."""
+    seen: set[Tensor] = set()
+    for op in model.ops:
+        for place in (*data(op, spec.ACTIVATIONS.get(op.name)), *outputs(op)):
+            if place.tensor not in seen:
+                seen.add(place.tensor)
+                yield place
+
+
+def data(op: Op, slots: spec.Slots | None) -> list[Place]:
+    """The inputs of an op in those positions; none for None. Inputs that are left out don't count."""
+    if slots is None:
+        return []
+    chosen = slots or range(len(op.inputs))
+    found = ((slot, op.inputs[slot]) for slot in chosen if slot < len(op.inputs))
+    return [Place(op, f"input {slot}", tensor) for slot, tensor in found if tensor is not None]
+
+
+def outputs(op: Op) -> list[Place]:
+    """The outputs of an op that the specification knows."""
+    if op.name not in spec.ACTIVATIONS:
+        return []
+    many = len(op.outputs) > 1
+    return [Place(op, f"output {i}" if many else "output", tensor) for i, tensor in enumerate(op.outputs)]
+
+
+def number(value: float) -> str:
+    """The shortest text that is this float32 and no other one: equal texts are equal bits."""
+    return str(np.float32(value))
+
+
+def parameters(tensor: Tensor) -> str:
+    """Scale and zero point as text."""
+    if tensor.scale is None:
+        return f"per channel ({len(tensor.scales)} scales)" if tensor.scales else "not quantized"
+    return pair(tensor.scale, tensor.zero_point or 0)
+
+
+def pair(scale: float, zero_point: int) -> str:
+    return f"scale {number(scale)}, zero point {zero_point}"
+
+
+def _layer(model: Model, op: Op | None, tensor: Tensor | None) -> str:
+    """The Keras layer of the op's output; the signature's name for it where the tensor does not tell."""
+    named = op.outputs[0] if op and op.outputs else tensor
+    if named is None:
+        return ""
+    public = (name for signature in model.signatures for name, out in signature.outputs.items() if out is named)
+    return layer_name(named.name) or next(public, "")

@@ -1,0 +1,151 @@
+"""What the int8 specification says of each op, as data.
+
+Sources, both of google-ai-edge/LiteRT (read at commit 8b87307 of 2026-08):
+
+* SPEC   https://ai.google.dev/edge/litert/models/quantization_spec
+* TABLE  tflite/converter/tools/optimize/operator_property.cc, which knows more ops and int16
+
+Inputs are positions in an op's list of inputs. Axes, shapes, paddings, conditions and indices are not data.
+"""
+
+from dataclasses import dataclass
+
+SPEC = "LiteRT 8-bit quantization specification"
+TABLE = "LiteRT operator_property.cc"
+
+Slots = tuple[int, ...]
+EVERY: Slots = ()  # all inputs are data
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of an input with weights, to which a bias is added. Fields are positions of inputs.
+
+    axis  of the weights' output channels, along which they may have a scale each; None where they have just one
+    """
+
+    data: int
+    weights: int
+    bias: int
+    axis: int | None
+
+
+# The specification's text still has FULLY_CONNECTED per tensor in tensorflow/tensorflow, and per axis in LiteRT: both
+# are in use. The LSTM's gates are input, forget, cell and output; TABLE's derived_scale gives what their biases follow.
+_LSTM = tuple(Product(data=0, weights=gate, bias=11 + gate, axis=None) for gate in (1, 2, 3, 4))
+
+PRODUCTS: dict[str, tuple[Product, ...]] = {
+    "CONV_2D": (Product(data=0, weights=1, bias=2, axis=0),),
+    "DEPTHWISE_CONV_2D": (Product(data=0, weights=1, bias=2, axis=3),),
+    "FULLY_CONNECTED": (Product(data=0, weights=1, bias=2, axis=0),),
+    "TRANSPOSE_CONV": (Product(data=2, weights=1, bias=3, axis=0),),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
+}
+LAYER_NORM = 20  # position of an LSTM's first normalization coefficients; with them, the biases follow those
+
+# Ops that move values without computing with them: inputs and outputs share one scale and zero point
+# (TABLE's restrict_same_input_output_scale).
+SAME: dict[str, Slots] = {
+    "AVERAGE_POOL_2D": (0,),
+    "BATCH_TO_SPACE_ND": (0,),
+    "BROADCAST_TO": (0,),
+    "CONCATENATION": EVERY,
+    "DEPTH_TO_SPACE": (0,),
+    "EXPAND_DIMS": (0,),
+    "FILL": (1,),
+    "GATHER": (0,),
+    "GATHER_ND": (0,),
+    "MAXIMUM": EVERY,
+    "MAX_POOL_2D": (0,),
+    "MINIMUM": EVERY,
+    "MIRROR_PAD": (0,),
+    "PACK": EVERY,
+    "PAD": (0,),
+    "PADV2": (0, 2),  # the kernel (lite/kernels/pad.cc) demands the padding value's to be the output's too
+    "REDUCE_MAX": (0,),
+    "REDUCE_MIN": (0,),
+    "RESHAPE": (0,),
+    "RESIZE_BILINEAR": (0,),
+    "RESIZE_NEAREST_NEIGHBOR": (0,),
+    "REVERSE_V2": (0,),
+    "SCATTER_ND": (1,),
+    "SELECT": (1, 2),
+    "SELECT_V2": (1, 2),  # copies bytes as SELECT does (lite/kernels/select.cc)
+    "SLICE": (0,),
+    "SPACE_TO_BATCH_ND": (0,),
+    "SPACE_TO_DEPTH": (0,),
+    "SPLIT": (1,),
+    "SPLIT_V": (0,),
+    "SQUEEZE": (0,),
+    "STRIDED_SLICE": (0,),
+    "TILE": (0,),
+    "TOPK_V2": (0,),  # copies bytes (lite/kernels/topk_v2.cc); its second output, the indices, is not quantized
+    "TRANSPOSE": (0,),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (18,),  # the state is the last output (TABLE's restrict_scale)
+    "UNPACK": (0,),
+}
+SAME_INT16: dict[str, Slots] = {"SUM": (0,)}  # 8 bit sums may rescale
+
+# Ops whose output has a scale and zero point of its own choice.
+FREE: dict[str, Slots] = {
+    "ABS": (0,),
+    "ADD": (0, 1),
+    "BATCH_MATMUL": (0, 1),
+    "EXP": (0,),
+    "GELU": (0,),
+    "HARD_SWISH": (0,),
+    "LEAKY_RELU": (0,),
+    "LOG": (0,),
+    "MEAN": (0,),
+    "MUL": (0, 1),
+    "PRELU": (0, 1),
+    "REDUCE_PROD": (0,),
+    "RELU": (0,),
+    "RELU6": (0,),
+    "RELU_N1_TO_1": (0,),
+    "RSQRT": (0,),
+    "SQRT": (0,),
+    "SQUARED_DIFFERENCE": (0, 1),
+    "SUB": (0, 1),
+    "SUM": (0,),
+}
+
+# Ops with a fixed output range: scale and zero point by the output's type (TABLE's restricted_value_int8 and _int16).
+# UINT8 is int8 with its zero point moved by 128.
+FIXED: dict[str, dict[str, tuple[float, int]]] = {
+    "L2_NORMALIZATION": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128)},
+    "LOGISTIC": {"INT8": (1 / 256, -128), "UINT8": (1 / 256, 0), "INT16": (1 / 32768, 0)},
+    "LOG_SOFTMAX": {"INT8": (16 / 256, 127), "UINT8": (16 / 256, 255)},
+    "SOFTMAX": {"INT8": (1 / 256, -128), "UINT8": (1 / 256, 0), "INT16": (1 / 32768, 0)},
+    "TANH": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128), "INT16": (1 / 32768, 0)},
+}
+
+# Ops between the caller's type and the graph's own, or between two scales.
+BORDER = ("QUANTIZE", "DEQUANTIZE")
+
+# Ops that answer a question about quantized data, and what they answer in. They have no quantizable output.
+ANSWERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ARG_MAX", "ARG_MIN", "SHAPE"), ("INT32", "INT64")),
+    **dict.fromkeys(("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"), ("BOOL",)),
+}
+
+# TABLE's quantizable_int16 = false. The converter refuses these with int16 activations, and so do the kernels.
+NOT_INT16 = frozenset(
+    {
+        "ARG_MAX", "DEPTH_TO_SPACE", "EQUAL", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "L2_NORMALIZATION", "LESS",
+        "LESS_EQUAL", "LOG_SOFTMAX", "LSTM", "NOT_EQUAL", "PRELU", "RELU_N1_TO_1", "SPACE_TO_DEPTH", "SVDF",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    }
+)  # fmt: skip
+
+STATE = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"})
+CONTROL = frozenset({"CALL", "IF", "WHILE"})
+
+# Positions of the quantized activations among an op's inputs, for every op that the specification knows.
+ACTIVATIONS: dict[str, Slots] = {
+    **dict.fromkeys((*BORDER, *FIXED), (0,)),
+    **{name: tuple(product.data for product in products[:1]) for name, products in PRODUCTS.items()},
+    **FREE,
+    **SAME,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (0, 18, 19),  # input, state, cell state
+}

@@ -1,0 +1,183 @@
+"""Rules about weights and biases."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.tflite.graph import Op, Tensor
+from pipeline.tflite.int8 import spec
+from pipeline.tflite.int8.flaw import COMPUTED, INTEGERS, Flaw, Limits, number
+from pipeline.tflite.model import Model
+from pipeline.tflite.names import keras_layers
+
+TOLERANCE = 1e-5  # relative; healthy files hold to 1e-6, which is the rounding of a float32 product
+TINY = float(np.finfo(np.float32).tiny)  # scales below lose digits
+HOLDS = {"INT32": 2**31 - 1, "INT64": 2**63 - 1}
+BIASES = {"INT8": ("INT32",), "INT16": ("INT64",)}
+SHORT_BIASES = {"FULLY_CONNECTED": ("INT64", "INT32")}  # with int16 activations the kernel takes both
+
+
+def _products(op: Op) -> Iterator[tuple[spec.Product, Tensor, Tensor, Tensor | None]]:
+    """Each product of int8 or int16 data with quantized weights: (what the spec says, data, weights, bias)."""
+    for product in spec.PRODUCTS.get(op.name, ()):
+        data, weights, bias = (_at(op, slot) for slot in (product.data, product.weights, product.bias))
+        if data is not None and weights is not None and data.dtype in COMPUTED and not weights.floating:
+            yield product, data, weights, bias
+
+
+def _at(op: Op, slot: int) -> Tensor | None:
+    return op.sources[slot] if slot < len(op.sources) else None
+
+
+def _quantized_weights(op: Op) -> Iterator[Tensor]:
+    """The constants that it multiplies int8 or int16 data with; an LSTM's recurrent matrices too."""
+    if any(_products(op)):
+        yield from (tensor for tensor in dict.fromkeys(op.weights) if tensor.dtype in INTEGERS)
+
+
+def valid_scales(op: Op) -> Iterator[Flaw]:
+    """Of R2."""
+    for tensor in _quantized_weights(op):
+        scales = np.array(tensor.scales)
+        bad = scales[~(np.isfinite(scales) & (scales > 0))]
+        if not tensor.quantized or bad.size:
+            received = number(bad[0]) if bad.size else "missing"
+            yield Flaw(op, tensor, "scale of the weights", received, "positive and finite")
+
+
+def narrow_range(op: Op) -> Iterator[Flaw]:
+    """R3: -127..127, so that a product with -128 can't overflow 16 bits when two are added."""
+    for tensor in _quantized_weights(op):
+        values = tensor.data()
+        least = 1 - (1 << INTEGERS[tensor.dtype] - 1)
+        if values.size and values.min() < least:
+            yield Flaw(op, tensor, "smallest weight", str(values.min()), f"at least {least}")
+
+
+def symmetric(op: Op) -> Iterator[Flaw]:
+    """R4. FULLY_CONNECTED alone has kernels that subtract a zero point, for weights that were computed."""
+    for _, _, weights, _ in _products(op):
+        points = [point for point in weights.zero_points if point]
+        if points and (weights.constant or op.name != "FULLY_CONNECTED"):
+            yield Flaw(op, weights, "zero point of the weights", str(points[0]), "0")
+
+
+def channel_axis(op: Op) -> Iterator[Flaw]:
+    """R5."""
+    for product, _, weights, _ in _products(op):
+        if weights.block_size:
+            received, expected = f"in blocks of {weights.block_size}", "per tensor or per channel"
+            yield Flaw(op, weights, "quantization of the weights", received, expected)
+        elif len(weights.scales) > 1 and weights.axis != product.axis:
+            expected = "none, one scale for the tensor" if product.axis is None else str(product.axis)
+            yield Flaw(op, weights, "axis of the weights' scales", str(weights.axis), expected)
+
+
+def per_channel(op: Op) -> Iterator[Flaw]:
+    """R6. Dense layers per tensor are legal, and what quantization-aware training gives."""
+    for product, _, weights, _ in _products(op):
+        if product.axis is None or op.name == "FULLY_CONNECTED" or product.axis >= len(weights.shape):
+            continue
+        channels = weights.shape[product.axis]
+        if len(weights.scales) == 1 and channels > 1:
+            yield Flaw(op, weights, "number of scales of the weights", "1", f"{channels}, one for each channel")
+
+
+def bias_scale(op: Op) -> Iterator[Flaw]:
+    """R7. Of an LSTM with layer normalization the biases follow its coefficients, which nobody here can try."""
+    if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" and _at(op, spec.LAYER_NORM) is not None:
+        return
+    for _, data, weights, bias in _products(op):
+        if bias is None:
+            continue
+        if data.dtype == "INT8" and bias.dtype not in BIASES["INT8"]:
+            yield Flaw(op, bias, "type of the bias", bias.dtype, "INT32")
+        if any(bias.zero_points):
+            yield Flaw(op, bias, "zero point of the bias", str(next(filter(None, bias.zero_points))), "0")
+        if data.scale is not None and weights.scales:
+            yield from _derived(op, bias, data.scale, np.array(weights.scales))
+
+
+def _derived(op: Op, bias: Tensor, scale: float, weights: NDArray[np.float64]) -> Iterator[Flaw]:
+    """The bias scale is the product of the other two, for each channel."""
+    found, wanted = np.array(bias.scales), scale * weights
+    if not found.size or (found.size > 1 < wanted.size and found.size != wanted.size):
+        yield Flaw(op, bias, "number of scales of the bias", str(found.size), f"{wanted.size}, as many as the weights'")
+        return
+    found, wanted = np.broadcast_arrays(found, wanted)
+    wrong = np.flatnonzero(~np.isclose(found, wanted, rtol=TOLERANCE, atol=TINY))
+    if wrong.size:
+        first = int(wrong[0])
+        where = f" of channel {first} ({wrong.size} of {wanted.size} are wrong)" if wanted.size > 1 else ""
+        expected = f"input scale x weight scale = {number(wanted[first])}"
+        yield Flaw(op, bias, f"bias scale{where}", number(found[first]), expected)
+
+
+def wide_bias(op: Op) -> Iterator[Flaw]:
+    """Of R12."""
+    for _, data, _, bias in _products(op):
+        allowed = SHORT_BIASES.get(op.name, BIASES["INT16"])
+        if data.dtype == "INT16" and bias is not None and bias.dtype not in allowed:
+            yield Flaw(op, bias, "type of the bias", bias.dtype, " or ".join(allowed))
+
+
+def dead_channels(op: Op) -> Iterator[Flaw]:
+    """Of R16. Healthy networks have some: MLPerf Tiny's visual wake words has nine convolutions with dead channels."""
+    for product, _, weights, _ in _products(op):
+        if product.axis is None or not weights.constant or weights.sparse or product.axis >= len(weights.shape):
+            continue
+        others = tuple(axis for axis in range(len(weights.shape)) if axis != product.axis)
+        alive = np.any(weights.data(), axis=others)
+        if not alive.all():
+            received = f"{np.count_nonzero(~alive)} of {alive.size}"
+            yield Flaw(op, weights, "number of channels whose weights are all zero", received, "0")
+
+
+def saturated_bias(op: Op) -> Iterator[Flaw]:
+    """Of R16: a bias at the end of its type was cut off there."""
+    for _, _, _, bias in _products(op):
+        if bias is None or not bias.constant or bias.dtype not in HOLDS:
+            continue
+        values = bias.data()
+        cut = np.flatnonzero((values >= HOLDS[bias.dtype]) | (values <= -HOLDS[bias.dtype]))
+        if cut.size:
+            received = f"{values.reshape(-1)[cut[0]]} in {cut.size} of {values.size} channels"
+            yield Flaw(op, bias, "bias", received, f"inside of the range of {bias.dtype}")
+
+
+def sparsity(model: Model, limits: Limits) -> Iterator[Flaw]:
+    """Of R18. A quantized zero is a zero, because weights are symmetric."""
+    for op, tensor, least in _asked(model, limits.sparsity):
+        share = 1 - np.count_nonzero(tensor.data()) / max(tensor.elements, 1)
+        if share < least:
+            yield Flaw(op, tensor, "share of zeros", f"{share:.4f}", f"at least {least:g}")
+    yield from _absent(model, limits.sparsity)
+
+
+def clusters(model: Model, limits: Limits) -> Iterator[Flaw]:
+    """Of R18."""
+    for op, tensor, most in _asked(model, limits.clusters):
+        unique = np.unique(tensor.data()).size
+        if unique > most:
+            yield Flaw(op, tensor, "number of different weights", str(unique), f"at most {most:g}")
+    yield from _absent(model, limits.clusters)
+
+
+def _weights(model: Model) -> Iterator[tuple[Op, Tensor, frozenset[str]]]:
+    """Every weight tensor with its Keras layers."""
+    return ((op, tensor, keras_layers(tensor.name)) for op in model.ops for tensor in dict.fromkeys(op.weights))
+
+
+def _asked(model: Model, limits: Mapping[str, float] | None) -> Iterator[tuple[Op, Tensor, float]]:
+    for op, tensor, layers in _weights(model):
+        yield from ((op, tensor, limit) for layer, limit in (limits or {}).items() if layer in layers)
+
+
+def _absent(model: Model, limits: Mapping[str, float] | None) -> Iterator[Flaw]:
+    """Layers that something was promised of, and that the file has no weights of."""
+    if limits:
+        present = {layer for _, _, layers in _weights(model) for layer in layers}
+        for layer in limits:
+            if layer not in present:
+                yield Flaw(None, None, f"number of weight tensors of the layer {layer!r}", "0", "at least 1")

@@ -1,0 +1,49 @@
+"""One file on every runtime, in processes of their own."""
+
+import numpy as np
+import pytest
+from tflite_models import images, models  # noqa: F401  (fixtures)
+
+from pipeline import litert, runtimes, tflite
+
+
+@pytest.fixture(scope="module")
+def labels(models, images):  # noqa: F811
+    return litert.run(models["int8"], images).reshape(20, -1).argmax(axis=1)
+
+
+def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa: F811
+    pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
+    found = {facts.runtime: facts for facts in runtimes.compare(models["int8"], images, labels)}
+    assert found["xnnpack"].accuracy == 1.0
+    for name in ("reference", "tflm"):
+        facts = found[name]
+        assert facts.unavailable == ""
+        assert facts.examples == 20
+        assert facts.accuracy == 1 - facts.flips / 20
+        assert facts.max_lsb is not None
+        assert 0 <= facts.differ <= 1
+    raw = litert.Runner(models["int8"], kernels="reference").raw({"image": images})
+    (reference,) = raw.values()
+    (default,) = litert.Runner(models["int8"]).raw({"image": images}).values()
+    assert found["reference"].differ == np.mean(reference != default)
+    assert found["reference"].max_lsb == np.abs(reference.astype(int) - default.astype(int)).max()
+
+
+def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  # noqa: F811
+    found = {facts.runtime: facts for facts in runtimes.compare(models["elu"], images[:, :8, :8], labels)}
+    assert "ELU" in found["reference"].unavailable
+    assert found["reference"].accuracy is None
+
+
+def test_several_processes_give_the_outputs_of_one_in_order(models, images, monkeypatch):  # noqa: F811
+    (alone,) = litert.Runner(models["int8"], kernels="reference").raw({"image": images}).values()
+    monkeypatch.setattr(runtimes, "WORTH", 1)
+    assert np.array_equal(runtimes.outputs(models["int8"], images, "reference"), alone)
+
+
+def test_a_slow_runtime_is_given_a_sample_that_depends_on_the_model_alone(models):  # noqa: F811
+    model = tflite.read(models["int8"])
+    assert runtimes.sample(model, "xnnpack", 10**9) == 10**9
+    assert runtimes.sample(model, "tflm", 10**9) == runtimes.BUDGET["tflm"] // model.macs
+    assert runtimes.sample(model, "tflm", 5) == 5
