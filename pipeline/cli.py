@@ -4,6 +4,7 @@ Standard output is the result, one JSON document with --json; standard error is 
 """
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import EdgepipeError
+from pipeline.errors import EdgepipeError, StoreError
 
 app = typer.Typer(
     name="edgepipe",
@@ -85,6 +86,14 @@ def inspect(
 
 
 @app.command()
+def targets(json_: JsonOption = False) -> None:
+    """List the built-in targets; `target:` of a config names one, or a YAML file like theirs."""
+    from pipeline import commands
+
+    commands.targets(json_)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a config file, for editors."""
     from pipeline import commands
@@ -142,9 +151,18 @@ def _errors() -> Iterator[None]:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"error: standard output can't be written (received {error.strerror})", file=sys.stderr)
+        sys.exit(StoreError.exit_code)
 
 
 def main() -> None:
     """Entry point of the `edgepipe` command."""
     with _errors():
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where its errors are told

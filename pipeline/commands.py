@@ -158,6 +158,20 @@ def _layers(layers: Sequence[dict[str, Any]]) -> "Table":
     return table
 
 
+def targets(as_json: bool) -> None:
+    """Print the built-in targets."""
+    from pipeline.targets import load, names
+
+    found = [load(name) for name in names()]
+    if as_json:
+        print(json.dumps([target.settings() for target in found], indent=2))
+        return
+    table = _table("target", "flash", "RAM", "")
+    for target in found:
+        table.add_row(target.name, units.size(target.flash_bytes), units.size(target.ram_bytes), target.title)
+    _console().print(table)
+
+
 def schema() -> None:
     """Print the JSON Schema of a config."""
     facts = configs.Config.model_json_schema(by_alias=True)

@@ -1,32 +1,59 @@
 """A YAML file as a checked, frozen Config. Every fault is told at once, each with its file:line:column."""
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
-from pipeline import yaml
+from pipeline import targets, yaml
 from pipeline.data import AnyData
 from pipeline.errors import ConfigError, Fault, did_you_mean
 from pipeline.models import AnyModel
-from pipeline.stage import Strict
+from pipeline.stage import NAME, TAGS, Strict
 from pipeline.stages import AnyStage
+from pipeline.stages.verify import Verify
+from pipeline.targets import Target
+from pipeline.yaml import Place
 
-TAGS = ("stage", "source", "check", "decay")  # the fields that choose a class
-Loc = tuple[str | int, ...]
+_RULES = {  # pydantic's kinds of errors in the words of YAML; the others are told in pydantic's own
+    "extra_forbidden": "is not a known setting",
+    "missing": "is required",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping of settings",
+    "model_attributes_type": "must be a mapping of settings",
+}
+_PATTERNS = {NAME: "must hold only letters, digits and _ . - and begin with a letter or digit"}
 
 
 class Config(Strict):
     """One run: data, a model, and the stages in running order."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    name: Annotated[str, Field(pattern=NAME, max_length=100)]
     """Name of the run; its results go to runs/<name>/."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Decides the initial weights, the order of examples and all other random choices."""
+    target: Annotated[Target | None, BeforeValidator(targets.expand, json_schema_input_type=str | Target | None)] = None
+    """What the files are for: a built-in name, a YAML file, or settings (`like:` a target, with changes). Every verify
+    stage checks what it implies."""
     data: AnyData
     """Where the examples come from."""
     model: AnyModel
@@ -34,27 +61,48 @@ class Config(Strict):
     stages: Annotated[tuple[AnyStage, ...], Field(strict=False, min_length=1)]
     """What happens, in running order."""
 
+    @field_validator("stages")
+    @classmethod
+    def _aimed(cls, stages: tuple[AnyStage, ...], found: ValidationInfo) -> tuple[AnyStage, ...]:
+        target = found.data.get("target")
+        return tuple(stage.aimed_at(target) if isinstance(stage, Verify) else stage for stage in stages)
+
+    @model_validator(mode="after")
+    def _target_counts(self) -> "Config":
+        if self.target and not any(isinstance(stage, Verify) for stage in self.stages):
+            raise ValueError("target: is checked by a verify stage, and there is none")
+        return self
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Document]:
     """Read a config file and `--set` overrides such as ``stages.prune.sparsity=0.7``. ConfigError with every fault."""
     document = yaml.read(path)
     if not isinstance(document.value, dict):
         raise ConfigError(
-            Fault("must be a mapping of settings", where=document.where(()), received=_show(document.value))
+            Fault("must be a mapping of settings", where=document.where(()), received=yaml.show(document.value))
         )
-    origins = {place: option for option in overrides for place in [_override(document.value, option)]}
+    faults: list[Fault] = []
+    origins: dict[Place, str] = {}
+    for option in overrides:
+        try:
+            origins[_override(document.value, option)] = option
+        except ConfigError as error:
+            faults += error.faults
     try:
-        config = Config.model_validate(_paths_from(document.value, path.parent))
+        values = _paths_from(document.value, path.parent)
+        config = Config.model_validate(values | {"target": targets.placed(values.get("target"), path.parent)})
     except ValidationError as error:
-        raise ConfigError(*_faults(error, document, origins)) from None
+        faults += _faults(error, document, origins)
+    if faults:
+        raise ConfigError(*faults)
     return config, document
 
 
-def _override(value: dict[str, Any], option: str) -> Loc:
+def _override(value: dict[str, Any], option: str) -> Place:
     """Put one ``a.b.c=value`` into the values; a stage, or an item of a list, goes by its name or position."""
     where = f"--set {option}"
     path, separator, text = option.partition("=")
-    if not separator or not path:
+    if not separator or not all(path.split(".")):
         raise ConfigError(Fault("must be a dotted name, `=` and a value", where=where, do="such as seed=3"))
     parsed = yaml.parse(text, where).value
     place: list[str | int] = []
@@ -62,8 +110,8 @@ def _override(value: dict[str, Any], option: str) -> Loc:
     *parents, last = path.split(".")
     for part in parents:
         key = _key(target, part, where)
-        if isinstance(target, dict):
-            target.setdefault(key, {})
+        if isinstance(target, dict) and target.get(key) is None:
+            target[key] = {}
         target = target[key]
         place.append(key)
     key = _key(target, last, where)
@@ -83,14 +131,14 @@ def _key(target: Any, part: str, where: str) -> str | int:
         if part.isdecimal() and int(part) < len(target):
             return int(part)
         raise ConfigError(Fault(f"there is no item {part!r}", where=where, do=did_you_mean(part, names)))
-    raise ConfigError(Fault(f"there is nothing below it to set as {part!r}", where=where, received=_show(target)))
+    raise ConfigError(Fault(f"there is nothing below it to set as {part!r}", where=where, received=yaml.show(target)))
 
 
 def _item_name(item: Any, position: int) -> str:
     """How a person calls an item of a list: its name, else its kind, else its position."""
     if isinstance(item, dict):
         for key in ("name", *TAGS):
-            if isinstance(item.get(key), str):
+            if item.get(key) and isinstance(item[key], str):
                 return str(item[key])
     return str(position)
 
@@ -105,25 +153,32 @@ def _paths_from(value: Any, folder: Path) -> Any:
     return [_paths_from(item, folder) for item in value] if isinstance(value, list) else value
 
 
-def _faults(error: ValidationError, document: yaml.Document, origins: Mapping[Loc, str]) -> Iterator[Fault]:
-    found = [_fault(details, document, origins) for details in error.errors(include_url=False)]
-    yield from dict.fromkeys(sorted(found, key=_position))
+def _faults(error: ValidationError, document: yaml.Document, origins: Mapping[Place, str]) -> Iterator[Fault]:
+    """One fault for each place, in the order of the text.
+
+    A fault inside a value makes those of the whole value noise: that the list is too short without its wrong items, or
+    that the value is of no other kind of a union.
+    """
+    found: dict[Place, list[_Words]] = {}
+    for details in error.errors(include_url=False):
+        place, words = _words(details, document.value)
+        found.setdefault(place, []).append(words)
+    enclosing = {place[:n] for place in found for n in range(len(place))}
+    for place in sorted((place for place in found if place not in enclosing), key=document.mark):
+        option = next((option for at, option in origins.items() if _set_there(place, at, document)), None)
+        where = f"--set {option}" if option else document.where(place)
+        rules, received, hints = zip(*found[place], strict=True)
+        rule = " or ".join(dict.fromkeys(rules)).replace(" or must be ", " or ")  # of the kinds of a union
+        yield Fault(rule, where, _dotted(place, document.value), received[0], next(filter(None, hints), ""))
 
 
-def _position(fault: Fault) -> tuple[int, int]:
-    numbers = [int(part) for part in fault.where.rsplit(":", 2)[1:] if part.isdecimal()]
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)
+def _set_there(place: Place, at: Place, document: yaml.Document) -> bool:
+    """Whether the value at `place` comes from a --set of `at`: it lies in it, or was made to hold it."""
+    return place[: len(at)] == at or (at[: len(place)] == place and place not in document.marks)
 
 
-def _fault(details: ErrorDetails, document: yaml.Document, origins: Mapping[Loc, str]) -> Fault:
-    place, owner = _resolve(details["loc"], document.value)
-    where = next((f"--set {origins[place[:n]]}" for n in range(len(place), 0, -1) if place[:n] in origins), "")
-    rule, received, do = _words(details, place, owner)
-    return Fault(rule, where or document.where(place), _dotted(place, document.value), received, do)
-
-
-def _resolve(loc: Loc, value: Any) -> tuple[Loc, type[BaseModel] | None]:
-    """A pydantic location as a place in the YAML values, and the class whose field it is.
+def _resolve(loc: Place, value: Any) -> tuple[Place, type[BaseModel] | None, Any]:
+    """A pydantic location as a place in the YAML values, the class whose field it is, and the field's type.
 
     pydantic puts the tag of a union's member, and names of union branches, into its locations: those are no keys.
     """
@@ -147,7 +202,7 @@ def _resolve(loc: Loc, value: Any) -> tuple[Loc, type[BaseModel] | None]:
             owner, kind = model, _annotation(model, part)
         place.append(part)
         value = _child(value, part)
-    return tuple(place), owner
+    return tuple(place), owner, kind
 
 
 def _models(kind: Any) -> list[type[BaseModel]]:
@@ -172,11 +227,15 @@ def _item(kind: Any) -> Any:
     return arguments[0] if origin is tuple else None
 
 
-def _tag(model: type[BaseModel]) -> str | None:
+def _tagged(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """The setting that chooses a class of a union, and its value for this one; nothing for a class outside unions."""
     for name in TAGS:
         if name in model.model_fields:
-            return str(typing.get_args(model.model_fields[name].annotation)[0])
-    return None
+            yield name, str(typing.get_args(model.model_fields[name].annotation)[0])
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    return next((tag for _, tag in _tagged(model)), None)
 
 
 def _aliases(model: type[BaseModel]) -> dict[str, str]:
@@ -189,51 +248,54 @@ def _annotation(model: type[BaseModel], part: str) -> Any:
     return model.model_fields[name].annotation if name else None
 
 
-def _words(details: ErrorDetails, place: Loc, owner: type[BaseModel] | None) -> tuple[str, str, str]:
-    """Rule, received and what to do, of one of pydantic's errors."""
+class _Words(typing.NamedTuple):
+    rule: str
+    received: str = ""
+    do: str = ""
+
+
+def _words(details: ErrorDetails, document: Any) -> tuple[Place, _Words]:
+    """The place of one of pydantic's errors, and what to say of it."""
+    place, owner, type_ = _resolve(details["loc"], document)
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
+    tags = {tag: name for model in _models(type_) for name, tag in _tagged(model)}
+    name = next(iter(tags.values()), "")
     if kind == "extra_forbidden":
-        known = _aliases(owner) if owner else {}
-        return "is not a known setting", "", did_you_mean(str(place[-1]), known)
+        return place, _Words(_RULES[kind], do=did_you_mean(str(place[-1]), _aliases(owner) if owner else ()))
     if kind == "missing":
-        return "is required", "", ""
+        return place, _Words(_RULES[kind])
     if kind == "union_tag_not_found":
-        tag = str(context["discriminator"]).strip("'")
-        return f"needs `{tag}:`", _show(value), ""
+        return place, _Words(f"needs `{name}:`", yaml.show(value), did_you_mean("", tags))
     if kind == "union_tag_invalid":
-        tag = str(context["discriminator"]).strip("'")
-        known_tags = [name.strip("' ") for name in str(context["expected_tags"]).split(",")]
-        return f"there is no such {tag}", repr(context["tag"]), did_you_mean(str(context["tag"]), known_tags)
+        return place, _Words(f"there is no such {name}", yaml.show(value[name]), did_you_mean(context["tag"], tags))
     if kind == "value_error":
-        return str(context["error"]), "", ""
+        return _of_validator(str(context["error"]), place, owner, value)
     if kind == "literal_error" and isinstance(value, str):
-        choices = [choice.strip("' ") for choice in str(context["expected"]).replace(" or ", ", ").split(",")]
-        return (
-            f"must be {context['expected']}",
-            _show(value),
-            did_you_mean(value, choices).replace("known: ", "one of "),
-        )
-    return _sentence(details["msg"]), _show(value), ""
+        near = did_you_mean(value, re.findall("'(.*?)'", context["expected"]))
+        return place, _Words(f"must be {context['expected']}", yaml.show(value), near if near.startswith("did") else "")
+    rule = _RULES.get(kind) or _PATTERNS.get(context.get("pattern", "")) or _sentence(details["msg"])
+    write = f"write {{{name}: {value}}}" if isinstance(value, str) and value in tags else ""
+    return place, _Words(rule, yaml.show(value), write)
+
+
+def _of_validator(message: str, place: Place, owner: type[BaseModel] | None, value: Any) -> tuple[Place, _Words]:
+    """What a validator of ours says: ``begin: must be less than end`` is told of the setting `begin`."""
+    name, separator, rule = message.partition(": ")
+    path = [int(part) if part.isdecimal() else part for part in name.split(".")]
+    if not separator or owner is None or path[0] not in _aliases(owner):
+        return place, _Words(message)
+    for part in path:
+        value = _child(value, part)
+    return (*place, *path), _Words(rule, "" if value is None else yaml.show(value))
 
 
 def _sentence(message: str) -> str:
-    """pydantic's `Input should be less than 1` as `must be less than 1`."""
-    for start in ("Input should be a valid ", "Input should be "):
-        if message.startswith(start):
-            article = "a " if start.endswith("valid ") else ""
-            return "must be " + article + message[len(start) :].replace("dictionary or instance of ", "mapping, for ")
-    return message.replace("String should", "must").replace("Tuple should", "must").replace("Value should", "must")
+    """pydantic's `Input should be greater than or equal to 0` as `must be at least 0`."""
+    message = re.sub(r"^\w+ should", "must", message).partition(" after validation")[0]
+    return message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
 
 
-def _show(value: Any) -> str:
-    """A value as the user wrote it, cut short."""
-    if value is None:
-        return "nothing"
-    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _dotted(place: Loc, value: Any) -> str:
+def _dotted(place: Place, value: Any) -> str:
     """``stages.prune.sparsity``: items of lists go by their names."""
     parts = []
     for part in place:

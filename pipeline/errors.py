@@ -80,7 +80,7 @@ class StoreError(StageError):
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """``did you mean 'epochs'?`` for a near miss; the choices when none is near; "" without any."""
-    words = sorted(words)
+    words = sorted(set(words))
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"

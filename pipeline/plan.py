@@ -73,7 +73,7 @@ def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]
     for i, stage in enumerate(config.stages):
         if stage.label in labels[:i]:
             do = "give one of them a `name:`"
-            faults.append(_fault(document, i, stage, "name", "is the name of a stage above too", stage.label, do))
+            faults.append(_fault(document, i, stage, "name", "is the name of a stage above too", repr(stage.label), do))
         links.append(tuple(_needs(config.stages, i, document, faults)))
     if faults:
         raise ConfigError(*faults)
@@ -161,7 +161,8 @@ def _told(entry: Entry, step: Step, store: Store) -> Iterator[str]:
         elif place.endswith("content"):
             yield f"the content of {place.split('.')[0]} changed"
         else:
-            yield f"{place.removeprefix('settings.')} {old} -> {new}"
+            words = [word for word in place.split(".") if word not in ("settings", "libraries")]
+            yield f"{'.'.join(words)} {yaml.show(old)} -> {yaml.show(new)}"
 
 
 def _differences(old: Any, new: Any, place: str = "") -> dict[str, tuple[Any, Any]]:

@@ -101,6 +101,8 @@ def _said(kind: Any) -> str:
         return " or ".join(dict.fromkeys(parts))
     if origin is tuple:
         return f"list of {_said(arguments[0])}"
+    if origin is dict:
+        return f"mapping to {_said(arguments[1])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         tag = next((name for name in TAGS if name in kind.model_fields), None)
         return f"`{_choices(kind.model_fields[tag].annotation)[0]}`" if tag else kind.__name__

@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 
 Kind = Literal["nothing", "keras", "tflite", "checks"]
 TAGS = ("stage", "source", "check", "decay")  # the settings that choose a class
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of what becomes a file or a folder
 SPLITS = ("train", "validation", "calibration", "test")
 
 
 class Strict(BaseModel):
-    """Base of everything that a user writes in YAML: frozen, unknown keys refused, no type coercion."""
+    """Base of everything that a user writes in YAML: frozen, unknown keys refused, no type coercion, finite numbers.
+
+    A validator that looks at several settings raises ``ValueError("name: rule")``, with the dotted name of the setting
+    to change, and the fault is told at its place.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     def settings(self) -> dict[str, Any]:
@@ -162,7 +167,7 @@ class Stage(Part):
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version decides the output
     anonymous = frozenset({"name", "from"})
 
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)
+    name: str | None = Field(default=None, pattern=NAME, max_length=60)
     """Name of this stage in the run; the stage's own name when it is left out."""
 
     from_: str | None = Field(default=None, alias="from")

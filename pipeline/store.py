@@ -16,10 +16,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,8 @@ class Store:
         """Let `fill` write into an empty private directory, then make that the entry of the key, in one rename."""
         with self._guard("written"):
             building = self._folder("building")
-            for stale in building.glob(f"{key}-*"):  # only the lock's holder writes this key
-                shutil.rmtree(stale, ignore_errors=True)
-            work = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=building))
+            work = building / f"{key}-{uuid.uuid4().hex}"
+            work.mkdir()
         try:
             started = time.monotonic()
             fill(work)
@@ -119,7 +118,10 @@ class Store:
 
     @contextmanager
     def lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the key's lock; `waiting` is called once when another process holds it. Freed when a process dies."""
+        """Hold the key's lock; `waiting` is called once when another process holds it. Freed when a process dies.
+
+        What a holder that was killed had begun is removed.
+        """
         from filelock import FileLock, Timeout
 
         with self._guard("locked"):
@@ -129,6 +131,8 @@ class Store:
             except Timeout:
                 waiting()
                 lock.acquire()
+            for stale in (self._home / "building").glob(f"{key}-*"):
+                shutil.rmtree(stale, ignore_errors=True)
         try:
             yield
         finally:
@@ -153,10 +157,10 @@ class Store:
             if key_of(manifest["identity"]) != path.name or any(not _inside(name) for name in files):
                 raise ValueError("the manifest is not this key's")
             return Entry(
-                path.name, path, manifest["stage"], manifest["identity"], manifest["seconds"], manifest["created"],
-                files, size,
+                path.name, path, manifest["stage"], manifest["identity"], float(manifest["seconds"]),
+                float(manifest["created"]), files, size,
             )  # fmt: skip
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a stray file is no entry
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
             self.log(f"store: the manifest of {path.name[:12]} is damaged; it will be made again")
@@ -186,7 +190,7 @@ class Store:
         try:
             work.rename(target)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
             if self.get(key) is None:  # a damaged entry stands in the way
                 self._discard(target)
@@ -196,9 +200,10 @@ class Store:
         return entry
 
     def _discard(self, path: Path) -> None:
-        """Remove a directory so that no reader ever sees half of it."""
-        aside = Path(tempfile.mkdtemp(prefix="discarded-", dir=self._folder("building")))
-        path.rename(aside / path.name)
+        """Remove an entry, or a stray file in its place, so that no reader ever sees half of it."""
+        aside = self._folder("building", f"discarded-{uuid.uuid4().hex}")
+        with suppress(FileNotFoundError):  # another process was faster
+            path.rename(aside / path.name)
         shutil.rmtree(aside, ignore_errors=True)
 
     def _folder(self, *parts: str) -> Path:

@@ -15,7 +15,7 @@ def size(count: int | None) -> str:
     if count < 1024:
         return f"{count} B"
     kib = count / 1024
-    return f"{kib:.1f} KiB" if kib < 1024 else f"{kib / 1024:.2f} MiB"
+    return f"{kib:.1f} KiB" if round(kib, 1) < 1024 else f"{kib / 1024:.2f} MiB"
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -60,7 +60,7 @@ def count(number: int | None) -> str:
         return DASH
     if number < 10_000:
         return f"{number:,}"
-    return f"{number / 1e3:.1f} k" if number < 1_000_000 else f"{number / 1e6:.3f} M"
+    return f"{number / 1e3:.1f} k" if round(number, -2) < 1_000_000 else f"{number / 1e6:.3f} M"
 
 
 def whole(number: int | None) -> str:
@@ -70,7 +70,13 @@ def whole(number: int | None) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     """A plain figure with that many significant digits."""
-    return DASH if value is None else f"{value:.{digits}g}"
+    text = DASH if value is None else f"{value:.{digits}g}"
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
+def chance(p: float | None) -> str:
+    """A p-value: 0.0312 as ``0.031``, the smallest as ``< 0.001``."""
+    return "< 0.001" if p is not None and p < 0.001 else number(p, 2)
 
 
 def change(value: float | None, digits: int = 3) -> str:

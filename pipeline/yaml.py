@@ -5,6 +5,7 @@ loaders do not follow: here ``no`` and ``on`` are text, ``1e-3`` is a number, a 
 refused, so that no text can name a Python object.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,11 @@ _SCALARS: tuple[tuple[str, str, Any], ...] = (
     ("nan", r"\.(nan|NaN|NAN)", lambda text: float("nan")),
 )
 _RULES = tuple((re.compile(rf"(?:{pattern})\Z"), make) for _, pattern, make in _SCALARS)
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")  # escapes can name them, but no file name and no UTF-8 text can hold them
+
+
+class _TagError(yaml.MarkedYAMLError):
+    """Text that is YAML, and has a tag."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,9 +45,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(
-                problem=f"tags such as {event.tag} are not allowed", problem_mark=event.start_mark
-            )
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise _TagError(problem=f"tags such as {tag} are not allowed", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -58,11 +63,15 @@ class Document:
     value: Any
     marks: dict[Place, tuple[int, int]] = field(repr=False)
 
-    def where(self, place: Place) -> str:
-        """``file:line:column`` of the nearest enclosing value that has a place in the text."""
+    def mark(self, place: Place) -> tuple[int, int]:
+        """Line and column of the nearest enclosing value that has a place in the text."""
         while place and place not in self.marks:
             place = place[:-1]
-        line, column = self.marks.get(place, (1, 1))
+        return self.marks.get(place, (1, 1))
+
+    def where(self, place: Place) -> str:
+        """``file:line:column`` of that value."""
+        line, column = self.mark(place)
         return f"{self.name}:{line}:{column}"
 
 
@@ -81,19 +90,31 @@ def read(path: Path) -> Document:
 
 def parse(text: str, name: str) -> Document:
     """Parse one YAML text; ConfigError with every fault that reading on can find."""
+    builder = _Builder(name)
     try:
         root = yaml.compose(text, Loader=_Loader)
+        value = builder.build(root, ()) if root is not None else None
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax(error, name)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(Fault("is not YAML", where=name, received=str(error).splitlines()[0])) from None
-    except (RecursionError, ValueError) as error:  # ValueError: a code point that no text can hold
-        raise ConfigError(Fault("is not usable YAML", where=name, received=str(error) or "nesting too deep")) from None
-    builder = _Builder(name)
-    value = builder.build(root, ()) if root is not None else None
+    except yaml.reader.ReaderError as error:
+        line, column = text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position)
+        where, received = f"{name}:{line}:{column}", f"U+{error.character:04X}"
+        raise ConfigError(Fault("is a character that YAML does not allow", where=where, received=received)) from None
+    except RecursionError:
+        raise ConfigError(Fault("is nested too deep", where=name)) from None
+    except (ValueError, OverflowError):  # "\UFFFFFFFF"
+        raise ConfigError(Fault("names a character that does not exist", where=name)) from None
     if builder.faults:
         raise ConfigError(*builder.faults)
     return Document(name, value, builder.marks)
+
+
+def show(value: Any) -> str:
+    """A value for a message, cut short."""
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def scalar(text: str) -> Any:
@@ -114,9 +135,17 @@ def _number(make: Any, text: str) -> Any:
 def _syntax(error: yaml.MarkedYAMLError, name: str) -> Fault:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-    context = f" {error.context}" if error.context else ""
-    problem = (error.problem or "").replace("'\\t'", "a tab")
-    return Fault(f"is not YAML:{context} {problem}".replace("  ", " ").rstrip(), where=where)
+    problem = error.problem or ""
+    if isinstance(error, _TagError):
+        return Fault(problem, where=where)
+    if "'\\t'" in problem:
+        return Fault("is not YAML: a tab can't indent", where=where, do="use spaces")
+    if "another document" in problem:
+        return Fault("must be one YAML document", where=where, received="another `---`")
+    begun = f" {error.context}" if error.context else ""
+    if begun and error.context_mark and mark and error.context_mark.line != mark.line:
+        begun += f" that begins on line {error.context_mark.line + 1}"
+    return Fault(f"is not YAML:{begun}{',' if begun else ''} {problem}", where=where)
 
 
 @dataclass
@@ -149,6 +178,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*place, i)) for i, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
+        self.usable(node)
         return scalar(node.value) if node.style is None else node.value
 
     def items(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[str, Any]]:
@@ -157,6 +187,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.fault(key_node, "a key must be text")
                 continue
+            self.usable(key_node)
             key = key_node.value
             if key in seen:
                 self.fault(key_node, f"the key {key!r} stands twice; the first is on line {seen[key]}")
@@ -165,6 +196,10 @@ class _Builder:
             spot = (*place, key)
             self.marks[spot] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             yield key, self.build(value_node, spot)
+
+    def usable(self, node: yaml.ScalarNode) -> None:
+        if found := _UNUSABLE.search(node.value):
+            self.fault(node, f"text can't hold the character U+{ord(found[0]):04X}")
 
     def fault(self, node: yaml.Node, rule: str) -> None:
         mark = node.start_mark

@@ -15,7 +15,17 @@ import pytest
 from rich.console import Console
 
 from pipeline import units
-from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Port
+from pipeline.facts import (
+    CheckResult,
+    ClassDrop,
+    ClassFacts,
+    Errors,
+    Latency,
+    LayerFacts,
+    ModelFacts,
+    Paired,
+    Port,
+)
 from pipeline.report import figures, junit, markdown, page, table, words
 from pipeline.report.document import DataFacts, Report, Split, StepFacts
 
@@ -67,7 +77,29 @@ def layers(dtype: str, sparsity: float) -> tuple[LayerFacts, ...]:
     )
 
 
-def model(name: str, size: int, accuracy: float, classes: int = 10, sparse: float = 0.0, **changes: Any) -> ModelFacts:
+def classes(counts: tuple[tuple[int, ...], ...]) -> tuple[ClassFacts, ...]:
+    """The classes of a confusion matrix."""
+    found = []
+    for label, row in enumerate(counts):
+        right, said = row[label], sum(other[label] for other in counts)
+        precision = right / said if said else None
+        f1 = 2 * right / (said + sum(row))
+        found.append(
+            ClassFacts(label=str(label), precision=precision, recall=right / sum(row), f1=f1, support=sum(row))
+        )
+    return tuple(found)
+
+
+def paired(lost: int, gained: int, n: int = 360) -> Paired:
+    worst = ClassDrop(label="8", examples=36, lost=lost, gained=0, drop=lost / 36) if lost else None
+    drop = (lost - gained) / n
+    return Paired(
+        n=n, lost=lost, gained=gained, mcnemar_p=0.375, drop=drop, low=drop - 0.011, high=drop + 0.014, confidence=0.95,
+        worst=worst,
+    )  # fmt: skip
+
+
+def model(name: str, size: int, accuracy: float, count: int = 10, sparse: float = 0.0, **changes: Any) -> ModelFacts:
     """A verified int8 model, or the float baseline when it is so named."""
     base = name == "float"
     dtype = "float32" if base else "int8"
@@ -86,15 +118,18 @@ def model(name: str, size: int, accuracy: float, classes: int = 10, sparse: floa
         macs=87_872,
         parameters=5_466,
         input=Port(name="image", shape=(1, 8, 8, 1), dtype=dtype, **scale),
-        output=Port(name="probabilities", shape=(1, classes), dtype=dtype, **scale),
+        output=Port(name="probabilities", shape=(1, count), dtype=dtype, **scale),
         arena_bytes=None if base else 14_336,
         layers=layers(dtype, sparse),
         examples=360,
-        metrics={"accuracy": accuracy, "f1": accuracy - 0.001},
+        metrics={"accuracy": accuracy, "f1_macro": accuracy - 0.001, "log_loss": 0.0824, "ece": 0.0131},
+        missing={"auc_macro": "the split has no example of 3"},
+        per_class=classes(confusion(count, 36, 2 if base else 3)),
+        paired=None if base else paired(round((0.9806 - accuracy) * 360) + 2, 2),
         drop={} if base else {"accuracy": 0.9806 - accuracy},
         error=None if base else Errors(mean_abs=0.00213, max_abs=0.0703, sqnr_db=31.4, agreement=0.9917),
         latency_ms=Latency(p50=0.0461 if base else 0.0214, p95=0.0233, runs=200),
-        confusion=confusion(classes, 36, 2 if base else 3),
+        confusion=confusion(count, 36, 2 if base else 3),
     )
     return facts.model_copy(update=changes)
 
@@ -192,7 +227,8 @@ def unverified() -> Report:
     bare: dict[str, Any] = {
         "verified": False, "baseline": False, "quantization": None, "integer_only": None, "ops": {}, "macs": None,
         "parameters": None, "input": None, "output": None, "layers": (), "examples": None, "metrics": {}, "drop": {},
-        "error": None, "latency_ms": None, "confusion": (), "arena_bytes": None,
+        "error": None, "latency_ms": None, "confusion": (), "arena_bytes": None, "missing": {}, "per_class": (),
+        "paired": None,
     }  # fmt: skip
     return sample(models=tuple(m.model_copy(update=bare) for m in sample().models), checks=())
 
@@ -206,7 +242,11 @@ def many_classes(classes: int = 100) -> Report:
 
 def hostile() -> Report:
     data = DataFacts(fingerprint=EVIL, labels=(EVIL,) * 10, splits={EVIL: Split(examples=1, sha256=EVIL)})
-    evil = [m.model_copy(update={"name": f"{m.name} {EVIL}", "file": EVIL}) for m in sample().models]
+    row = ClassFacts(label=EVIL, precision=None, recall=None, f1=None, support=0)
+    lost_most = paired(3, 2).model_copy(update={"worst": ClassDrop(label=EVIL, examples=9, lost=3, gained=0, drop=0.3)})
+    said: dict[str, Any] = {"file": EVIL, "missing": {EVIL: EVIL}, "per_class": (row,)}
+    evil = [m.model_copy(update={"name": f"{m.name} {EVIL}", **said}) for m in sample().models]
+    evil = [m if m.baseline else m.model_copy(update={"paired": lost_most}) for m in evil]
     steps = (step(EVIL, EVIL, 1.0, curves=curves(0.5, 3), notes=(EVIL,), settings={EVIL: EVIL}),)
     lost = check(EVIL, evil[2].name, EVIL, EVIL, "text", status="fail", why=EVIL)
     found = {"name": EVIL, "environment": {EVIL: EVIL}, "config": {EVIL: EVIL}, "data": data}
@@ -215,7 +255,8 @@ def hostile() -> Report:
 
 def one_model() -> Report:
     diverged = {"loss": (float("nan"),), "val_loss": (float("nan"),)}
-    one = model("small", 31_949, 0.9, metrics={}, drop={}, confusion=(), latency_ms=None, examples=None)
+    none: dict[str, Any] = {"metrics": {}, "drop": {}, "confusion": (), "per_class": (), "paired": None, "missing": {}}
+    one = model("small", 31_949, 0.9, latency_ms=None, examples=None, **none)
     return sample(models=(one,), checks=checks("small")[:1], steps=(step("train", "train", 0.2, curves=diverged),))
 
 
@@ -353,7 +394,7 @@ def test_the_page_works_without_drawings() -> None:
     assert "Against" in text
 
 
-def test_few_classes_are_counted_and_many_are_a_heat_map() -> None:
+def test_few_countare_counted_and_many_are_a_heat_map() -> None:
     few, many = page.html(sample(), {}), page.html(many_classes(), {})
     assert "<td" in few.split('class="matrix"')[1]
     assert 'class="heat"' not in few
@@ -362,7 +403,7 @@ def test_few_classes_are_counted_and_many_are_a_heat_map() -> None:
     assert "class number 1</span>" in many.split('class="misses"')[1]
 
 
-def test_a_thousand_classes_stay_a_small_page() -> None:
+def test_a_thousand_countstay_a_small_page() -> None:
     text = page.html(many_classes(1000), {})
     assert len(text) < 1_000_000
 
@@ -504,3 +545,53 @@ def test_only_drawing_imports_matplotlib() -> None:
 )  # fmt: skip
 def test_a_check_is_written_in_its_unit(value: float | str | None, unit: str, text: str) -> None:
     assert units.measure(value, unit) == text
+
+
+def test_the_page_compares_with_the_baseline() -> None:
+    text = page.html(sample(), {})
+    assert '<h2 id="against">Against float</h2>' in text
+    assert "On the same 360 test examples." in text
+    section = text.split('id="against"')[1].split("</section>")[0]
+    for said in (">0.28<", ">−0.82 to 1.68<", "95 % interval", ">0.38<", "8: 3 of 36 lost"):
+        assert said in section
+
+
+def test_the_page_lists_metrics_and_classes() -> None:
+    section = page.html(sample(), {}).split('id="metrics"')[1].split("</section>")[0]
+    assert "<dt>f1_macro</dt><dd>97.4 %</dd>" in section
+    assert "<dt>log_loss</dt><dd>0.0824</dd>" in section
+    assert "the split has no example of 3" in section
+    assert section.count("<details>") == 3
+    assert section.count('<th scope="row">') == 30
+
+
+def test_of_very_many_classes_the_weakest_are_listed() -> None:
+    run = many_classes(page.MOST_CLASSES + 10)
+    section = page.html(run, {}).split('id="metrics"')[1].split("</section>")[0]
+    assert section.count('<th scope="row">') == 2 * page.MOST_CLASSES
+    assert f"The {page.MOST_CLASSES} weakest of {page.MOST_CLASSES + 10} classes" in section
+
+
+@pytest.mark.parametrize("make", [unverified, one_model])
+def test_nothing_is_compared_without_a_baseline(make: Callable[[], Report]) -> None:
+    text = page.html(make(), {})
+    assert 'id="against"' not in text
+    assert 'id="metrics"' not in text
+    assert "McNemar" not in markdown.render(make())
+
+
+def test_markdown_compares_with_the_baseline() -> None:
+    text = markdown.render(sample())
+    assert "| small | 0.28 | −0.82 to 1.68 | 3 | 2 | 0.38 | 8: 3 of 36 lost |" in text
+
+
+def test_no_class_that_loses_is_a_dash_with_its_reason() -> None:
+    models = (sample().models[0], model("small", 31_949, 0.98, paired=paired(0, 2)))
+    row = words.against(sample(models=models))["small"]
+    assert row["worst"] == (units.DASH, "no class lost more than it gained")
+    assert row["drop"].text == "−0.56"
+
+
+@pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0312, "0.031"), (0.00012, "< 0.001"), (None, "–")])
+def test_a_p_value_is_written_shortly(p: float | None, text: str) -> None:
+    assert units.chance(p) == text

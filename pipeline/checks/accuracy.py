@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.checks.check import Check
-from pipeline.facts import CheckResult, ModelFacts
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from pipeline import metrics, units
+from pipeline.checks.check import Check, Fraction
+from pipeline.facts import CheckResult, ModelFacts, Paired
 
 
 class Accuracy(Check):
@@ -19,11 +18,16 @@ class Accuracy(Check):
     """Least accuracy, a fraction."""
     max_drop: Fraction | None = None
     """Most accuracy that may be lost against the baseline, a fraction: 0.01 is one point."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    """How sure max_drop must be, such as 0.95: the whole confidence interval of the drop decides, and where it holds
+    the limit the examples are too few to tell. The measured drop alone decides when left out."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Accuracy":
         if self.min is None and self.max_drop is None:
             raise ValueError("give min, max_drop or both")
+        if self.confidence is not None and self.max_drop is None:
+            raise ValueError("confidence: is for max_drop, which is not given")
         return self
 
     @property
@@ -35,6 +39,24 @@ class Accuracy(Check):
         if self.min is not None:
             value = model.metrics.get("accuracy")
             yield self.result(model, "accuracy", value, "at least", self.min, "fraction", missing)
-        if self.max_drop is not None:
-            drop = 0.0 if model.baseline else model.drop.get("accuracy")
+        if self.max_drop is not None and self.confidence is not None and model.paired is not None:
+            yield self._sure(model, model.paired, self.max_drop, self.confidence)
+        elif self.max_drop is not None:
+            drop = 0.0 if model.baseline else model.paired.drop if model.paired else model.drop.get("accuracy")
             yield self.result(model, "drop of accuracy", drop, "at most", self.max_drop, "points", missing)
+
+    def _sure(self, model: ModelFacts, paired: Paired, limit: float, confidence: float) -> CheckResult:
+        """Pass or fail when the drop's whole interval is on one side of the limit."""
+        low, high = metrics.interval(paired.n, paired.lost, paired.gained, confidence)
+        found = (
+            f"the drop is between {units.points(low, sign=False)} and {units.points(high, sign=False)} points "
+            f"with {units.number(confidence * 100)} % confidence"
+        )
+        what = "drop of accuracy"
+        if low <= limit < high:
+            needed = metrics.examples_needed(paired.n, paired.drop, low, high, limit)
+            hint = f"; about {units.whole(needed)} would" if needed else ""
+            why = f"{units.whole(paired.n)} examples can't tell: {found}{hint}"
+            return self.result(model, what, None, "at most", limit, "points", why)
+        verdict = self.result(model, what, paired.drop, "at most", limit, "points", why=found)
+        return verdict.model_copy(update={"status": "pass" if high <= limit else "fail"})

@@ -1,12 +1,15 @@
 """What a check is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.facts import CheckResult, ModelFacts
 from pipeline.stage import Strict
+
+Unit = Literal["fraction", "points", "bytes", "text"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Check(Strict):
@@ -31,8 +34,9 @@ class Check(Strict):
         value: float | None,
         bound: Literal["at least", "at most"],
         limit: float,
-        unit: Literal["fraction", "points", "bytes"],
+        unit: Unit,
         missing: str = "",
+        why: str = "",
     ) -> CheckResult:
         """Compare a measured value with its limit; without a value the result is unavailable because of `missing`."""
         name = str(getattr(self, "check"))  # noqa: B009 (the tag is a field of each subclass)
@@ -44,5 +48,20 @@ class Check(Strict):
         held = value >= limit if bound == "at least" else value <= limit
         return CheckResult(
             check=name, model=model.name, status="pass" if held else "fail", what=what, value=value, bound=bound,
-            limit=limit, unit=unit,
+            limit=limit, unit=unit, why=why,
         )  # fmt: skip
+
+    def none_of(self, model: ModelFacts, what: str, found: Sequence[str]) -> CheckResult:
+        """Pass when nothing was found; otherwise fail with the number, and name the first."""
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        return CheckResult(
+            check=str(getattr(self, "check")),  # noqa: B009 (the tag is a field of each subclass)
+            model=model.name,
+            status="fail" if found else "pass",
+            what=what,
+            value=len(found),
+            bound="at most",
+            limit=0,
+            unit="count",
+            why="; ".join(found[:3]) + more,
+        )

@@ -15,6 +15,8 @@ from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and labels (N,)
+_FLOAT32_MAX = np.finfo(np.float32).max
+_MOST_LABELS = 2**31  # that a number can stand for
 
 
 class Fractions(Strict):
@@ -91,6 +93,7 @@ class ArrayData(Data):
     def _examples(self) -> dict[str, ArrayExamples]:
         if not self._cut:
             given = {name: self._checked(name, *pair) for name, pair in self.arrays().items()}
+            self._check_together(given)
             shape, scale, offset = self.preprocessing(given["train"][0])
             for name, (x, y) in self._all_splits(given).items():
                 self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
@@ -108,24 +111,34 @@ class ArrayData(Data):
             raise wrong("labels must be an array (N,) of integers", f"{y.dtype} {y.shape}", do)
         if len(x) != len(y):
             raise wrong("examples and labels must be equally many", f"{len(x)} examples, {len(y)} labels")
-        if not len(x):
-            raise wrong("must hold at least one example", "none")
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            first = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
-            raise wrong("examples must be finite", f"NaN or infinity in example {first}")
-        limit = len(self.labels) if self.labels else None
-        if y.min() < 0 or (limit and y.max() >= limit):
-            outside = int(np.flatnonzero((y < 0) | (y >= (limit or np.inf)))[0])
-            top = f"{limit - 1}, for {limit} labels" if limit else "the number of classes less one"
+        if not x.size:
+            raise wrong("must hold at least one example, with one value or more", f"{x.shape}")
+        if x.dtype.kind == "f" and not -_FLOAT32_MAX <= x.min() <= x.max() <= _FLOAT32_MAX:
+            first = int(np.flatnonzero(~(np.abs(x.reshape(len(x), -1)) <= _FLOAT32_MAX).all(axis=1))[0])
+            raise wrong("examples must be finite in float32", f"NaN, infinity or more in example {first}")
+        limit = len(self.labels) if self.labels else _MOST_LABELS
+        if y.min() < 0 or y.max() >= limit:
+            outside = int(np.flatnonzero((y < 0) | (y >= limit))[0])
+            top = f"{limit - 1}, for {limit} labels" if self.labels else "the number of classes less one"
             raise wrong(f"labels must be from 0 to {top}", f"{y[outside]} at position {outside}")
         return x, y.astype(np.int64)
 
+    def _check_together(self, given: Mapping[str, Pair]) -> None:
+        x, _ = given["train"]
+        for name, (other, _) in given.items():
+            if (other.shape[1:], other.dtype) != (x.shape[1:], x.dtype):
+                rule = f"examples must be {x.dtype} {x.shape[1:]}, as in train"
+                received = f"{other.dtype} {other.shape[1:]}"
+                raise InputError(Fault(rule, where=self.place(name), received=received))
+        seen = np.unique(np.concatenate([y for _, y in given.values()]))
+        if self.labels is None and (len(seen) < 2 or seen[-1] >= len(seen)):
+            absent = np.setdiff1d(np.arange(max(len(seen), 2)), seen)[0]
+            rule = "there must be two labels or more, and an example of each from 0 to the highest"
+            do = "number the labels from 0, or name all of them with `labels:`"
+            raise InputError(Fault(rule, where=self.place("train"), received=f"no example of {absent}", do=do))
+
     def _all_splits(self, given: Mapping[str, Pair]) -> dict[str, Pair]:
         x, y = given["train"]
-        for name, (other, _) in given.items():
-            if other.shape[1:] != x.shape[1:]:
-                rule = f"examples must be shaped as in train, {x.shape[1:]}"
-                raise InputError(Fault(rule, where=self.place(name), received=str(other.shape[1:])))
         shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
         parts = dict(given)
         for name, indices in stratified(x, y, shares, self.split_seed).items():

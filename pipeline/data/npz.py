@@ -2,7 +2,7 @@
 
 import zipfile
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,16 +46,29 @@ class Npz(ArrayData):
 
     def arrays(self) -> dict[str, Pair]:
         try:
-            with np.load(self.path, allow_pickle=False) as archive:  # a pickle could run code
-                if not hasattr(archive, "files"):
-                    raise self._wrong("must be an .npz archive", "a single array", "save it with numpy.savez")
-                names = set(archive.files)
-                self._require(names)
+            with self.path.open("rb") as file, self._archive(file) as archive:
+                self._require(set(archive.files))
+                splits = [split for split in _SPLITS if f"x_{split}" in archive.files]
                 return {
-                    split: (archive[f"x_{split}"], archive[f"y_{split}"]) for split in _SPLITS if f"x_{split}" in names
+                    split: (self._array(archive, f"x_{split}"), self._array(archive, f"y_{split}")) for split in splits
                 }
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
             raise self._wrong("is no readable .npz archive of plain arrays", str(error)) from None
+
+    def _archive(self, file: BinaryIO) -> Any:
+        if not zipfile.is_zipfile(file):
+            what = "what is no zip archive, or was cut short"
+            raise self._wrong("must be an .npz archive", what, "save it with numpy.savez")
+        file.seek(0)
+        return np.load(file, allow_pickle=False)  # a pickle could run code
+
+    def _array(self, archive: Any, name: str) -> NDArray[Any]:
+        array = archive[name]
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no .npy file
+            raise self._wrong(f"{name} must be an array", "other content", "save it with numpy.savez")
+        return array
 
     def _require(self, names: set[str]) -> None:
         known = {f"{letter}_{split}" for split in _SPLITS for letter in "xy"}

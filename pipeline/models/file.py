@@ -1,5 +1,6 @@
 """A Keras model file of the user's own. It is untrusted: nothing in it may run code unless the user says so."""
 
+import builtins
 import json
 import zipfile
 from collections.abc import Iterator
@@ -15,13 +16,17 @@ from pipeline.store import sha256
 if TYPE_CHECKING:
     import tf_keras
 
-# TensorFlow functions that a model may call by name (a TFOpLambda layer): pure arithmetic. Others can touch files.
+# Layers that hold Python byte code, raw TensorFlow ops, or names of methods to call.
+_HOLD_CODE = {"Lambda", "__lambda__", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty"}
+_CALL_FUNCTIONS = {"TFOpLambda", "SlicingOpLambda"}  # TensorFlow functions, by name
+# The functions that these may call: pure arithmetic. Others can touch files.
 _PURE = ("math.", "nn.", "__operators__.", "linalg.", "image.resize")
 _PURE_NAMES = {
     "cast", "reshape", "concat", "stack", "split", "transpose", "expand_dims", "squeeze", "pad", "clip_by_value",
     "convert_to_tensor", "identity", "tile", "gather", "reduce_mean", "reduce_sum", "reduce_max", "zeros_like",
     "ones_like", "shape", "compat.v1.shape",
 }  # fmt: skip
+_SAVE_AGAIN = "save the model again with tf_keras"
 
 
 class File(Model):
@@ -61,7 +66,7 @@ class File(Model):
             return self._described_keras()
         if self.path.suffix in (".h5", ".hdf5"):
             return self._described_h5()
-        raise self._wrong("must be a .h5 or .keras file", self.path.suffix or "no suffix")
+        raise self._wrong("must be a .h5 or .keras file", self.path.suffix or "no suffix", "use model.save('model.h5')")
 
     def _described_h5(self) -> tuple[Any, str]:
         import h5py
@@ -74,7 +79,7 @@ class File(Model):
                     )
                 return json.loads(file.attrs["model_config"]), _text(file.attrs.get("keras_version", ""))
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            raise self._wrong("is no readable HDF5 file", str(error).splitlines()[0]) from None
+            raise self._wrong("is no readable HDF5 file", _first_line(error), _SAVE_AGAIN) from None
 
     def _described_keras(self) -> tuple[Any, str]:
         try:
@@ -82,7 +87,7 @@ class File(Model):
                 config = json.loads(archive.read("config.json"))
                 return config, _text(json.loads(archive.read("metadata.json")).get("keras_version", ""))
         except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-            raise self._wrong("is no readable .keras archive", str(error)) from None
+            raise self._wrong("is no readable .keras archive", _first_line(error), _SAVE_AGAIN) from None
 
     def _refuse_code(self, config: Any) -> None:
         found = sorted(set(_code_in(config)))
@@ -99,20 +104,27 @@ class File(Model):
         try:
             model = tf_keras.models.load_model(self.path, compile=False, safe_mode=not self.trust)
         except Exception as error:  # Keras raises nearly anything for a damaged file
-            raise self._wrong("can't be loaded by Keras", _first_line(error)) from error
+            do = f"{_SAVE_AGAIN}, with Keras's own layers only"
+            raise self._wrong("can't be loaded by Keras", _first_line(error), do) from error
         if not getattr(model, "_is_graph_network", False):
-            raise self._wrong("must be a Sequential or functional model", f"a subclassed {type(model).__name__}")
+            received = f"a subclassed {type(model).__name__}"
+            do = "rebuild it as keras.Model(inputs, outputs)"
+            raise self._wrong("must be a Sequential or functional model", received, do)
         return model
 
     def _check_fit(self, model: "tf_keras.Model", spec: Spec) -> None:
         if len(model.inputs) != 1 or len(model.outputs) != 1:
-            raise self._wrong("must have one input and one output", f"{len(model.inputs)} and {len(model.outputs)}")
+            received = f"{len(model.inputs)} and {len(model.outputs)}"
+            do = "bring a model of one image to one row of scores"
+            raise self._wrong("must have one input and one output", received, do)
         shape = tuple(model.inputs[0].shape[1:])
         if len(shape) != len(spec.shape) or any(a not in (None, b) for a, b in zip(shape, spec.shape, strict=True)):
-            raise self._wrong(f"takes examples of shape {shape}", f"data of shape {spec.shape}")
+            do = "give data a `shape:`, or bring a model for this one"
+            raise self._wrong(f"takes examples of shape {shape}", f"data of shape {spec.shape}", do)
         units = tuple(model.outputs[0].shape[1:])
         if units != (len(spec.labels),):
-            raise self._wrong(f"gives outputs of shape {units}", f"data with {len(spec.labels)} labels")
+            do = "end the model in one output for each label"
+            raise self._wrong(f"gives outputs of shape {units}", f"data with {len(spec.labels)} labels", do)
 
     def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
         return InputError(Fault(rule, where=str(self.path), field="model", received=received, do=do))
@@ -135,19 +147,28 @@ def _code_in(config: Any) -> Iterator[str]:
         for item in config:
             yield from _code_in(item)
     elif isinstance(config, dict):
-        name = config.get("class_name")
+        names = {str(config.get("class_name")), str(config.get("registered_name"))}  # Keras goes by either
         inner = config.get("config")
         settings = inner if isinstance(inner, dict) else {}
-        if name in ("Lambda", "__lambda__"):
-            yield f"Lambda layer {settings.get('name', '')!r}"
-        if name == "TFOpLambda" and not _pure(settings.get("function")):
+        for kind in names & _HOLD_CODE:
+            yield f"{kind} layer {settings.get('name', '')!r}"
+        if names & _CALL_FUNCTIONS and not _pure(settings.get("function")):
             yield f"TensorFlow function {settings.get('function')!r}"
-        module = config.get("module")
-        keras = isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras")
-        if module is not None and name and not keras and (module, name) != ("builtins", "function"):
-            yield f"class {module}.{name}"
+        module, name = config.get("module"), config.get("class_name")
+        if module is not None and name:
+            called = inner if name == "function" else name
+            if not _of_keras(str(module), str(called), name == "function"):
+                yield f"{'function' if name == 'function' else 'class'} {module}.{called}"
         for value in config.values():
             yield from _code_in(value)
+
+
+def _of_keras(module: str, name: str, function: bool) -> bool:
+    """Whether the module and name of a class or function lead to one of Keras's own, and not to what Keras imports."""
+    package, *inside = module.split(".")
+    if "." in name or (function and "src" in inside):
+        return False
+    return package in ("keras", "tf_keras") or (function and module == "builtins" and not hasattr(builtins, name))
 
 
 def _pure(function: Any) -> bool:

@@ -15,7 +15,12 @@ _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addre
 def render(report: Report) -> str:
     """The headline, the models and the checks. Text of the report is escaped: it can't add links, HTML or mentions."""
     mark = {"pass": "✅", "fail": "❌"}.get(words.state(report), "⚠️")
-    parts = [f"### {mark} {_text(report.name)}: {_text(words.headline(report))}", _models(report), _checks(report)]
+    parts = [
+        f"### {mark} {_text(report.name)}: {_text(words.headline(report))}",
+        _models(report),
+        _against(report),
+        _checks(report),
+    ]
     notes = [f"- {_text(step.name)}: {_text(note)}" for step in report.steps for note in step.notes]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
 
@@ -29,6 +34,15 @@ def _models(report: Report) -> str:
     fields = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
     figures = [(model.name, words.figures(report, model)) for model in report.models]
     return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlr")
+
+
+def _against(report: Report) -> str:
+    rows = words.against(report)
+    if not rows:
+        return ""
+    drop = f"drop against {words.baseline(report)}, points"
+    head = ["model", drop, f"{words.confidence(report)} interval", "lost", "gained", "McNemar p", "loses most"]
+    return _table(head, ([name, *(cell.text for cell in row.values())] for name, row in rows.items()), "lrrrrrl")
 
 
 def _checks(report: Report) -> str:

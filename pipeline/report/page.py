@@ -15,12 +15,13 @@ import yaml
 from markupsafe import Markup, escape
 
 from pipeline import units
-from pipeline.facts import LayerFacts, ModelFacts, Port
+from pipeline.facts import ClassFacts, LayerFacts, ModelFacts, Port
 from pipeline.report import figures as drawings
 from pipeline.report import words
 from pipeline.report.document import Report, StepFacts
 
 MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures; above, a heat map
+MOST_CLASSES = 50  # rows of a table of classes
 _SHADES = 6  # of a heat map: as many as the eye tells apart
 
 
@@ -92,6 +93,9 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         scatter=[(name, Markup(figures[name])) for name in _scatters() if name in figures],
         curves=list(_curves(report.steps, figures)),
         matrices=_matrices(report),
+        against=words.against(report),
+        compared=words.compared(report),
+        classes=[(model, _classes(model)) for model in report.models if model.metrics],
         left_out=words.left_out(report.steps),
         config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),
     )
@@ -112,6 +116,7 @@ def _template() -> jinja2.Template:
         shape=_shape, port=_port, scales=_scales, digest=_digest, breakable=_breakable,
     )  # fmt: skip
     environment.globals.update(dash=units.DASH, marks=words.MARKS, verdicts=words.VERDICTS, score=words.score)
+    environment.globals.update(worst_class=words.worst_class, confidence=words.confidence)
     return environment.get_template("page.html.j2")
 
 
@@ -146,6 +151,13 @@ def _matrix(report: Report, model: ModelFacts) -> Matrix:
         [] if few else _shades(counts),
         [] if few else _misses(counts, labels),
     )
+
+
+def _classes(model: ModelFacts) -> list[ClassFacts]:
+    """The classes of the table in label order; of very many the weakest, the lowest F1 first."""
+    if len(model.per_class) <= MOST_CLASSES:
+        return list(model.per_class)
+    return sorted(model.per_class, key=lambda facts: 1.0 if facts.f1 is None else facts.f1)[:MOST_CLASSES]
 
 
 def _row(true: int, counts: Sequence[int]) -> Iterator[Count]:

@@ -4,16 +4,16 @@ Imports nothing heavy: a run that comes from the store whole is rendered in a fr
 """
 
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from pipeline import units
-from pipeline.facts import CheckResult, ModelFacts
+from pipeline.facts import PLAIN, CheckResult, ClassDrop, MetricName, ModelFacts, Paired
 from pipeline.report.document import Report, StepFacts
 
 MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the word stands beside it
 
 # What is a share of the whole and so is written in percent. Anything else (a loss, decibels) is a plain figure.
-_SHARES = frozenset({"accuracy", "auc", "precision", "recall", "f1"})
+_SHARES = frozenset(get_args(MetricName)) - PLAIN
 
 VERDICTS = {"pass": "Pass", "fail": "Fail", "unavailable": "Not checked"}
 
@@ -149,6 +149,58 @@ def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
         "parameters": _cell(report, model, "parameters", units.count(model.parameters)),
         "arena": _cell(report, model, "arena", units.size(model.arena_bytes)),
     }
+
+
+def against(report: Report) -> dict[str, dict[str, Cell]]:
+    """A row for each model that was compared with the baseline: drop, interval, lost, gained, p, worst."""
+    return {model.name: _against_row(model.paired) for model in report.models if model.paired}
+
+
+def _against_row(paired: Paired) -> dict[str, Cell]:
+    worst = paired.worst
+    low, high = (units.points(end, sign=False) for end in (paired.low, paired.high))
+    return {
+        "drop": Cell(units.points(paired.drop, sign=False)),
+        "interval": Cell(f"{low} to {high}"),
+        "lost": Cell(units.whole(paired.lost)),
+        "gained": Cell(units.whole(paired.gained)),
+        "p": Cell(units.chance(paired.mcnemar_p)),
+        "worst": Cell(_class_drop(worst)) if worst else Cell(units.DASH, "no class lost more than it gained"),
+    }
+
+
+def _class_drop(worst: ClassDrop) -> str:
+    """``8: 3 of 35 lost, 1 gained``."""
+    gained = f", {units.whole(worst.gained)} gained" if worst.gained else ""
+    return f"{worst.label}: {units.whole(worst.lost)} of {units.whole(worst.examples)} lost{gained}"
+
+
+def compared(report: Report) -> str:
+    """What the comparison with the baseline shows, for people who do not know it; "" when there was none."""
+    paired = next((model.paired for model in report.models if model.paired), None)
+    if paired is None:
+        return ""
+    base = baseline(report)
+    return (
+        f"On the same {units.whole(paired.n)} test examples. Lost is what {base} gets right and the model wrong, "
+        "gained the reverse. The interval is where the drop over all examples of the same kind lies, with "
+        f"{confidence(report)} confidence; p is how likely chance alone makes such a difference (McNemar's exact test)."
+    )
+
+
+def confidence(report: Report) -> str:
+    """Of the intervals: ``95 %``."""
+    paired = next(model.paired for model in report.models if model.paired)
+    return f"{units.number(paired.confidence * 100)} %"
+
+
+def worst_class(model: ModelFacts) -> str:
+    """``lowest recall 91.4 %, of class 8``; "" without classes."""
+    known = [(facts.recall, facts.label) for facts in model.per_class if facts.recall is not None]
+    if not known:
+        return ""
+    recall, label = min(known, key=lambda pair: pair[0])
+    return f"lowest recall {units.percent(recall)}" + (f", of class {label}" if recall < 1 else "")
 
 
 def _cell(report: Report, model: ModelFacts, field: str, text: str) -> Cell:

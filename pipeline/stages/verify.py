@@ -9,14 +9,18 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline import litert, metrics, tf, tflite
 from pipeline.checks import AnyCheck
+from pipeline.checks.check import Check
 from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Paired, Port
 from pipeline.stage import Artifact, Data, Inputs, Progress, Stage
+from pipeline.stages.device import asked
 from pipeline.stages.training import read_facts
 from pipeline.store import sha256
+from pipeline.targets import Target
+from pipeline.tflite import demands, int8
 
 
 class Verify(Stage):
@@ -38,6 +42,22 @@ class Verify(Stage):
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
     """What must hold for each model."""
 
+    _target: Target | None = PrivateAttr(default=None)  # the config's
+
+    def aimed_at(self, target: Target | None) -> "Verify":
+        """The same stage, which also runs the checks that the target implies."""
+        stage = self.model_copy()
+        stage._target = target
+        return stage
+
+    @property
+    def _implied(self) -> tuple[Check, ...]:
+        return self._target.checks() if self._target else ()
+
+    def identity(self) -> dict[str, Any]:
+        device = asked((*self.checks, *self._implied)).identity()
+        return super().identity() | ({"device": device} if device else {})
+
     @model_validator(mode="after")
     def _names_fit(self) -> "Verify":
         if len(set(self.of)) < len(self.of):
@@ -57,9 +77,11 @@ class Verify(Stage):
         tf.start(inputs.seed)
         test = inputs.data.split("test")
         x, y = test.batch(np.arange(len(test)))
+        device = asked((*self.checks, *self._implied))
         measured, decisions = [], []
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
             facts, decided = _measure(name, artifact, inputs.data, x, y)
+            facts = facts.model_copy(update=device.measure(artifact.path / "model.tflite"))
             measured.append(facts)
             decisions.append(decided)
             inputs.report(Progress("model", i, len(inputs.upstream), {}))
@@ -88,13 +110,16 @@ class Verify(Stage):
         """Every check on every model that it is for."""
         models = {facts.name: facts for facts in self.measured(folder)}
         base = models.get(self.baseline or "")
-        return tuple(
+        own = (
             result
             for check in self.checks
             for name in self.of
             if name in (check.of or self.of)
             for result in check.judge(models[name], base)
         )
+        implied = (result for check in self._implied for name in self.of for result in check.judge(models[name], base))
+        place = f" for {self._target.name}" if self._target else ""
+        return (*own, *(result.model_copy(update={"what": result.what + place}) for result in implied))
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -140,7 +165,11 @@ def _measure(
         quantization=model.quantization,
         integer_only=model.integer_only,
         floats=tuple(map(str, model.floats())),
+        rules=int8.findings(model),
         ops=model.ops_count(),
+        op_versions=demands.op_versions(model),
+        op_dtypes=demands.op_dtypes(model),
+        dynamic=demands.dynamic(model),
         macs=model.macs,
         parameters=model.parameters,
         input=_port(model.inputs),

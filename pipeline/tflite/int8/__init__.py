@@ -5,17 +5,13 @@ with float32 or uint8 at its border, or with float islands, which R1 then names.
 activations (float, dynamic-range, the uint8 files from before TensorFlow 2) is outside of the specification.
 """
 
-from collections.abc import Callable, Iterator
-
 from pipeline.facts import Finding
-from pipeline.tflite.int8 import activations, structure, weights
-from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, Rule, each_op
+from pipeline.tflite.int8 import ranges, structure, weights
+from pipeline.tflite.int8.flaw import COMPUTED, Find, Limits, Rule, each_op
 from pipeline.tflite.int8.spec import SPEC, TABLE
 from pipeline.tflite.model import Model
 
 __all__ = ["RULES", "Limits", "Rule", "applies", "findings"]
-
-Find = Callable[[Model, Limits], Iterator[Flaw]]
 
 
 def _all(*rules: Find) -> Find:
@@ -23,10 +19,12 @@ def _all(*rules: Find) -> Find:
     return lambda model, limits: (flaw for rule in rules for flaw in rule(model, limits))
 
 
+OURS = "experience with real files"
+
 RULES = (
     Rule("R1", "no op reads or writes floating point, in any subgraph", "fail", SPEC, structure.no_floats),
     Rule("R2", "an activation has one scale, positive and finite, and one zero point in the range of its type", "fail",
-         SPEC, _all(activations.parameters_valid, each_op(weights.valid_scales))),
+         SPEC, _all(ranges.parameters_valid, each_op(weights.valid_scales))),
     Rule("R3", "weights lie in -127..127, of 4 bits in -7..7", "fail", SPEC, each_op(weights.narrow_range)),
     Rule("R4", "weights have the zero point 0", "fail", SPEC, each_op(weights.symmetric)),
     Rule("R5", "scales of weights lie along the output channels", "fail", SPEC, each_op(weights.channel_axis)),
@@ -34,27 +32,27 @@ RULES = (
     Rule("R7", "a bias is int32 with zero point 0 and scale = input scale x weight scale", "fail", SPEC,
          each_op(weights.bias_scale)),
     Rule("R8", "softmax, logistic, tanh and normalizations have the int8 output range of the specification", "fail",
-         SPEC, each_op(activations.fixed_output)),
-    Rule("R8u", "the same at a uint8 border", "fail", SPEC, activations.fixed_output_uint8),
+         SPEC, ranges.fixed_output("INT8")),
+    Rule("R8u", "the same at a uint8 border", "fail", SPEC, ranges.fixed_output("UINT8")),
     Rule("R9", "ops that only move values have one scale and zero point for input and output, bit for bit", "fail",
-         TABLE, each_op(activations.same_parameters)),
-    Rule("R10", "ops with a free output scale read and write one type", "fail", TABLE, each_op(activations.one_type)),
+         TABLE, each_op(ranges.same_parameters)),
+    Rule("R10", "ops with a free output scale read and write one type", "fail", TABLE, each_op(ranges.one_type)),
     Rule("R11", "indices, shapes and comparisons are plain integers and booleans", "fail", TABLE,
          each_op(structure.plain_answers)),
     Rule("R12", "int16 activations have the zero point 0, fixed outputs 1/32768, and biases of int64", "fail", TABLE,
-         _all(activations.symmetric_int16, each_op(activations.fixed_output_int16), each_op(weights.wide_bias))),
+         _all(ranges.symmetric_int16, ranges.fixed_output("INT16"), each_op(weights.wide_bias))),
     Rule("R13", "ops without an int16 kernel read no int16", "fail", TABLE, each_op(structure.int16_kernels)),
     Rule("R14", "inputs and outputs are as promised, and shapes are static", "warn", "LiteRT for Microcontrollers",
          _all(structure.static_shapes, structure.border_types)),
-    Rule("R15", "built-in ops alone; no variables, loops, inner DEQUANTIZE or QUANTIZE after QUANTIZE", "warn",
-         "FIELD_NOTES E", _all(structure.foreign_ops, structure.state, structure.control_flow, structure.requantized,
-                               structure.inner_dequantize)),
-    Rule("R16", "scales are plausible, channels alive and biases not cut off", "warn", "FIELD_NOTES E",
-         _all(activations.plausible_scale, activations.input_range, each_op(weights.dead_channels),
+    Rule("R15", "built-in ops alone; no variables, loops, inner DEQUANTIZE or QUANTIZE after QUANTIZE", "warn", OURS,
+         _all(structure.foreign_ops, structure.state, structure.control_flow, structure.requantized,
+              structure.inner_dequantize)),
+    Rule("R16", "scales are plausible, channels alive and biases not cut off", "warn", OURS,
+         _all(ranges.plausible_scale, ranges.input_range, each_op(weights.dead_channels),
               each_op(weights.saturated_bias))),
-    Rule("R17", "the runtime has all op versions", "fail", "metadata min_runtime_version",
+    Rule("R17", "the runtime has all op versions", "fail", "the file's op versions and min_runtime_version",
          _all(structure.op_versions, structure.runtime_version)),
-    Rule("R18", "weights are as sparse and clustered as promised", "fail", "the limits asked",
+    Rule("R18", "weights are as sparse and clustered as promised", "fail", OURS,
          _all(weights.sparsity, weights.clusters)),
 )  # fmt: skip
 

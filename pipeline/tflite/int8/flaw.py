@@ -14,7 +14,6 @@ from pipeline.tflite.names import layer_name
 
 Severity = Literal["fail", "warn", "info"]
 
-INTEGERS = {"INT2": 2, "INT4": 4, "INT8": 8, "INT16": 16}  # types of signed quantized data, with their bits
 COMPUTED = ("INT8", "INT16")  # types of activations inside of the graph
 
 
@@ -63,6 +62,9 @@ class Flaw(NamedTuple):
     severity: Severity | None = None
 
 
+Find = Callable[[Model, Limits], Iterator[Flaw]]
+
+
 class Rule(NamedTuple):
     """One sentence of the specification that can be tried on a file."""
 
@@ -70,11 +72,13 @@ class Rule(NamedTuple):
     says: str
     severity: Severity
     source: str
-    find: Callable[[Model, Limits], Iterator[Flaw]]
+    find: Find
 
     def findings(self, model: Model, limits: Limits) -> Iterator[Finding]:
+        public = {tensor: name for signature in model.signatures for name, tensor in signature.outputs.items()}
         for flaw in self.find(model, limits):
             op, tensor = flaw.op, flaw.tensor
+            named = op.outputs[0] if op and op.outputs else tensor
             yield Finding(
                 rule=self.id,
                 severity=flaw.severity or self.severity,
@@ -82,14 +86,14 @@ class Rule(NamedTuple):
                 op=op.name if op else "",
                 index=op.index if op else None,
                 tensor=tensor.name if tensor else "",
-                layer=_layer(model, op, tensor),
+                layer=(layer_name(named.name) or public.get(named, "")) if named else "",
                 what=flaw.what,
                 received=flaw.received,
                 expected=flaw.expected,
             )
 
 
-def each_op(find: Callable[[Op], Iterator[Flaw]]) -> Callable[[Model, Limits], Iterator[Flaw]]:
+def each_op(find: Callable[[Op], Iterator[Flaw]]) -> Find:
     """A rule about single ops, as one about the file."""
     return lambda model, limits: (flaw for op in model.ops for flaw in find(op))
 
@@ -131,7 +135,8 @@ def outputs(op: Op) -> list[Place]:
 
 def number(value: float) -> str:
     """The shortest text that is this float32 and no other one: equal texts are equal bits."""
-    return str(np.float32(value))
+    with np.errstate(over="ignore"):
+        return str(np.float32(value))
 
 
 def parameters(tensor: Tensor) -> str:
@@ -143,12 +148,3 @@ def parameters(tensor: Tensor) -> str:
 
 def pair(scale: float, zero_point: int) -> str:
     return f"scale {number(scale)}, zero point {zero_point}"
-
-
-def _layer(model: Model, op: Op | None, tensor: Tensor | None) -> str:
-    """The Keras layer of the op's output; the signature's name for it where the tensor does not tell."""
-    named = op.outputs[0] if op and op.outputs else tensor
-    if named is None:
-        return ""
-    public = (name for signature in model.signatures for name, out in signature.outputs.items() if out is named)
-    return layer_name(named.name) or next(public, "")

@@ -5,11 +5,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.tflite.graph import Op, Tensor
+from pipeline.tflite.graph import FLOATS, Op, Tensor
 from pipeline.tflite.int8 import spec
 from pipeline.tflite.int8.flaw import (
-    COMPUTED, Flaw, Limits, Place, activations, data, number, outputs, pair, parameters
-)  # fmt: skip
+    COMPUTED,
+    Find,
+    Flaw,
+    Limits,
+    Place,
+    Severity,
+    activations,
+    data,
+    number,
+    outputs,
+    pair,
+    parameters,
+)
 from pipeline.tflite.model import Model
 
 BAND = (1e-6, 1e3)  # scales outside: the ranges were never trained or calibrated (an untouched fake-quant has 4e-9)
@@ -42,39 +53,20 @@ def _valid(place: Place) -> Iterator[Flaw]:
             yield Flaw(op, tensor, f"zero point of {role}", str(point), f"between {bounds.min} and {bounds.max}")
 
 
-def fixed_output(op: Op) -> Iterator[Flaw]:
-    """R8."""
-    if op.name in spec.FIXED:
-        for place in outputs(op):
-            yield from _fixed(op, place.tensor, spec.FIXED[op.name], ("INT8",))
+def fixed_output(dtype: str) -> Find:
+    """R8 for INT8, R8u for UINT8 and part of R12 for INT16. Mostly it is a QUANTIZE behind the op that writes uint8."""
 
-
-def fixed_output_uint8(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """R8u: the op itself writes uint8, or a QUANTIZE behind it does."""
-    makers = {tensor: op for op in model.ops for tensor in op.outputs}
-    for op in model.ops:
-        read = op.inputs[0] if op.inputs else None
-        maker = makers.get(read) if op.name == "QUANTIZE" and read is not None else op
-        if maker is not None and maker.name in spec.FIXED:
+    def find(model: Model, limits: Limits) -> Iterator[Flaw]:
+        makers = {tensor: op for op in model.ops for tensor in op.outputs}
+        for op in model.ops:
+            source = op.reads[0] if dtype == "UINT8" and op.name == "QUANTIZE" and op.reads else None
+            maker = makers.get(source, op) if source else op
+            wanted = spec.FIXED.get(maker.name, {}).get(dtype)
             for tensor in op.outputs:
-                yield from _fixed(op, tensor, spec.FIXED[maker.name], ("UINT8",), maker.name)
+                if wanted and tensor.dtype == dtype and (tensor.scale, tensor.zero_point) != wanted:
+                    yield Flaw(op, tensor, f"output range of {maker.name}", parameters(tensor), pair(*wanted))
 
-
-def fixed_output_int16(op: Op) -> Iterator[Flaw]:
-    """Of R12."""
-    if op.name in spec.FIXED:
-        for place in outputs(op):
-            yield from _fixed(op, place.tensor, spec.FIXED[op.name], ("INT16",))
-
-
-def _fixed(
-    op: Op, tensor: Tensor, table: dict[str, tuple[float, int]], dtypes: tuple[str, ...], maker: str = ""
-) -> Iterator[Flaw]:
-    if tensor.dtype in dtypes and tensor.dtype in table:
-        wanted = table[tensor.dtype]
-        if (tensor.scale, tensor.zero_point) != wanted:
-            of = f" of {maker}" if maker not in ("", op.name) else ""
-            yield Flaw(op, tensor, f"output{of}", parameters(tensor), pair(*wanted))
+    return find
 
 
 def same_parameters(op: Op) -> Iterator[Flaw]:
@@ -82,14 +74,14 @@ def same_parameters(op: Op) -> Iterator[Flaw]:
     slots = spec.SAME.get(op.name)
     if slots is None and op.outputs and op.outputs[0].dtype == "INT16":
         slots = spec.SAME_INT16.get(op.name)
-    inputs = data(op, slots)
-    for output in op.outputs if inputs else ():
-        if inputs[0].tensor.dtype != output.dtype and not output.quantized:
-            continue  # indices
-        for place in inputs:
-            if _stored_as(place.tensor) != _stored_as(output):
-                received, wanted = (f"{t.dtype} of {parameters(t)}" for t in (place.tensor, output))
-                yield Flaw(op, place.tensor, place.role, received, f"that of the output, {wanted}")
+    if slots is None or not op.outputs:
+        return
+    output, *others = op.outputs
+    indices = {tensor for tensor in others if not tensor.quantized}  # of TOPK_V2
+    for _, role, tensor in (*data(op, slots), *outputs(op)[1:]):
+        if tensor not in indices and _stored_as(tensor) != _stored_as(output):
+            received, wanted = (f"{t.dtype} of {parameters(t)}" for t in (tensor, output))
+            yield Flaw(op, tensor, role, received, f"that of the output, {wanted}")
 
 
 def _stored_as(tensor: Tensor) -> tuple[object, ...]:
@@ -97,10 +89,10 @@ def _stored_as(tensor: Tensor) -> tuple[object, ...]:
 
 
 def one_type(op: Op) -> Iterator[Flaw]:
-    """R10."""
+    """R10. Floats are R1's."""
     output = op.outputs[0] if op.outputs else None
     for place in data(op, spec.FREE.get(op.name)):
-        if output and place.tensor.dtype != output.dtype and output.dtype in COMPUTED:
+        if output and output.dtype in COMPUTED and place.tensor.dtype not in (output.dtype, *FLOATS):
             yield Flaw(op, place.tensor, f"type of {place.role}", place.tensor.dtype, f"the output's, {output.dtype}")
 
 
@@ -112,16 +104,16 @@ def symmetric_int16(model: Model, limits: Limits) -> Iterator[Flaw]:
 
 
 def plausible_scale(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R16. An input out of the band is a failure: nothing that follows can be right."""
+    """Of R16. Nothing can be right behind such an input; inside of a graph, a LayerNormalization has some around 1e-8."""
     low, high = BAND
-    taken = set(model.inputs)
+    taken, returned = set(model.inputs), set(model.outputs)
     for op, role, tensor in activations(model):
-        if tensor.constant or tensor.variable or tensor.scale is None or tensor.dtype not in (*COMPUTED, "UINT8"):
+        if tensor.constant or tensor.variable or not tensor.scale or tensor.dtype not in (*COMPUTED, "UINT8"):
             continue
-        span = tensor.scale * (256 if tensor.dtype == "INT16" else 1)  # as if it had 8 bits
-        if not low <= span <= high and span > 0:
-            wanted = f"between {low:g} and {high:g}" + (" at 8 bits" if tensor.dtype == "INT16" else "")
-            yield Flaw(op, tensor, f"scale of {role}", number(tensor.scale), wanted, "fail" if tensor in taken else None)
+        of_8_bits = tensor.scale * (256 if tensor.dtype == "INT16" else 1)
+        if not low <= of_8_bits <= high:
+            severity: Severity = "fail" if tensor in taken else "warn" if tensor in returned else "info"
+            yield Flaw(op, tensor, f"8-bit scale of {role}", number(of_8_bits), f"between {low:g} and {high:g}", severity)
 
 
 def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
@@ -136,4 +128,6 @@ def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
             ratio = (ends[1] - ends[0]) / max(high - low, 1e-30)
             if not RATIO[0] <= ratio <= RATIO[1]:
                 held = f"{ends[0]:.4g} to {ends[1]:.4g}"
-                yield Flaw(None, tensor, "range of the input", held, f"near the data's, {low:.4g} to {high:.4g}", "fail")
+                yield Flaw(
+                    None, tensor, "range of the input", held, f"near the data's, {low:.4g} to {high:.4g}", "fail"
+                )

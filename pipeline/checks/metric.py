@@ -1,0 +1,59 @@
+"""Any other figure of how good the file is."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.checks.check import Check, Unit
+from pipeline.facts import LOWER_IS_BETTER, PLAIN, CheckResult, MetricName, ModelFacts
+
+
+class Metric(Check):
+    """One metric over the whole test split. Shares such as f1_macro are fractions; log_loss is in nats."""
+
+    check: Literal["metric"]
+    metric: MetricName
+    """Which: classifiers have those up to ece."""
+    min: float | None = None
+    """Least value."""
+    max: float | None = None
+    """Most value."""
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    """How much worse than the baseline it may be: lower, or higher for log_loss, ece, mae and rmse."""
+
+    @model_validator(mode="after")
+    def _promises_something(self) -> "Metric":
+        if self.min is None and self.max is None and self.max_drop is None:
+            raise ValueError("give min, max, max_drop or several of them")
+        return self
+
+    @property
+    def needs_baseline(self) -> str:
+        return "max_drop" if self.max_drop is not None else ""
+
+    def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
+        name, value = self.metric, model.metrics.get(self.metric)
+        unit, difference = _units(name)
+        missing = model.missing.get(name, f"no {name} was measured")
+        if self.min is not None:
+            yield self.result(model, name, value, "at least", self.min, unit, missing)
+        if self.max is not None:
+            yield self.result(model, name, value, "at most", self.max, unit, missing)
+        if self.max_drop is not None:
+            what = f"{'rise' if name in LOWER_IS_BETTER else 'drop'} of {name}"
+            yield self.result(model, what, self._worse(model), "at most", self.max_drop, difference, missing)
+
+    def _worse(self, model: ModelFacts) -> float | None:
+        """How much worse than the baseline; None when it was not measured on both."""
+        if model.baseline and self.metric in model.metrics:
+            return 0.0
+        drop = model.drop.get(self.metric)
+        if drop is None:
+            return None
+        return round(-drop if self.metric in LOWER_IS_BETTER else drop, 12)  # 0.98 - 0.97 is a little over 0.01
+
+
+def _units(name: MetricName) -> tuple[Unit, Unit]:
+    """Of the metric's values and of their differences."""
+    return ("text", "text") if name in PLAIN else ("fraction", "points")

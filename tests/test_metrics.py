@@ -1,0 +1,286 @@
+"""Metrics against scikit-learn, scipy and figures worked out by hand."""
+
+import subprocess
+import sys
+from math import log
+
+import numpy as np
+import pytest
+from scipy import special, stats
+from sklearn import metrics as sklearn
+
+from pipeline import metrics
+from pipeline.errors import InputError
+
+CHANCES = ("auc_macro", "log_loss", "ece")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def sample(rng, n=400, classes=7):
+    """Logits (n, classes) that are right three times in four, and labels (n,) that hold every class."""
+    y = np.arange(n) % classes
+    scores = rng.normal(size=(n, classes)).astype(np.float32)
+    scores[np.arange(n), y] += 2
+    return scores, y
+
+
+def int8(p):
+    """Probabilities as an int8 softmax gives them: steps of 1/256, rounded."""
+    return np.clip(np.round(p * 256), 0, 255).astype(np.float32) / 256
+
+
+def test_a_classifier_is_measured_as_scikit_learn_does(rng):
+    scores, y = sample(rng)
+    found = metrics.classification(scores, y)
+    p, said = special.softmax(scores.astype(float), axis=1), scores.argmax(axis=1)
+    precision, recall, f1, support = sklearn.precision_recall_fscore_support(y, said)
+    expected = {
+        "accuracy": sklearn.accuracy_score(y, said),
+        "top5_accuracy": sklearn.top_k_accuracy_score(y, scores, k=5),
+        "balanced_accuracy": sklearn.balanced_accuracy_score(y, said),
+        "precision_macro": precision.mean(),
+        "recall_macro": recall.mean(),
+        "f1_macro": f1.mean(),
+        "worst_recall": recall.min(),
+        "auc_macro": sklearn.roc_auc_score(y, p, multi_class="ovr"),
+        "log_loss": sklearn.log_loss(y, p),
+    }
+    assert {name: found.metrics[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert list(found.metrics) == [*expected, "ece"]
+    assert found.missing == {}
+    assert found.scores == "logits"
+    assert [(c.precision, c.recall, c.f1, c.support) for c in found.per_class] == [
+        *zip(precision, recall, f1, support, strict=True)
+    ]
+    assert np.array_equal(found.confusion, sklearn.confusion_matrix(y, said))
+
+
+def test_two_classes_have_one_area(rng):
+    scores, y = sample(rng, classes=2)
+    p = special.softmax(scores.astype(float), axis=1)
+    assert metrics.classification(scores, y).metrics["auc_macro"] == pytest.approx(sklearn.roc_auc_score(y, p[:, 1]))
+
+
+def test_by_hand():
+    p = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.2, 0.8, 0.0], [0.3, 0.2, 0.5]])
+    y = np.array([0, 1, 1, 2])
+    found = metrics.classification(p, y, ["cat", "dog", "eel"])
+    cat, dog, eel = found.per_class
+    assert (cat.label, cat.precision, cat.recall, cat.f1, cat.support) == ("cat", 0.5, 1.0, pytest.approx(2 / 3), 1)
+    assert (dog.label, dog.precision, dog.recall, dog.f1, dog.support) == ("dog", 1.0, 0.5, pytest.approx(2 / 3), 2)
+    assert (eel.label, eel.precision, eel.recall, eel.f1, eel.support) == ("eel", 1.0, 1.0, 1.0, 1)
+    assert found.metrics["accuracy"] == 0.75
+    assert found.metrics["balanced_accuracy"] == found.metrics["recall_macro"] == pytest.approx(2.5 / 3)
+    assert found.metrics["worst_recall"] == 0.5
+    assert found.metrics["log_loss"] == pytest.approx(-(log(0.9) + log(0.4) + log(0.8) + log(0.5)) / 4)
+    assert found.metrics["ece"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.5) / 4)  # each in a bin of its own
+    assert "top5_accuracy" not in found.metrics
+    assert found.confusion == ((1, 0, 0), (1, 1, 0), (0, 0, 1))
+
+
+def test_a_perfect_model():
+    found = metrics.classification(np.eye(6, dtype=np.float32), np.arange(6))
+    shares = {name: value for name, value in found.metrics.items() if name not in ("log_loss", "ece")}
+    assert set(shares.values()) == {1.0}
+    assert found.metrics["log_loss"] == found.metrics["ece"] == 0
+
+
+def test_a_split_of_one_class_has_no_auc(rng):
+    scores, y = sample(rng)
+    found = metrics.classification(scores, np.full_like(y, 3), ["a", "b"])
+    assert found.missing == {"auc_macro": "the split has no example of a and of 5 other classes"}
+    assert found.metrics["recall_macro"] == found.metrics["balanced_accuracy"] == found.metrics["accuracy"]
+    absent = found.per_class[0]
+    assert (absent.recall, absent.support) == (None, 0)
+
+
+def test_a_class_that_is_never_predicted_counts_nothing():
+    scores = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    found = metrics.classification(scores, np.array([0, 0, 0, 1]))
+    never = found.per_class[1]
+    assert (never.precision, never.recall, never.f1) == (None, 0.0, 0.0)
+    assert found.metrics["precision_macro"] == pytest.approx(0.75 / 2)
+
+
+def test_equal_scores_rank_as_argmax_decides(rng):
+    scores, y = rng.integers(0, 3, (300, 8)).astype(np.float32), rng.integers(0, 8, 300)
+    assert np.array_equal(metrics.rank(scores, y) == 0, scores.argmax(axis=1) == y)
+    assert metrics.rank(np.zeros((3, 8)), np.array([0, 4, 7])).tolist() == [0, 4, 7]
+    assert sorted(metrics.rank(np.tile(scores[:1], (8, 1)), np.arange(8)).tolist()) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("scores", "kind", "row"),
+    [
+        ([0.5, 0.25], "probabilities", [2 / 3, 1 / 3]),  # int8 rounding moved the sum
+        ([0.0, 0.0], "probabilities", [0.5, 0.5]),
+        ([1 + 1e-7, 0.0], "probabilities", [1.0, 0.0]),
+        ([0.0, log(3)], "logits", [0.25, 0.75]),
+        ([-1000.0, 1000.0], "logits", [0.0, 1.0]),
+    ],
+)
+def test_scores_become_probabilities(scores, kind, row):
+    given = np.array([scores])
+    assert metrics.kind(given) == kind
+    assert metrics.probabilities(given)[0] == pytest.approx(row, abs=1e-6)
+    assert given.tolist() == [scores]
+
+
+def test_quantized_probabilities_keep_their_decisions_and_nearly_their_figures(rng):
+    scores, y = sample(rng)
+    whole = special.softmax(scores, axis=1)
+    exact, coarse = (metrics.classification(p, y, step=step) for p, step in ((whole, None), (int8(whole), 1 / 256)))
+    assert exact.scores == coarse.scores == "probabilities"
+    for name in CHANCES:
+        assert coarse.metrics[name] == pytest.approx(exact.metrics[name], abs=0.01)
+
+
+@pytest.mark.parametrize(("step", "loss"), [(1 / 256, log(512)), (None, -log(np.finfo(np.float32).eps))])
+def test_a_zero_costs_what_the_output_can_not_tell_from_it(step, loss):
+    assert metrics.log_loss(np.array([[0.0, 1.0]]), np.array([0]), step) == pytest.approx(loss)
+
+
+def test_calibration_error_is_the_distance_of_confidence_from_accuracy():
+    p = np.full((10, 2), [0.8, 0.2])
+    y = np.array([0] * 6 + [1] * 4)  # 0.8 sure, 0.6 right
+    assert metrics.calibration_error(p, y) == pytest.approx(0.2)
+    both = np.vstack([p, np.full((10, 2), [0.45, 0.55])])  # 0.55 sure, 1.0 right, in another bin
+    assert metrics.calibration_error(both, np.append(y, np.ones(10, int))) == pytest.approx((0.2 + 0.45) / 2)
+
+
+def test_a_confidence_on_the_edge_falls_into_the_lower_bin():
+    p = np.array([[0.6, 0.4], [0.61, 0.39]])  # 0.6 = 9/15
+    assert metrics.calibration_error(p, np.array([1, 0])) == pytest.approx((0.6 + 0.39) / 2)
+
+
+def test_outputs_that_are_no_numbers_are_told(rng):
+    scores, y = sample(rng)
+    scores[3, 1] = np.nan
+    scores[9, 0] = np.inf
+    found = metrics.classification(scores, y)
+    assert found.missing == dict.fromkeys(CHANCES, "the model gives NaN or infinity for 2 of 400 examples")
+    assert "accuracy" in found.metrics
+
+
+def test_regression_is_measured_as_by_hand():
+    found = metrics.regression(np.array([1.0, 2.0, 5.0]), np.array([1.0, 4.0, 4.0]))
+    assert found.metrics == pytest.approx({"mae": 1.0, "rmse": (5 / 3) ** 0.5, "r2": 1 - 5 / 6})
+    assert found.missing == {}
+
+
+@pytest.mark.parametrize("y", [np.array([2.0]), np.array([2.0, 2.0])])
+def test_values_that_never_change_have_no_r2(y):
+    found = metrics.regression(np.zeros_like(y), y)
+    assert found.metrics == {"mae": 2.0, "rmse": 2.0}
+    assert found.missing == {"r2": "the true values are all the same"}
+
+
+def test_anomaly_scores_are_measured_as_by_hand():
+    scores, y = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), np.array([0, 0, 1, 0, 1, 1])
+    found = metrics.anomaly(scores, y, max_fpr=1 / 3)
+    least, most = (1 / 3) ** 2 / 2, 1 / 3  # of guessing and of perfection
+    area = 2 / 3 * 1 / 3  # two of three anomalies stand before any false alarm
+    assert found.metrics["auc"] == pytest.approx(8 / 9)
+    assert found.metrics["pauc"] == pytest.approx((1 + (area - least) / (most - least)) / 2)
+
+
+def test_anomaly_scores_need_both_kinds():
+    for label, name in ((1, "normal"), (0, "anomalous")):
+        found = metrics.anomaly(np.array([0.1, 0.2]), np.full(2, label))
+        assert found == ({}, dict.fromkeys(("auc", "pauc"), f"the split has no {name} example"))
+    broken = metrics.anomaly(np.array([0.1, np.inf]), np.array([0, 1]))
+    assert broken.missing["auc"] == "the model gives NaN or infinity for 1 of 2 examples"
+
+
+@pytest.mark.parametrize("measure", [metrics.classification, metrics.regression, metrics.anomaly])
+@pytest.mark.parametrize("labels", [0, 1])
+def test_nothing_to_measure_is_an_error(measure, labels):
+    with pytest.raises(InputError, match="at least one example"):
+        measure(np.zeros((0, 2)), np.zeros(labels, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained"), [(0, 0), (1, 0), (0, 5), (3, 3), (10, 2), (25, 60), (400, 330), (5000, 5300)]
+)
+def test_mcnemar_is_the_exact_binomial(lost, gained):
+    exact = stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert metrics.mcnemar(lost, gained) == pytest.approx(exact, rel=1e-9)
+    by_statsmodels = min(1.0, 2 * stats.binom.cdf(min(lost, gained), lost + gained, 0.5))
+    assert metrics.mcnemar(lost, gained) == pytest.approx(by_statsmodels, rel=1e-9)
+
+
+def test_paired_by_hand():
+    base = np.array([1, 1, 1, 1, 0, 0, 1, 1], bool)
+    this = np.array([0, 0, 1, 1, 1, 0, 0, 1], bool)
+    y = np.array([0, 0, 0, 0, 0, 1, 1, 2])
+    found = metrics.paired(base, this, y, ["a", "b"])
+    assert (found.n, found.lost, found.gained, found.drop, found.confidence) == (8, 3, 1, 0.25, 0.95)
+    assert found.mcnemar_p == pytest.approx(2 * 5 / 16)
+    assert found.low <= found.drop <= found.high
+    worst = found.worst
+    assert worst is not None
+    assert (worst.label, worst.examples, worst.lost, worst.gained, worst.drop) == ("b", 2, 1, 0, 0.5)
+
+
+def test_equal_models_lose_nothing_but_are_not_known_to_be_equal():
+    right = np.ones(200, bool)
+    found = metrics.paired(right, right, np.zeros(200, np.int64))
+    assert (found.lost, found.gained, found.mcnemar_p, found.drop, found.worst) == (0, 0, 1.0, 0.0, None)
+    assert found.low < 0 < found.high < 0.02  # the rule of three allows up to 3/200
+
+
+def test_the_interval_is_a_function_of_its_seed():
+    assert metrics.interval(359, 5, 2) == metrics.interval(359, 5, 2, seed=0)
+    assert metrics.interval(359, 5, 2, 0.8) < metrics.interval(359, 5, 2, 0.5)
+    low, high = metrics.interval(2000, 100, 40)
+    spread = (140 - 60**2 / 2000) ** 0.5 / 2000  # of a paired difference, Wald
+    assert (low, high) == pytest.approx((0.03 - 1.96 * spread, 0.03 + 1.96 * spread), abs=0.001)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize(
+    ("n", "lost", "gained"),
+    [(50, 0.01, 0.0), (50, 0.1, 0.02), (200, 0.02, 0.01), (359, 0.02, 0.0), (1000, 0.05, 0.05), (5000, 0.01, 0.005)],
+)
+def test_the_interval_covers_the_true_drop_as_often_as_it_says(n, lost, gained, confidence):
+    seen, counts = np.unique(
+        np.random.default_rng(3).multinomial(n, [lost, gained, 1 - lost - gained], 3000), axis=0, return_counts=True
+    )
+    counts, seen = counts[most := np.argsort(-counts)[:150]], seen[most]
+    ends = np.array([metrics.interval(n, *row[:2], confidence) for row in seen])
+    true = lost - gained
+    below, above = (counts[side].sum() / counts.sum() for side in (ends[:, 1] < true, ends[:, 0] > true))
+    assert 1 - below - above > confidence - 0.01
+    assert max(below, above) < 1.4 * (1 - confidence) / 2
+
+
+@pytest.mark.parametrize(
+    ("drop", "limit", "needed"), [(0.0, 0.01, 1500), (0.005, 0.01, 2400), (0.02, 0.01, 2400), (0.01, 0.01, None)]
+)
+def test_examples_needed_grow_with_the_square(drop, limit, needed):
+    reach = {0.0: 0.02, 0.005: 0.0125, 0.02: 0.025}.get(drop, 0.02)  # half the interval's width
+    assert metrics.examples_needed(375, drop, drop - reach, drop + reach, limit) == needed
+
+
+def test_so_many_examples_do_decide():
+    """The estimate, tried: with that many examples and the same shares the interval ends near the limit."""
+    n, lost, gained, limit = 359, 5, 3, 0.012
+    low, high = metrics.interval(n, lost, gained)
+    needed = metrics.examples_needed(n, (lost - gained) / n, low, high, limit)
+    assert needed is not None
+    assert low <= limit < high
+    _, high = metrics.interval(needed, round(lost * needed / n), round(gained * needed / n))
+    assert high == pytest.approx(limit, abs=0.0015)
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    code = (
+        "import sys; from pipeline import metrics; import numpy as np; r = np.arange(9) < 5;"
+        "metrics.paired(r, ~r, np.arange(9));"
+        "sys.exit(bool({'sklearn', 'scipy', 'tensorflow'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
