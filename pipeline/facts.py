@@ -232,6 +232,10 @@ class ModelFacts(Part):
     drop: dict[str, float] = Field(default={}, description="baseline minus this model")
     error: Errors | None = None
     latency_ms: Latency | None = None
+    runtimes: tuple[RuntimeFacts, ...] = Field(default=(), description="the same file on other runtimes and kernels")
+    tensors: tuple[TensorError, ...] = Field(
+        default=(), description="of a quantized file, each tensor against the Keras model's; the worst first"
+    )
     confusion: tuple[tuple[int, ...], ...] = Field(default=(), description="rows are true labels, columns predicted")
 
 

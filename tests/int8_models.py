@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("parts", "answers", "bidirectional", "inception", "inception_faulty", "two_lstms")
+NAMES = ("parts", "answers", "lstm_faulty", "inception", "inception_faulty")
 
 
 @functools.cache
@@ -60,9 +60,9 @@ def _build(folder: Path) -> None:
     save("answers", keras.Model(image, [tf.argmax(x, -1), tf.greater(x, y), tf.where(tf.greater(x, y), x, y)]))
 
     sequence = layers.Input((6, 3), batch_size=1, name="sequence")
-    save("bidirectional", keras.Model(sequence, layers.Bidirectional(layers.LSTM(4), name="both")(sequence)))
-    x = layers.LSTM(4, bias_initializer="normal", return_sequences=True, name="first")(sequence)
-    save("two_lstms", keras.Model(sequence, layers.Dense(2, name="head")(layers.LSTM(4, name="second")(x))))
+    x = layers.LSTM(4, name="lstm")(sequence)
+    y = layers.Dense(4, name="dense")(layers.Flatten(name="flat")(sequence))
+    save("lstm_faulty", keras.Model(sequence, layers.Concatenate(name="cat")([x, y])))
 
     class Unquantized(quantize.QuantizeConfig):  # type: ignore[misc]
         """Leaves a layer as it is."""

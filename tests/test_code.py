@@ -12,7 +12,7 @@ from pipeline import code
 
 PACKAGE = {
     "__init__.py": "",
-    "part.py": "from pipeline import helper\n\ndef run():\n    from pipeline.group.inner import deep\n    return deep\n",
+    "part.py": "from pipeline import helper\n\ndef run():\n    from pipeline.group.inner import deep\n",
     "helper.py": "VALUE = 1\n",
     "group/__init__.py": "from pipeline.other import NAME\n",
     "group/inner.py": "deep = 2\n",

@@ -1,6 +1,7 @@
 """YAML 1.2 text to values with their places."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_all_repeated_keys_are_told_at_once():
 def test_a_bomb_of_aliases_is_refused_before_it_is_built():
     names = "abcdefghij"
     text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
-    text += "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip(names, names[1:], strict=False))
+    text += "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise(names))
     (fault,) = faults(text)
     assert "more than 100,000 values" in fault
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline import litert, metrics, tf, tflite
+from pipeline import litert, metrics, runtimes, tensors, tf, tflite
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Paired, Port
@@ -22,6 +22,9 @@ from pipeline.store import sha256
 from pipeline.targets import Target
 from pipeline.tflite import demands, int8
 
+TRACED = 32  # test examples on which every tensor is compared with the Keras model's
+INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
+
 
 class Verify(Stage):
     """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
@@ -31,7 +34,7 @@ class Verify(Stage):
 
     takes = "tflite"
     gives = "checks"
-    libraries = ("ai-edge-litert", "tensorflow", "tf_keras", "numpy", "scikit-learn")
+    libraries = ("ai-edge-litert", "tflite-micro", "tensorflow", "tf_keras", "numpy", "scikit-learn")
     anonymous = Stage.anonymous | {"of", "baseline", "checks"}  # `of` and `baseline` count through what they name
 
     stage: Literal["verify"]
@@ -150,7 +153,9 @@ def _measure(
     test = data.split("test")
     output = litert.run(path, x)  # (N, labels)
     assert artifact.made_from is not None
-    keras = tf.predict(tf.load_model(artifact.made_from.path / "model.h5"), test)
+    source = tf.load_model(artifact.made_from.path / "model.h5")
+    keras = tf.predict(source, test)
+    traced = x[:TRACED] if model.quantization in INTEGER else x[:0]
     port = _port(model.outputs)
     found = metrics.classification(output, y, data.spec().labels, port.scale if port else None)
     pruned = _pruned(artifact, model)
@@ -186,6 +191,8 @@ def _measure(
         per_class=found.per_class,
         error=_errors(output, keras),
         latency_ms=Latency(**litert.latency(path, x[:1])._asdict()),
+        runtimes=runtimes.compare(path, x, y),
+        tensors=tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
         confusion=found.confusion,
     )
     return facts, output.argmax(axis=1)

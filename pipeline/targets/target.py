@@ -1,6 +1,7 @@
 """A target: what its hardware has, what its runtime can do, and the checks that follow from both."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -140,12 +141,7 @@ def names() -> tuple[str, ...]:
 
 def load(name_or_path: str) -> Target:
     """A built-in target by its name, or one from a YAML file. ConfigError with every fault."""
-    if not _is_path(name_or_path) and name_or_path not in names():
-        do = did_you_mean(name_or_path, names())
-        raise ConfigError(Fault("there is no such target", received=repr(name_or_path), do=do))
-    path = Path(name_or_path) if _is_path(name_or_path) else _file(name_or_path)
-    document = yaml.read(path)
-    return _checked(Target, document, expand(placed(document.value, path.parent)))
+    return _load(name_or_path, ())
 
 
 def expand(value: Any) -> Any:
@@ -154,15 +150,37 @@ def expand(value: Any) -> Any:
     Raises ValueError for a name or file that gives no target.
     """
     try:
-        if isinstance(value, str):
-            return load(value)
-        if isinstance(value, dict) and isinstance(value.get("like"), str):
-            base = load(value["like"])
-            own = {key: item for key, item in value.items() if key != "like"}
-            return {**base.settings(), "name": f"like-{base.name}", **own}
+        return load(value) if isinstance(value, str) else _with_base(value, ())
     except ConfigError as error:
         raise ValueError(str(error)) from None
-    return value
+
+
+def _load(name_or_path: str, above: tuple[str, ...]) -> Target:
+    """above: the files that are `like` this one."""
+    if not _is_path(name_or_path) and name_or_path not in names():
+        do = did_you_mean(name_or_path, names())
+        raise ConfigError(Fault("there is no such target", received=repr(name_or_path), do=do))
+    if name_or_path in above or len(above) > 16:
+        raise ConfigError(Fault("is like itself", received=repr(name_or_path)))
+    path = Path(name_or_path) if _is_path(name_or_path) else _file(name_or_path)
+    document = yaml.read(path)
+    try:
+        value = _with_base(placed(document.value, path.parent), (*above, name_or_path))
+    except ConfigError as error:
+        place = document.where(("like",))
+        raise ConfigError(
+            *(fault if fault.where else replace(fault, where=place, field="like") for fault in error.faults)
+        ) from None
+    return _checked(Target, document, value)
+
+
+def _with_base(value: Any, above: tuple[str, ...]) -> Any:
+    """Settings with those of the target that they are `like` below them."""
+    if not isinstance(value, dict) or not isinstance(value.get("like"), str):
+        return value
+    base = _load(value["like"], above)
+    own = {key: item for key, item in value.items() if key != "like"}
+    return {**base.settings(), "name": f"like-{base.name}", **own}
 
 
 def placed(value: Any, folder: Path) -> Any:

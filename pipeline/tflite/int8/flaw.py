@@ -75,7 +75,7 @@ class Rule(NamedTuple):
     find: Find
 
     def findings(self, model: Model, limits: Limits) -> Iterator[Finding]:
-        public = {tensor: name for signature in model.signatures for name, tensor in signature.outputs.items()}
+        public = public_names(model)
         for flaw in self.find(model, limits):
             op, tensor = flaw.op, flaw.tensor
             named = op.outputs[0] if op and op.outputs else tensor
@@ -131,6 +131,12 @@ def outputs(op: Op) -> list[Place]:
         return []
     many = len(op.outputs) > 1
     return [Place(op, f"output {i}" if many else "output", tensor) for i, tensor in enumerate(op.outputs)]
+
+
+def public_names(model: Model) -> dict[Tensor, str]:
+    """Graph inputs and outputs as the signatures call them; what has no signature keeps its own name."""
+    sides = (side for signature in model.signatures for side in (signature.inputs, signature.outputs))
+    return {tensor: name for side in sides for name, tensor in side.items()}
 
 
 def number(value: float) -> str:

@@ -20,6 +20,7 @@ from pipeline.tflite.int8.flaw import (
     outputs,
     pair,
     parameters,
+    public_names,
 )
 from pipeline.tflite.model import Model
 
@@ -78,10 +79,13 @@ def same_parameters(op: Op) -> Iterator[Flaw]:
         return
     output, *others = op.outputs
     indices = {tensor for tensor in others if not tensor.quantized}  # of TOPK_V2
-    for _, role, tensor in (*data(op, slots), *outputs(op)[1:]):
-        if tensor not in indices and _stored_as(tensor) != _stored_as(output):
-            received, wanted = (f"{t.dtype} of {parameters(t)}" for t in (tensor, output))
-            yield Flaw(op, tensor, role, received, f"that of the output, {wanted}")
+    places = [place for place in (*data(op, slots), *outputs(op)[1:]) if place.tensor not in indices]
+    wrong = [place for place in places if _stored_as(place.tensor) != _stored_as(output)]
+    if wrong:
+        _, role, tensor = wrong[0]
+        more = f" ({len(wrong)} of {len(places)} tensors are wrong)" if len(wrong) > 1 else ""
+        received, wanted = (f"{t.dtype} of {parameters(t)}" for t in (tensor, output))
+        yield Flaw(op, tensor, role + more, received, f"that of the output, {wanted}")
 
 
 def _stored_as(tensor: Tensor) -> tuple[object, ...]:
@@ -104,7 +108,7 @@ def symmetric_int16(model: Model, limits: Limits) -> Iterator[Flaw]:
 
 
 def plausible_scale(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R16. Nothing can be right behind such an input; inside of a graph, a LayerNormalization has some around 1e-8."""
+    """Of R16. Nothing can be right behind such an input; inside, a LayerNormalization has some around 1e-8."""
     low, high = BAND
     taken, returned = set(model.inputs), set(model.outputs)
     for op, role, tensor in activations(model):
@@ -113,7 +117,9 @@ def plausible_scale(model: Model, limits: Limits) -> Iterator[Flaw]:
         of_8_bits = tensor.scale * (256 if tensor.dtype == "INT16" else 1)
         if not low <= of_8_bits <= high:
             severity: Severity = "fail" if tensor in taken else "warn" if tensor in returned else "info"
-            yield Flaw(op, tensor, f"8-bit scale of {role}", number(of_8_bits), f"between {low:g} and {high:g}", severity)
+            yield Flaw(
+                op, tensor, f"8-bit scale of {role}", number(of_8_bits), f"between {low:g} and {high:g}", severity
+            )
 
 
 def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
@@ -121,6 +127,7 @@ def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
     if limits.input_range is None:
         return
     low, high = limits.input_range
+    names = public_names(model)
     for tensor in model.inputs:
         if tensor.scale and tensor.dtype in (*COMPUTED, "UINT8"):
             bounds, point = np.iinfo(tensor.dtype.lower()), tensor.zero_point or 0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.int8 import spec
-from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, Severity, data
+from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, Severity, data, public_names
 from pipeline.tflite.model import FloatUse, Model
 from pipeline.tflite.quantization import entries
 
@@ -61,10 +61,12 @@ def static_shapes(model: Model, limits: Limits) -> Iterator[Flaw]:
     severity: Severity = "fail" if limits.static_shapes else "warn"
     if limits.static_shapes is False:
         return
+    names = public_names(model)
     for graph in model.subgraphs:
         for tensor in graph.inputs:
             if -1 in tensor.shape_signature:
-                yield Flaw(None, tensor, f"shape of input {tensor.name!r}", _shape(tensor), "static", severity)
+                what = f"shape of input {names.get(tensor, tensor.name)!r}"
+                yield Flaw(None, tensor, what, _shape(tensor), "static", severity)
         for op in graph.ops:
             opened = next((tensor for tensor in op.outputs if -1 in tensor.shape_signature), None)
             if opened is not None and not any(-1 in tensor.shape_signature for tensor in op.reads):
@@ -78,10 +80,12 @@ def _shape(tensor: Tensor) -> str:
 def border_types(model: Model, limits: Limits) -> Iterator[Flaw]:
     """Of R14."""
     sides = (("input", model.inputs, limits.input_type), ("output", model.outputs, limits.output_type))
+    names = public_names(model)
     for side, tensors, wanted in sides:
         for tensor in tensors:
             if wanted is not None and tensor.dtype != wanted:
-                yield Flaw(None, tensor, f"type of {side} {tensor.name!r}", tensor.dtype, wanted, "fail")
+                what = f"type of {side} {names.get(tensor, tensor.name)!r}"
+                yield Flaw(None, tensor, what, tensor.dtype, wanted, "fail")
 
 
 def foreign_ops(model: Model, limits: Limits) -> Iterator[Flaw]:
