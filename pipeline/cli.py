@@ -94,6 +94,24 @@ def targets(json_: JsonOption = False) -> None:
 
 
 @app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder, the one to hold to.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The other.", show_default=False)],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on", metavar="NAME=LIMIT", help="End with 5 beyond a limit, such as drop=0.005; repeatable."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show what changed from one run to another: accuracy, flips, size, MACs, arena, ops, layers."""
+    from pipeline import commands
+
+    raise typer.Exit(commands.compare(a, b, fail_on or [], json_))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a config file, for editors."""
     from pipeline import commands

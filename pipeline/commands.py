@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from pipeline.compare import Difference
 
 CHECK_FAILED = 5
 
@@ -170,6 +172,58 @@ def targets(as_json: bool) -> None:
     for target in found:
         table.add_row(target.name, units.size(target.flash_bytes), units.size(target.ram_bytes), target.title)
     _console().print(table)
+
+
+def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:
+    """Print what changed from run A to run B; returns the exit code: 0, or 5 when a limit is exceeded."""
+    from pipeline import compare as comparison
+
+    limits = comparison.parse_limits(fail_on)
+    found = comparison.compare(a, b)
+    broken = list(comparison.exceeded(found, limits))
+    if as_json:
+        print(comparison.as_json(found, broken))
+    else:
+        _print_comparison(found, broken)
+    return CHECK_FAILED if broken else 0
+
+
+def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> None:
+    from rich.markup import escape
+
+    console = _console()
+    table = _table("model", "accuracy", "flips", "size", "gzip", "MACs", "arena")
+    for row in found:
+        flips = units.DASH if row.flips is None else f"{row.flips} of {row.examples}"
+        table.add_row(
+            escape(row.model),
+            _change(row.accuracy, units.percent),
+            flips,
+            _change(row.bytes, units.size),
+            _change(row.gzip, units.size),
+            _change(row.macs, units.count),
+            _change(row.arena, units.size),
+        )
+    console.print(table)
+    for row in found:
+        ops = [f"{name} {count:+d}" for name, count in row.ops.items()]
+        lines = [
+            *(f"ops: {', '.join(ops)}" for _ in ops[:1]),
+            *row.layers,
+            *(f"no longer passes: {c}" for c in row.checks),
+        ]
+        for line in lines:
+            console.print(f"[bold]{escape(row.model)}[/]  {escape(line)}")
+        if row.same_bytes:
+            console.print(f"[bold]{escape(row.model)}[/]  the same bytes")
+    for line in broken:
+        console.print(f"[red]✗ fail[/]  {escape(line)}")
+
+
+def _change(pair: tuple[Any, Any], said: Callable[[Any], str]) -> str:
+    """``98.3 % -> 97.9 %``, or the one value when nothing changed."""
+    before, after = map(said, pair)
+    return before if before == after else f"{before} -> {after}"
 
 
 def schema() -> None:

@@ -13,9 +13,7 @@ from pydantic import ValidationError
 from pipeline import units
 from pipeline.errors import ConfigError, Fault, InputError, did_you_mean
 from pipeline.facts import LayerFacts, ModelFacts, Part
-from pipeline.report.document import Report
-
-DECISIONS = "decisions.npz"  # in a run folder: sha256 of the test split, and each verified model's decisions (N,)
+from pipeline.report.document import DECISIONS, Report
 
 # What a limit can be set on, and what it limits.
 LIMITS = {

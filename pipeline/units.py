@@ -68,6 +68,11 @@ def whole(number: int | None) -> str:
     return DASH if number is None else f"{number:,}".replace("-", "−")
 
 
+def decibel(value: float | None) -> str:
+    """A ratio in dB; without one there was no error at all."""
+    return "no error" if value is None else f"{value:.1f} dB"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A plain figure with that many significant digits."""
     text = DASH if value is None else f"{value:.{digits}g}"

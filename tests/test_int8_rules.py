@@ -236,7 +236,7 @@ CASES = (
     Case("R9", "parts", lambda e: scales(e.input("CONCATENATION", 0), 0.5),
          "CONCATENATION", "input 0", "INT8 of scale 0.5, zero point ...", "that of the output, INT8 of scale 0.0..."),
     Case("R9", "answers", lambda e: points(e.output("SELECT"), 7),
-         "SELECT", "input 1 (2 of 2 tensors are wrong)", "INT8 of scale ...", "that of the output, INT8 of scale ...zero point 7"),
+         "SELECT", "input 1 (2 of 2 tensors are wrong)", "INT8 of scale ...", "that of the output, INT8 of ...point 7"),
     Case("R10", "multi", wide_total, "ADD", "type of input 0", "INT8", "the output's, INT16"),
     Case("R11", "answers", lambda e: set_type(e.output("GREATER"), Type.INT8),
          "GREATER", "type of the output", "INT8", "BOOL"),

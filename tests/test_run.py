@@ -87,10 +87,10 @@ def warm(cold, tmp_path):
 
 
 def test_the_run_folder_holds_the_deliverables_and_nothing_else(cold):
-    assert names(cold.folder / "runs" / "tiny") == [
-        "config.yaml", "float.tflite", "junit.xml", "log.txt", "ptq.tflite", "report.html", "report.json", "report.md",
-        "small.tflite",
-    ]  # fmt: skip
+    deliverables = (
+        "config.yaml decisions.npz float.tflite junit.xml log.txt ptq.tflite report.html report.json report.md"
+    )
+    assert names(cold.folder / "runs" / "tiny") == [*deliverables.split(), "small.tflite"]
     assert names(cold.folder / "runs") == ["tiny"]
 
 
@@ -177,10 +177,30 @@ def test_a_cached_run_imports_no_tensorflow_and_makes_nothing(warm):
     assert all(step.cached for step in warm.report.steps)
 
 
-def test_changing_the_sparsity_reruns_exactly_what_depends_on_it(warm):
+def test_changing_the_sparsity_reruns_exactly_what_depends_on_it(warm, cold):
     warm.run("--set", "stages.prune.sparsity=0.6")
     made = [step.name for step in warm.report.steps if not step.cached]
     assert made == ["prune", "qat", "small", "verify"]
+    compare_two_runs(cold.folder / "runs" / "tiny", warm.folder / "runs" / "tiny")
+
+
+def compare_two_runs(a, b):
+    def compare(*options):
+        command = [sys.executable, "-m", "pipeline", "compare", str(a), str(b), "--json", *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, json.loads(done.stdout)
+
+    code, found = compare()
+    models = {row["model"]: row for row in found["models"]}
+    assert code == 0
+    assert [models[name]["same_bytes"] for name in ("float", "ptq", "small")] == [True, True, False]
+    assert models["ptq"]["flips"] == 0
+    before, after = models["small"]["accuracy"]
+    assert abs(after - before) * 359 <= models["small"]["flips"] + 1e-9
+    assert any("zeros 50.0 % -> 60.0 %" in line for line in models["small"]["layers"])
+    code, found = compare("--fail-on", "gzip=0.5", "--fail-on", "arena=1")
+    assert code == 5
+    assert len(found["exceeded"]) == 6
 
 
 def test_other_limits_measure_nothing_again(warm):

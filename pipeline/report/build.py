@@ -17,7 +17,7 @@ from pipeline.config import Config
 from pipeline.errors import Fault, StoreError
 from pipeline.facts import CheckResult, ModelFacts
 from pipeline.report import figures, junit, markdown, page
-from pipeline.report.document import DataFacts, Report, Split, StepFacts
+from pipeline.report.document import DECISIONS, DataFacts, Report, Split, StepFacts
 from pipeline.run import Outcome
 from pipeline.stage import SPLITS
 from pipeline.stages.verify import Verify
@@ -151,7 +151,20 @@ def write(report: Report, outcomes: Sequence[Outcome], store: Store, work: Path)
         (work / "config.yaml").write_text(
             yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True), encoding="utf-8"
         )
+        _write_decisions(report, outcomes, work)
         (work / "log.txt").touch()
+
+
+def _write_decisions(report: Report, outcomes: Sequence[Outcome], work: Path) -> None:
+    """What each verified model decided on each test example, for `edgepipe compare`."""
+    import numpy as np
+
+    decisions: dict[str, Any] = {}
+    for outcome in outcomes:
+        if isinstance(outcome.step.stage, Verify):
+            decisions |= outcome.step.stage.decisions(outcome.entry.path)
+    if decisions:
+        np.savez(work / DECISIONS, split=np.array(report.data.splits["test"].sha256), **decisions)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

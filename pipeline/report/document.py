@@ -16,6 +16,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+DECISIONS = "decisions.npz"  # in a run folder: sha256 of the test split, and each verified model's decisions (N,)
+
+
 class Split(Part):
     examples: int
     sha256: str = Field(description="of the examples and labels in their order")

@@ -29,7 +29,8 @@ INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors 
 class Verify(Stage):
     """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
 
-    The measurements depend on the files and the test split alone, so other checks or limits measure nothing again.
+    The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
+    the arena and the figures of an NPU are only measured when a check, or the target, asks for them.
     """
 
     takes = "tflite"
@@ -108,6 +109,11 @@ class Verify(Stage):
             facts.model_copy(update={"baseline": True} if i == base else _against(facts, named[base], paired[i]))
             for i, facts in enumerate(named)
         )
+
+    def decisions(self, folder: Path) -> dict[str, NDArray[np.int64]]:
+        """What each model of a finished verify stage decided on the test examples, (N,), by its name."""
+        with np.load(folder / "decisions.npz") as kept:
+            return dict(zip(self.reads(), kept["decisions"], strict=True))
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:
         """Every check on every model that it is for."""

@@ -13,7 +13,7 @@ _KERNELS = re.compile(r"/(Conv[123]D|depthwise|separable_conv2d|conv2d_transpose
 # Scopes that a layer opens inside of itself, in tf_keras 2.21 and tfmot 0.8.1.
 _INNER = re.compile(
     r"(separable_conv2d|depthwise|Tensordot|Conv1D|batchnorm|BiasAdd|Mean|Sum|Max|while|strided_slice|stack"
-    r"|LastValueQuant|MovingAverageQuantize|AllValuesQuantize|ReadVariableOp)$"
+    r"|LastValueQuant|MovingAvgQuantize|MovingAverageQuantize|AllValuesQuantize|ReadVariableOp)$"
 )
 
 

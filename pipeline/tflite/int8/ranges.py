@@ -134,7 +134,5 @@ def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
             ends = [(float(end) - point) * tensor.scale for end in (bounds.min, bounds.max)]
             ratio = (ends[1] - ends[0]) / max(high - low, 1e-30)
             if not RATIO[0] <= ratio <= RATIO[1]:
-                held = f"{ends[0]:.4g} to {ends[1]:.4g}"
-                yield Flaw(
-                    None, tensor, "range of the input", held, f"near the data's, {low:.4g} to {high:.4g}", "fail"
-                )
+                what, held = f"range of input {names.get(tensor, tensor.name)!r}", f"{ends[0]:.4g} to {ends[1]:.4g}"
+                yield Flaw(None, tensor, what, held, f"near the data's, {low:.4g} to {high:.4g}", "fail")
