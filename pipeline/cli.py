@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline import __version__
 from pipeline.errors import EdgepipeError, StoreError
 
 app = typer.Typer(
     name="edgepipe",
-    help="Take a Keras model to the edge: train, prune, quantize, convert to TFLite, and prove what ships.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,6 +44,21 @@ StoreOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"edgepipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    """Take a Keras model to the edge: train, prune, quantize, convert to TFLite, and prove what ships."""
 
 
 @app.command()
@@ -91,6 +106,32 @@ def targets(json_: JsonOption = False) -> None:
     from pipeline import commands
 
     commands.targets(json_)
+
+
+@app.command()
+def verify(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SPEC", help="digits, an .npz file, or a YAML file with `data:`."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option("--baseline", metavar="FILE", help="The file that drops are measured against."),
+    ] = None,
+    checks: Annotated[
+        Path | None, typer.Option("--checks", metavar="FILE", help="A YAML file with `checks:`, `target:` or both.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME", help="A device, as `edgepipe targets` lists them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the report's pages there.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure and judge any .tflite file. Exit code 5 when a check does not pass."""
+    from pipeline import commands
+
+    raise typer.Exit(commands.verify(model, data, baseline, checks, target, out, json_))
 
 
 @app.command()

@@ -174,6 +174,28 @@ def targets(as_json: bool) -> None:
     _console().print(table)
 
 
+def verify(
+    model: Path, data: str | None, baseline: Path | None, checks: Path | None, target: str | None, out: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Measure and judge any file and print the report; returns the exit code: 0, or 5 when a check did not pass."""
+    from pipeline import anyfile, targets
+    from pipeline.report import build, figures, table
+
+    promises = configs.load_as(anyfile.Promises, checks) if checks else anyfile.Promises()
+    if target is not None:
+        promises = promises.model_copy(update={"target": targets.load(target)})
+    report = anyfile.verify(model, anyfile.load_data(data) if data else None, baseline, promises)
+    if out is not None:
+        with build.folder(out.parent, out.name) as folder:
+            build.write_pages(report, folder, figures.draw(report))
+    if as_json:
+        print(report.model_dump_json(indent=2))
+    else:
+        table.render(report, _console(), str(out / "report.html") if out else "")
+    return 0 if report.status == "pass" else CHECK_FAILED
+
+
 def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:
     """Print what changed from run A to run B; returns the exit code: 0, or 5 when a limit is exceeded."""
     from pipeline import compare as comparison

@@ -28,6 +28,8 @@ from pipeline.stages.verify import Verify
 from pipeline.targets import Target
 from pipeline.yaml import Place
 
+S = typing.TypeVar("S", bound=Strict)
+
 _RULES = {  # pydantic's kinds of errors in the words of YAML; the others are told in pydantic's own
     "extra_forbidden": "is not a known setting",
     "missing": "is required",
@@ -88,14 +90,36 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Docume
             origins[_override(document.value, option)] = option
         except ConfigError as error:
             faults += error.faults
+    return _validated(Config, document, path.parent, origins, faults), document
+
+
+def load_as(kind: type[S], path: Path) -> S:
+    """Read a YAML file that holds settings of another class, with the same rules and errors."""
+    document = yaml.read(path)
+    return _validated(kind, document, path.parent)
+
+
+def _validated(
+    kind: type[S],
+    document: yaml.Document,
+    folder: Path,
+    origins: Mapping[Place, str] = types.MappingProxyType({}),
+    faults: Sequence[Fault] = (),
+) -> S:
+    """The document's values as such an object; ConfigError with these and all further faults."""
     try:
-        values = _paths_from(document.value, path.parent)
-        config = Config.model_validate(values | {"target": targets.placed(values.get("target"), path.parent)})
+        if not isinstance(document.value, dict):
+            rule = "must be a mapping of settings"
+            raise ConfigError(Fault(rule, where=document.where(()), received=yaml.show(document.value)))
+        values = _paths_from(document.value, folder)
+        if "target" in values:
+            values["target"] = targets.placed(values["target"], folder)
+        found = kind.model_validate(values)
     except ValidationError as error:
-        faults += _faults(error, document, origins)
+        raise ConfigError(*faults, *_faults(error, kind, document, origins)) from None
     if faults:
         raise ConfigError(*faults)
-    return config, document
+    return found
 
 
 def _override(value: dict[str, Any], option: str) -> Place:
@@ -153,7 +177,9 @@ def _paths_from(value: Any, folder: Path) -> Any:
     return [_paths_from(item, folder) for item in value] if isinstance(value, list) else value
 
 
-def _faults(error: ValidationError, document: yaml.Document, origins: Mapping[Place, str]) -> Iterator[Fault]:
+def _faults(
+    error: ValidationError, root: type[BaseModel], document: yaml.Document, origins: Mapping[Place, str]
+) -> Iterator[Fault]:
     """One fault for each place, in the order of the text.
 
     A fault inside a value makes those of the whole value noise: that the list is too short without its wrong items, or
@@ -161,7 +187,7 @@ def _faults(error: ValidationError, document: yaml.Document, origins: Mapping[Pl
     """
     found: dict[Place, list[_Words]] = {}
     for details in error.errors(include_url=False):
-        place, words = _words(details, document.value)
+        place, words = _words(details, root, document.value)
         found.setdefault(place, []).append(words)
     enclosing = {place[:n] for place in found for n in range(len(place))}
     for place in sorted((place for place in found if place not in enclosing), key=document.mark):
@@ -177,14 +203,14 @@ def _set_there(place: Place, at: Place, document: yaml.Document) -> bool:
     return place[: len(at)] == at or (at[: len(place)] == place and place not in document.marks)
 
 
-def _resolve(loc: Place, value: Any) -> tuple[Place, type[BaseModel] | None, Any]:
+def _resolve(loc: Place, root: type[BaseModel], value: Any) -> tuple[Place, type[BaseModel] | None, Any]:
     """A pydantic location as a place in the YAML values, the class whose field it is, and the field's type.
 
     pydantic puts the tag of a union's member, and names of union branches, into its locations: those are no keys.
     """
     place: list[str | int] = []
-    owner: type[BaseModel] | None = Config
-    kind: Any = Config
+    owner: type[BaseModel] | None = root
+    kind: Any = root
     for part in loc:
         members = _models(kind)
         chosen = next((member for member in members if _tag(member) == part), None)
@@ -254,9 +280,9 @@ class _Words(typing.NamedTuple):
     do: str = ""
 
 
-def _words(details: ErrorDetails, document: Any) -> tuple[Place, _Words]:
+def _words(details: ErrorDetails, root: type[BaseModel], document: Any) -> tuple[Place, _Words]:
     """The place of one of pydantic's errors, and what to say of it."""
-    place, owner, type_ = _resolve(details["loc"], document)
+    place, owner, type_ = _resolve(details["loc"], root, document)
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     tags = {tag: name for model in _models(type_) for name, tag in _tagged(model)}
     name = next(iter(tags.values()), "")

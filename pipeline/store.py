@@ -5,7 +5,7 @@ Layout below the root::
     v1/entries/<key>/           the files of a finished stage, with manifest.json
     v1/partial/<key>/           what an interrupted stage goes on from
     v1/building/<key>-<random>/ private to one process, renamed to entries/ when it is complete
-    v1/locks/<key>.lock         saves making a thing twice; correctness does not rest on it
+    v1/locks/<key>.lock         saves making a thing twice, and guards the removal of what a killed process left
 
 A reader checks every sha256 of the manifest and treats damage as a miss. All paths inside are relative, so a whole
 root can be saved and restored elsewhere, by a CI cache for one.

@@ -164,7 +164,7 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         ("  - {stage: prune, epochs: 1, ^sparsity: 1.5}\n", "must be less than 1 (received 1.5)"),
         ("  - ^{stage: prune, epochs: 1}\n", "stages.prune.sparsity: is required"),
         # settings that do not fit each other
-        (STAGE % "optimizer: adamw", "adamw needs a weight_decay above 0"),
+        (STAGE % "optimizer: adamw", "must be above 0 for adamw"),
         (STAGE % "schedule: {decay: cosine, warmup_epochs: 3}", "must be less than epochs, 3"),
         ("  - {stage: prune, epochs: 1, sparsity: 0.3, begin: 0.8, end: 0.7}\n", "must be less than end, 0.7"),
         ("  - {stage: prune, epochs: 1, sparsity: 0.3, initial_sparsity: 0.5}\n", "must be less than sparsity, 0.3"),
@@ -172,8 +172,8 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         ("  - {stage: convert, quantization: float32, calibration: {samples: 3}}\n", "has no effect on float32"),
         ("  - {stage: verify, of: [a, a]}\n", "must name each model once"),
         ("  - {stage: verify, of: [a], checks: [^{check: accuracy}]}\n", "stages.verify.checks.accuracy: give "),
-        ("  - {stage: verify, of: [a], checks: [{check: accuracy, max_drop: 0.1}]}\n", "max_drop needs a baseline"),
-        ("  - {stage: verify, of: [a], checks: [{check: integer_only, of: [b]}]}\n", "'b'"),
+        ("  - {stage: verify, of: [a], checks: [{check: accuracy, max_drop: 0.1}]}\n", "max_drop: needs a `baseline:`"),
+        ("  - {stage: verify, of: [a], checks: [{check: integer_only, of: [b]}]}\n", "must name models that verify's own `of` names"),
     ],
 )  # fmt: skip
 def test_each_fault_is_one_plain_sentence_at_its_place(faults, text, expected):

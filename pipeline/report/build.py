@@ -34,7 +34,7 @@ def build(config: Config, outcomes: Sequence[Outcome]) -> Report:
     return Report(
         name=config.name,
         status="fail" if any(check.status != "pass" for check in checks) else "pass",
-        environment=_environment(),
+        environment=environment(),
         config=config.settings(),
         data=DataFacts(
             fingerprint=config.data.fingerprint(),
@@ -101,7 +101,8 @@ def _split(config: Config, name: str) -> Split:
     return Split(examples=len(examples), sha256=examples.sha256)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions of what decides the figures, and the machine."""
     found = {"edgepipe": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -144,15 +145,19 @@ def write(report: Report, outcomes: Sequence[Outcome], store: Store, work: Path)
         for outcome in outcomes:
             if _is_model(outcome):
                 shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
-        (work / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (work / "report.md").write_text(markdown.render(report), encoding="utf-8")
-        (work / "report.html").write_text(page.html(report, _figures(report, store)), encoding="utf-8")
-        (work / "junit.xml").write_text(junit.render(report), encoding="utf-8")
-        (work / "config.yaml").write_text(
-            yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        write_pages(report, work, _figures(report, store))
+        config = yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True)
+        (work / "config.yaml").write_text(config, encoding="utf-8")
         _write_decisions(report, outcomes, work)
         (work / "log.txt").touch()
+
+
+def write_pages(report: Report, work: Path, drawings: Mapping[str, str]) -> None:
+    """The report in all its forms."""
+    (work / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (work / "report.md").write_text(markdown.render(report), encoding="utf-8")
+    (work / "report.html").write_text(page.html(report, drawings), encoding="utf-8")
+    (work / "junit.xml").write_text(junit.render(report), encoding="utf-8")
 
 
 def _write_decisions(report: Report, outcomes: Sequence[Outcome], work: Path) -> None:

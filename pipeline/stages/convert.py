@@ -45,9 +45,9 @@ class Convert(Stage):
     def _settings_fit(self) -> "Convert":
         allowed = _IO.get(self.quantization, ("float32",))
         if self.io is not None and self.io not in allowed:
-            raise ValueError(f"io of {self.quantization} must be {' or '.join(allowed)}, and not {self.io}")
+            raise ValueError(f"io: must be {' or '.join(allowed)} for {self.quantization}")
         if self.calibration is not None and self.quantization not in INTEGER:
-            raise ValueError(f"calibration has no effect on {self.quantization}; only int8 and int16x8 calibrate")
+            raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         return self
 
     @property
@@ -118,7 +118,9 @@ class Convert(Stage):
         import tensorflow as tf
 
         function = _function(model)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+        holder = tf.Module()  # of the variables alone: given the model, the converter would trace every layer anew
+        holder.variables_of_the_model = model.variables
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
         if self.quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if self.quantization == "float16":

@@ -49,9 +49,9 @@ class Prune(Training):
     @model_validator(mode="after")
     def _ramp_rises(self) -> "Prune":
         if self.begin >= self.end:
-            raise ValueError(f"begin must be less than end, {self.end}")
+            raise ValueError(f"begin: must be less than end, {self.end}")
         if self.initial_sparsity >= self.sparsity:
-            raise ValueError(f"initial_sparsity must be less than sparsity, {self.sparsity}")
+            raise ValueError(f"initial_sparsity: must be less than sparsity, {self.sparsity}")
         return self
 
     def run(self, inputs: Inputs, work: Path) -> None:

@@ -100,7 +100,9 @@ class Training(Stage):
     """Factor of the sum of squared kernel weights in the loss."""
     early_stopping: EarlyStopping | None = None
     """Stop early and keep the best weights; all epochs and the last weights when left out."""
-    class_weights: Literal["balanced"] | Annotated[tuple[PositiveFloat, ...], Field(strict=False)] | None = None
+    class_weights: (
+        Literal["balanced"] | Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)] | None
+    ) = None
     """Weight of each label's examples in the loss; `balanced` is inverse to how often the label occurs."""
     augment: Augment = Augment()
     """Random changes of the training images."""
@@ -108,9 +110,9 @@ class Training(Stage):
     @model_validator(mode="after")
     def _settings_fit(self) -> "Training":
         if self.optimizer == "adamw" and not self.weight_decay:
-            raise ValueError("adamw needs a weight_decay above 0, such as 0.004; without one it is adam")
+            raise ValueError("weight_decay: must be above 0 for adamw, such as 0.004; without one it is adam")
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(f"schedule.warmup_epochs must be less than epochs, {self.epochs}")
+            raise ValueError(f"schedule.warmup_epochs: must be less than epochs, {self.epochs}")
         return self
 
     def steps(self, examples: Examples) -> int:

@@ -1,9 +1,7 @@
 """Measure .tflite files on LiteRT, over the whole test split, and judge them by checks."""
 
-import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline import litert, metrics, runtimes, tensors, tf, tflite
+from pipeline import measure, tensors, tf, tflite
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
-from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Paired, Port
+from pipeline.facts import CheckResult, Errors, ModelFacts
 from pipeline.stage import Artifact, Data, Inputs, Progress, Stage
 from pipeline.stages.device import asked
 from pipeline.stages.training import read_facts
-from pipeline.store import sha256
 from pipeline.targets import Target
-from pipeline.tflite import demands, int8
 
 TRACED = 32  # test examples on which every tensor is compared with the Keras model's
 INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
@@ -65,13 +61,13 @@ class Verify(Stage):
     @model_validator(mode="after")
     def _names_fit(self) -> "Verify":
         if len(set(self.of)) < len(self.of):
-            raise ValueError("of must name each model once")
+            raise ValueError("of: must name each model once")
         for i, check in enumerate(self.checks):
             for name in check.of or ():
                 if name not in self.of:
-                    raise ValueError(f"checks[{i}].of names {name!r}, which verify's own `of` does not hold")
+                    raise ValueError(f"checks.{i}.of: must name models that verify's own `of` names")
             if check.needs_baseline and self.baseline is None:
-                raise ValueError(f"checks[{i}]: {check.needs_baseline} needs a baseline: name a convert stage")
+                raise ValueError(f"checks.{i}.{check.needs_baseline}: needs a `baseline:`, the name of a convert stage")
         return self
 
     def reads(self) -> Sequence[str]:
@@ -104,9 +100,13 @@ class Verify(Stage):
         if self.baseline is None:
             return tuple(named)
         base = names.index(self.baseline)
-        paired = _paired(folder, base, [facts.label for facts in named[base].per_class])
+        with np.load(folder / "decisions.npz") as kept:
+            y, decisions = kept["y"], kept["decisions"]  # (N,), (models, N)
+        right = decisions == y
         return tuple(
-            facts.model_copy(update={"baseline": True} if i == base else _against(facts, named[base], paired[i]))
+            facts.model_copy(update={"baseline": True})
+            if i == base
+            else measure.against(facts, named[base], right[i], right[base], y)
             for i, facts in enumerate(named)
         )
 
@@ -135,93 +135,33 @@ def _named(name: str) -> dict[str, Any]:
     return {"name": name, "file": f"{name}.tflite"}
 
 
-def _against(facts: ModelFacts, base: ModelFacts, paired: Paired) -> dict[str, Any]:
-    """The drop of each metric below the baseline's, and the comparison example by example."""
-    drop = {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}
-    return {"drop": drop, "paired": paired}
-
-
-def _paired(folder: Path, base: int, labels: Sequence[str]) -> list[Paired]:
-    """Each model of a finished verify stage against the base-th, in their order."""
-    with np.load(folder / "decisions.npz") as kept:
-        y, decisions = kept["y"], kept["decisions"]  # (N,), (models, N)
-    right = decisions == y
-    return [metrics.paired(right[base], row, y, labels) for row in right]
-
-
 def _measure(
     name: str, artifact: Artifact, data: Data, x: NDArray[np.float32], y: NDArray[np.int64]
 ) -> tuple[ModelFacts, NDArray[np.int64]]:
     """All facts of one file, and its decisions (N,). x: (N, ...) float32 and y: (N,) are the test split."""
-    path = artifact.path / "model.tflite"
-    content = path.read_bytes()
-    model = tflite.read(content)
-    test = data.split("test")
-    output = litert.run(path, x)  # (N, labels)
+    path, test = artifact.path / "model.tflite", data.split("test")
+    facts, output = measure.run(measure.read(name, path), path, x, y, data.spec().labels, test.sha256)
     assert artifact.made_from is not None
     source = tf.load_model(artifact.made_from.path / "model.h5")
-    keras = tf.predict(source, test)
-    traced = x[:TRACED] if model.quantization in INTEGER else x[:0]
-    port = _port(model.outputs)
-    found = metrics.classification(output, y, data.spec().labels, port.scale if port else None)
-    pruned = _pruned(artifact, model)
-    layers = tuple(LayerFacts(**asdict(layer)) for layer in model.layers())
-    facts = ModelFacts(
-        name=name,
-        file=f"{name}.tflite",
-        sha256=sha256(path),
-        bytes=len(content),
-        gzip_bytes=len(gzip.compress(content, 9, mtime=0)),
-        verified=True,
-        quantization=model.quantization,
-        integer_only=model.integer_only,
-        floats=tuple(map(str, model.floats())),
-        rules=int8.findings(model),
-        ops=model.ops_count(),
-        op_versions=demands.op_versions(model),
-        op_dtypes=demands.op_dtypes(model),
-        dynamic=demands.dynamic(model),
-        macs=model.macs,
-        parameters=model.parameters,
-        input=_port(model.inputs),
-        output=port,
-        sparsity=model.sparsity(),
-        pruned=tuple(pruned),
-        pruned_sparsity=_share_of_zeros(model, pruned),
-        layers=layers,
-        examples=len(y),
-        split_sha256=test.sha256,
-        scores=found.scores,
-        metrics=found.metrics,
-        missing=found.missing,
-        per_class=found.per_class,
-        error=_errors(output, keras),
-        latency_ms=Latency(**litert.latency(path, x[:1])._asdict()),
-        runtimes=runtimes.compare(path, x, y),
-        tensors=tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
-        confusion=found.confusion,
-    )
-    return facts, output.argmax(axis=1)
+    pruned = _pruned(artifact, facts)
+    traced = x[:TRACED] if facts.quantization in INTEGER else x[:0]
+    more = {
+        "pruned": tuple(pruned),
+        "pruned_sparsity": _share_of_zeros(tflite.read(path), pruned),
+        "error": _errors(output, tf.predict(source, test)),
+        "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
+    }
+    return facts.model_copy(update=more), output.argmax(axis=1)
 
 
-def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
-    """The one input or output; None when there are several."""
-    if len(tensors) != 1:
-        return None
-    (tensor,) = tensors
-    return Port(
-        name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
-    )
-
-
-def _pruned(artifact: Artifact, model: tflite.Model) -> list[str]:
+def _pruned(artifact: Artifact, facts: ModelFacts) -> list[str]:
     """Names of the weight tensors that belong to layers which a prune stage pruned."""
     layers: set[str] = set()
     above = artifact.made_from
     while above is not None:
         layers |= set(read_facts(above.path).get("sparsity", {}))
         above = above.made_from
-    return [name for name in model.sparsity() if tflite.keras_layers(name) & layers]
+    return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
 
 
 def _share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:

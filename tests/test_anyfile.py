@@ -1,0 +1,97 @@
+"""`edgepipe verify` on files that edgepipe did not make."""
+
+import json
+
+import numpy as np
+import pytest
+from tflite_models import images, models  # noqa: F401  (fixtures)
+
+from pipeline import litert
+
+
+@pytest.fixture(scope="module")
+def data(models, tmp_path_factory):  # noqa: F811
+    """A YAML file of data on whose test split the float model is always right."""
+    x = np.random.default_rng(0).random((90, 16, 16, 3), np.float32)
+    scores = litert.run(models["float32"], x).reshape(90, -1)
+    y = scores.argmax(axis=1)
+    path = tmp_path_factory.mktemp("data") / "data.npz"
+    labels = [f"class {i}" for i in range(scores.shape[1])]
+    path.with_suffix(".yaml").write_text(f"data: {{source: npz, path: data.npz, labels: {labels}}}")
+    half = {"train": slice(0, 60), "test": slice(60, 90)}
+    np.savez(path, **{f"{letter}_{name}": a[part] for name, part in half.items() for letter, a in (("x", x), ("y", y))})
+    return path.with_suffix(".yaml")
+
+
+@pytest.fixture
+def checks(tmp_path):
+    def write(text):
+        path = tmp_path / "checks.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_foreign_file_is_measured_against_its_baseline(edgepipe, models, data):  # noqa: F811
+    code, out, _ = edgepipe("verify", models["int8"], "--data", data, "--baseline", models["float32"], "--json")
+    report = json.loads(out)
+    base, facts = report["models"]
+    assert code == 0
+    assert base["baseline"]
+    assert base["metrics"]["accuracy"] == 1.0
+    assert facts["examples"] == 30
+    assert facts["drop"]["accuracy"] == 1.0 - facts["metrics"]["accuracy"]
+    assert facts["paired"]["lost"] == round(facts["drop"]["accuracy"] * 30)
+    assert facts["split_sha256"] == report["data"]["splits"]["test"]["sha256"]
+
+
+def test_without_data_the_bytes_alone_speak(edgepipe, models):  # noqa: F811
+    code, out, _ = edgepipe("verify", models["float16"], "--json")
+    (facts,) = json.loads(out)["models"]
+    assert code == 0
+    assert facts["quantization"] == "float16"
+    assert facts["metrics"] == {}
+
+
+def test_checks_gate_a_build(edgepipe, models, data, checks):  # noqa: F811
+    path = checks("checks: [{check: integer_only}, {check: accuracy, min: 0.2}]")
+    code, out, _ = edgepipe("verify", models["elu"], "--checks", path)
+    assert code == 5
+    assert "ELU" in out
+    assert "unavailable" in out
+    code, _, _ = edgepipe("verify", models["int8"], "--data", data, "--checks", path)
+    assert code == 0
+
+
+def test_the_pages_are_written_on_demand(edgepipe, models, tmp_path):  # noqa: F811
+    edgepipe("verify", models["int8"], "--out", tmp_path / "seen")
+    assert {path.name for path in (tmp_path / "seen").iterdir()} == {
+        "report.html", "report.json", "report.md", "junit.xml",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{garbage}"], 3, "not a valid .tflite file"),
+        (["nowhere.tflite"], 3, "nowhere.tflite"),
+        (["{int8}", "--data", "digits"], 3, "takes examples of shape (16, 16, 3) (received (8, 8, 1))"),
+        (["{int8}", "--data", "photos.zip"], 2, "--data: must be digits, an .npz file or a YAML file with `data:`"),
+        (["{int8}", "--target", "cortex-m5"], 2, "did you mean 'cortex-m"),
+        (["{int8}", "--checks", "{wrong}"], 2, "wrong.yaml:1:10: checks.acuracy: there is no such check"),
+        (["{int8}", "--checks", "{needs}"], 2, "max_drop needs a baseline"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_error(edgepipe, models, tmp_path, arguments, code, message):  # noqa: F811
+    (tmp_path / "garbage.tflite").write_bytes(b"not a model at all, but long enough to look at")
+    (tmp_path / "wrong.yaml").write_text("checks: [{check: acuracy, min: 0.5}]")
+    (tmp_path / "needs.yaml").write_text("checks: [{check: accuracy, max_drop: 0.5}]")
+    names = {
+        "garbage": tmp_path / "garbage.tflite", "int8": models["int8"], "wrong": tmp_path / "wrong.yaml",
+        "needs": tmp_path / "needs.yaml",
+    }  # fmt: skip
+    found, out, err = edgepipe("verify", *(argument.format(**names) for argument in arguments))
+    assert found == code
+    assert message in err
+    assert out == ""
