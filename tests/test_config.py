@@ -173,7 +173,7 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         ("  - {stage: verify, of: [a, a]}\n", "must name each model once"),
         ("  - {stage: verify, of: [a], checks: [^{check: accuracy}]}\n", "stages.verify.checks.accuracy: give "),
         ("  - {stage: verify, of: [a], checks: [{check: accuracy, max_drop: 0.1}]}\n", "max_drop: needs a `baseline:`"),
-        ("  - {stage: verify, of: [a], checks: [{check: integer_only, of: [b]}]}\n", "must name models that verify's own `of` names"),
+        ("  - {stage: verify, of: [a], checks: [{check: integer_only, of: [b]}]}\n", "must name models that verify"),
     ],
 )  # fmt: skip
 def test_each_fault_is_one_plain_sentence_at_its_place(faults, text, expected):

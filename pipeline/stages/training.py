@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Weights = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -100,9 +101,7 @@ class Training(Stage):
     """Factor of the sum of squared kernel weights in the loss."""
     early_stopping: EarlyStopping | None = None
     """Stop early and keep the best weights; all epochs and the last weights when left out."""
-    class_weights: (
-        Literal["balanced"] | Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)] | None
-    ) = None
+    class_weights: Literal["balanced"] | Weights | None = None
     """Weight of each label's examples in the loss; `balanced` is inverse to how often the label occurs."""
     augment: Augment = Augment()
     """Random changes of the training images."""
