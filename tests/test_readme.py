@@ -1,0 +1,34 @@
+"""The README tells what the code does."""
+
+import re
+from pathlib import Path
+
+from pipeline import cli, config, reference
+from pipeline.plan import plan
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_of_settings_is_made_from_the_classes():
+    shown = README.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
+    assert shown == reference.render(), "run `python -m pipeline.reference` and put it between the marks"
+
+
+def test_the_config_that_is_shown_is_the_one_that_runs():
+    assert (ROOT / "configs" / "digits.yaml").read_text(encoding="utf-8").strip() in README
+
+
+def test_every_command_is_told():
+    names = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    assert [name for name in sorted(names) if f"edgepipe {name}" not in README] == []
+
+
+def test_every_config_that_is_carried_can_be_planned():
+    for path in [*(ROOT / "configs").glob("*.yaml"), ROOT / "pipeline" / "starter.yaml"]:
+        assert plan(*config.load(path))
+
+
+def test_every_file_that_is_named_is_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
