@@ -6,6 +6,7 @@ import. So no other module imports TensorFlow at its top, and each calls `start`
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.stage import Examples
 
 
+@cache
 def load() -> None:
     """Import TensorFlow, tf_keras and tfmot. Takes seconds the first time."""
     if os.environ.get("TF_USE_LEGACY_KERAS") != "1":
@@ -31,6 +33,11 @@ def load() -> None:
     import tensorflow  # noqa: F401
     import tensorflow_model_optimization  # noqa: F401
     import tf_keras  # noqa: F401
+    from tensorflow.python.autograph.core import config, config_lib
+
+    # AutoGraph rewrites Python's `if` and `for` into graph ops. tfmot and we call those ops ourselves, as Keras does,
+    # for which the same rule stands there already; without it each stage spends seconds on rewriting tfmot's source.
+    config.CONVERSION_RULES += tuple(map(config_lib.DoNotConvert, ("tensorflow_model_optimization", "pipeline")))
 
 
 def start(seed: int) -> None:
