@@ -5,6 +5,7 @@ method that does the work. The command line, the JSON Schema, the reference and 
 """
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,17 +89,17 @@ class Examples(Protocol):
 class Data(Part):
     """A data source. Everything here works without TensorFlow."""
 
+    @abstractmethod
     def fingerprint(self) -> str:
         """sha256 of the content that is read; the path does not count. InputError when it can't be read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spec(self) -> Spec:
         """What one example is. InputError when the content is not usable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def split(self, name: str) -> Examples:
         """One of SPLITS; no example is in two of them."""
-        raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.fingerprint()}
@@ -107,9 +108,9 @@ class Data(Part):
 class Model(Part):
     """A network to train."""
 
+    @abstractmethod
     def build(self, spec: Spec) -> "tf_keras.Model":
         """The network for such examples, one output per label. InputError when it doesn't fit the data."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,9 @@ class Stage(Part):
         """Names of the stages it reads; None leaves it to `from`."""
         return None
 
+    @abstractmethod
     def run(self, inputs: Inputs, work: Path) -> None:
         """Fill the empty directory `work`. Raises StageError or InputError with what the user can do."""
-        raise NotImplementedError
 
 
 def array_sha256(*arrays: NDArray[Any]) -> str:

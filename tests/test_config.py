@@ -158,7 +158,7 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         (STAGE % "^optimizer: adma", "stages.train.optimizer: must be 'adam', 'adamw' or 'sgd' (received 'adma'); d"),
         (STAGE % "^optimizer: lion", "stages.train.optimizer: must be 'adam', 'adamw' or 'sgd' (received 'lion')"),
         (STAGE % "^batch_size: 0", "stages.train.batch_size: must be greater than 0 (received 0)"),
-        ("  - {stage: train, ^epochs: -1}\n", "stages.train.epochs: must be greater than 0 (received -1)"),
+        ("  - {stage: train, ^epochs: -1}\n", "stages.train.epochs: must be at least 0 (received -1)"),
         ("  - {stage: prune, epochs: 1, ^sparsity: 1.0}\n", "must be less than 1 (received 1.0)"),
         ("  - {stage: prune, epochs: 1, ^sparsity: 0}\n", "must be greater than 0 (received 0)"),
         ("  - {stage: prune, epochs: 1, ^sparsity: 1.5}\n", "must be less than 1 (received 1.5)"),
@@ -184,7 +184,7 @@ def test_each_fault_is_one_plain_sentence_at_its_place(faults, text, expected):
 
 
 def test_faults_of_all_stages_come_together_in_the_order_of_the_text(faults):
-    text = "  - {stage: train, epochs: 0}\n  - {stage: qat, epohcs: 1}\n  - {stage: convert, quantization: int4}\n"
+    text = "  - {stage: train, epochs: -1}\n  - {stage: qat, epohcs: 1}\n  - {stage: convert, quantization: int4}\n"
     places = [re.match(r"[\d:]+: [\w.]+", line)[0] for line in faults(text)]
     assert places == [
         "5:20: stages.train.epochs",
@@ -295,7 +295,7 @@ def test_the_last_set_wins_and_null_is_filled(written):
         ("stages=3", "--set stages=3: stages: must be a list (received 3)"),
         ("stages.train=null", "stages.0: must be a mapping of settings (received nothing)"),
         ("data.splits.test.x=3", '--set data.splits.test.x=3: data.splits.test: must be a number (received {"x": 3})'),
-        ("stages.train.epochs=0", "--set stages.train.epochs=0: stages.train.epochs: must be greater than 0 (rec"),
+        ("stages.train.epochs=-1", "--set stages.train.epochs=-1: stages.train.epochs: must be at least 0 (rec"),
     ],
 )  # fmt: skip
 def test_a_wrong_set_is_told_as_such(written, option, expected):
@@ -311,7 +311,7 @@ def test_a_name_that_several_items_have_needs_a_position(written):
 
 
 def test_all_wrong_sets_are_told_at_once_with_the_faults_of_the_file(written):
-    text = HEAD + "  - {stage: train, epochs: 0}\n"
+    text = HEAD + "  - {stage: train, epochs: -1}\n"
     with pytest.raises(ConfigError) as caught:
         config.load(written(text), ["stages.x.y=1", "nope", "sede=1", "seed=2"])
     assert len(caught.value.faults) == 4

@@ -267,9 +267,10 @@ stages:
   - {stage: convert, name: int8, quantization: int8, calibration: {samples: 50}}
   - {stage: convert, name: border, quantization: int8, io: float32}
   - {stage: convert, name: int16x8, quantization: int16x8}
+  - {stage: convert, name: one_scale, quantization: int8, per_channel_dense: false}
   - {stage: convert, name: unverified, quantization: float32}
   - stage: verify
-    of: [float16, dynamic, int8, border, int16x8]
+    of: [float16, dynamic, int8, border, int16x8, one_scale]
     baseline: float32
     checks: [{check: agreement, min: 0.9}]
 """
@@ -297,6 +298,22 @@ def test_each_quantization_gives_what_it_says(quantizations, name, port, integer
     assert facts.input.shape == (1, 8, 8, 1)
     assert facts.integer_only is integer_only
     assert facts.error.agreement > 0.95
+
+
+def test_a_trained_file_is_converted_without_training_it_further(cold, tmp_path):
+    keys = {step.name: step.key for step in cold.report.steps}
+    trained = cold.folder / "store" / "v1" / "entries" / keys["train"] / "model.h5"
+    stages = "stages:\n  - {stage: train, epochs: 0}\n  - {stage: convert, name: float, quantization: float32}\n"
+    config = f"name: tiny\ndata: {{source: digits}}\nmodel: {{source: file, path: {trained}}}\n{stages}"
+    Pipeline(tmp_path, config).run()
+    assert (tmp_path / "runs" / "tiny" / "float.tflite").read_bytes() == cold.models()["float.tflite"]
+
+
+@pytest.mark.parametrize(("name", "scales"), [("int8", 10), ("one_scale", 1)])
+def test_dense_layers_have_a_scale_a_unit_or_one(quantizations, name, scales):
+    facts = next(model for model in quantizations.report.models if model.name == name)
+    dense = next(layer for layer in facts.layers if layer.op == "FULLY_CONNECTED")
+    assert dense.weights_scales == scales
 
 
 def test_equal_stages_are_one_entry_of_the_store(quantizations):

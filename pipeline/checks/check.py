@@ -1,5 +1,6 @@
 """What a check is."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
@@ -23,9 +24,9 @@ class Check(Strict):
         """The setting that can't be judged without a baseline; "" when there is none."""
         return ""
 
+    @abstractmethod
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         """A result for each promise: pass or fail with the value and the limit, or unavailable with the reason."""
-        raise NotImplementedError
 
     def result(
         self,

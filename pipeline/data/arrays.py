@@ -1,6 +1,7 @@
 """Examples that are held as arrays: validation, preprocessing and the cut into splits."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,17 +71,17 @@ class ArrayData(Data):
 
     _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
 
+    @abstractmethod
     def arrays(self) -> Mapping[str, Pair]:
         """Examples and integer labels of the splits that the source carries; `train` is one of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def place(self, split: str) -> str:
         """Where the arrays of a split come from, for messages."""
-        raise NotImplementedError
 
+    @abstractmethod
     def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
         """Shape of one example, scale and offset of ``x * scale + offset``."""
-        raise NotImplementedError
 
     def spec(self) -> Spec:
         cut = self._examples()

@@ -41,6 +41,9 @@ class Convert(Stage):
     calibration: Calibration | None = None
     """What int8 and int16x8 take their activation ranges from; 200 examples when left out."""
 
+    per_channel_dense: bool = True
+    """A scale for each unit of a dense layer; false for kernels that take one, as those of rp2040 and esp32-s3 do."""
+
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
         allowed = _IO.get(self.quantization, ("float32",))
@@ -127,6 +130,8 @@ class Convert(Stage):
             converter.target_spec.supported_types = [tf.float16]
         if self.quantization in INTEGER:
             converter.inference_input_type = converter.inference_output_type = tf.as_dtype(self.port)
+        if not self.per_channel_dense:
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if samples is not None:
             converter.target_spec.supported_ops = [
                 tf.lite.OpsSet.TFLITE_BUILTINS_INT8
