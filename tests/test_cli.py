@@ -195,7 +195,7 @@ def test_the_schema_accepts_the_configs_that_we_ship(schema, path):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("epochs", "epohcs"), ("epochs: 3", "epochs: x"), ("epochs: 3", "epochs: 0"), ("stage: train", "stage: trian"),
+        ("epochs", "epohcs"), ("epochs: 3", "epochs: x"), ("epochs: 3", "epochs: -1"), ("stage: train", "stage: trian"),
         ("quantization: int8", "quantization: int4"), ("name: tiny", "name: tiny\nnope: 1"), ("epochs: 3", "from_: a"),
     ],
 )  # fmt: skip
