@@ -234,6 +234,7 @@ def test_kill_9_then_the_same_command_gives_the_same_bytes(cold, tmp_path):
     assert pipeline.models() == cold.models()
     assert names(tmp_path / "store" / "v1" / "building") == []
     assert names(tmp_path / "store" / "v1" / "partial") == []
+    assert names(tmp_path / "runs") == ["tiny"]
 
 
 def test_two_runs_at_once_on_one_store_make_each_stage_once(cold, tmp_path):

@@ -120,7 +120,8 @@ def folder(out: Path, name: str) -> Iterator[Path]:
     """
     with _guard(out):
         out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
+        _remove_stale(out, name)
+        work = Path(tempfile.mkdtemp(prefix=f".{name}-{os.getpid()}-", dir=out))
     failed = out / f"{name}.failed.log"
     try:
         yield work
@@ -135,6 +136,24 @@ def folder(out: Path, name: str) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_stale(out: Path, name: str) -> None:
+    """Remove private folders of runs that were killed: those whose process is gone."""
+    for path in out.glob(f".{name}-*-*"):
+        process = path.name.removeprefix(f".{name}-").partition("-")[0]
+        if process.isdecimal() and not _alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user, or no number of a process
+        return True
+    return True
 
 
 def write(report: Report, outcomes: Sequence[Outcome], store: Store, work: Path) -> None:
