@@ -1,6 +1,5 @@
 """Examples that are held as arrays: validation, preprocessing and the cut into splits."""
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.errors import Fault, InputError
-from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256
+from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256, example_digest
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and labels (N,)
@@ -157,7 +156,7 @@ def stratified(
 
     Equal examples stay together, so that no example is in two splits even where the source repeats one.
     """
-    keys = (hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest() for row in x)
+    keys = map(example_digest, x)
     first: dict[bytes, int] = {}
     leader = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
     leaders = np.unique(leader)

@@ -10,9 +10,8 @@ from pydantic import Field, FiniteFloat
 
 from pipeline.data.arrays import ArrayData, Pair
 from pipeline.errors import Fault, InputError, did_you_mean
+from pipeline.stage import SPLITS
 from pipeline.store import sha256
-
-_SPLITS = ("train", "validation", "calibration", "test")
 
 
 class Npz(ArrayData):
@@ -48,7 +47,7 @@ class Npz(ArrayData):
         try:
             with self.path.open("rb") as file, self._archive(file) as archive:
                 self._require(set(archive.files))
-                splits = [split for split in _SPLITS if f"x_{split}" in archive.files]
+                splits = [split for split in SPLITS if f"x_{split}" in archive.files]
                 return {
                     split: (self._array(archive, f"x_{split}"), self._array(archive, f"y_{split}")) for split in splits
                 }
@@ -71,10 +70,10 @@ class Npz(ArrayData):
         return array
 
     def _require(self, names: set[str]) -> None:
-        known = {f"{letter}_{split}" for split in _SPLITS for letter in "xy"}
+        known = {f"{letter}_{split}" for split in SPLITS for letter in "xy"}
         for name in sorted(names - known):
             raise self._wrong("holds an array that edgepipe does not know", name, did_you_mean(name, known))
-        for split in _SPLITS:
+        for split in SPLITS:
             pair = {f"x_{split}", f"y_{split}"}
             if pair - names and (split == "train" or pair & names):
                 has = ", ".join(sorted(names)) or "nothing"

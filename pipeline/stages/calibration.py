@@ -4,7 +4,6 @@ Every one of these mistakes converts without a word and gives a file that is wro
 missed the preprocessing, test images.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from pydantic import PositiveInt
 
 from pipeline import tflite
 from pipeline.errors import Fault, InputError, StageError
-from pipeline.stage import Data, Examples, Strict, array_sha256
+from pipeline.stage import Data, Examples, Strict, array_sha256, example_digest
 
 SAMPLES = 200  # when the config names no number
 SPAN = (0.5, 4.0)  # of calibration's range over training's; un-normalised images are 255 times wider
@@ -122,15 +121,11 @@ def _one_class(y: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterator[Faul
 
 def _seen(x: NDArray[np.float32], test: Examples) -> Iterator[Fault]:
     """A fault when calibration examples are in the test split, by content."""
-    seen = {_digest(row) for row in x}
+    seen = {example_digest(row) for row in x}
     batches = (test.batch(part)[0] for part in np.array_split(np.arange(len(test)), max(1, len(test) // 1000)))
-    shared = sum(_digest(row) in seen for batch in batches for row in batch)
+    shared = sum(example_digest(row) in seen for batch in batches for row in batch)
     if shared:
         yield Fault(
             "calibration examples must not be in the test split: accuracy would be measured on what was calibrated on",
             received=f"{shared} of {len(test)} test examples",
         )
-
-
-def _digest(row: NDArray[np.float32]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest()

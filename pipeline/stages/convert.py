@@ -12,7 +12,7 @@ from pipeline import litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
-from pipeline.stages.training import read_facts, write_facts
+from pipeline.stages.sidecar import read_facts, write_facts
 
 if TYPE_CHECKING:
     import tensorflow

@@ -11,7 +11,8 @@ from pydantic import Field, PositiveFloat, model_validator
 from pipeline import tf
 from pipeline.errors import Fault, StageError, did_you_mean
 from pipeline.stage import Inputs
-from pipeline.stages.training import Share, Training, fit, write_facts
+from pipeline.stages.sidecar import write_facts
+from pipeline.stages.training import Share, Training, fit
 
 if TYPE_CHECKING:
     import tf_keras

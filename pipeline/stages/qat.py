@@ -9,7 +9,8 @@ import numpy as np
 from pipeline import tf
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
-from pipeline.stages.training import Training, fit, read_facts, write_facts
+from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.training import Training, fit
 
 if TYPE_CHECKING:
     import tf_keras

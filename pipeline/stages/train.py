@@ -7,7 +7,8 @@ from pydantic import NonNegativeInt
 
 from pipeline import tf
 from pipeline.stage import Inputs
-from pipeline.stages.training import Training, fit, write_facts
+from pipeline.stages.sidecar import write_facts
+from pipeline.stages.training import Training, fit
 
 
 class Train(Training):

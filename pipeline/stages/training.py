@@ -4,9 +4,7 @@ Batches, augmentation and the random numbers of layers are functions of (seed, e
 all state is saved. So a training that was killed goes on from its last finished epoch to the same final bits.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -159,24 +157,6 @@ def fit(
         model.set_weights(best)
     curves: dict[str, list[float]] = saved.curves
     return curves
-
-
-def write_facts(
-    work: Path,
-    curves: Mapping[str, Sequence[float]] | None = None,
-    layers: Sequence[Mapping[str, Any]] = (),
-    notes: Sequence[str] = (),
-    **more: Any,
-) -> None:
-    """What the report tells of a stage, beside its result."""
-    facts = {"curves": curves or {}, "layers": list(layers), "notes": list(notes), **more}
-    (work / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What `write_facts` wrote."""
-    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return facts
 
 
 def _optimizer(settings: Training, steps: int) -> "tf_keras.optimizers.Optimizer":

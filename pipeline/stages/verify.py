@@ -15,7 +15,7 @@ from pipeline.checks.check import Check
 from pipeline.facts import CheckResult, Errors, ModelFacts
 from pipeline.stage import Artifact, Data, Inputs, Progress, Stage
 from pipeline.stages.device import asked
-from pipeline.stages.training import read_facts
+from pipeline.stages.sidecar import read_facts
 from pipeline.targets import Target
 
 TRACED = 32  # test examples on which every tensor is compared with the Keras model's
