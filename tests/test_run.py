@@ -256,20 +256,23 @@ def test_a_failed_stage_leaves_no_run_folder_and_names_the_log(warm):
 
 
 TRAINED = CONFIG.partition("  - {stage: convert")[0]
-QUANTIZATIONS = f"""{TRAINED}\
-  - {{stage: convert, name: float32, quantization: float32}}
-  - {{stage: convert, name: float16, quantization: float16}}
-  - {{stage: convert, name: dynamic, quantization: dynamic}}
-  - {{stage: convert, name: int8, quantization: int8, calibration: {{samples: 50}}}}
-  - {{stage: convert, name: border, quantization: int8, io: float32}}
-  - {{stage: convert, name: int16x8, quantization: int16x8}}
-  - {{stage: convert, name: one_scale, quantization: int8, per_channel_dense: false}}
-  - {{stage: convert, name: unverified, quantization: float32}}
+QUANTIZATIONS = (
+    TRAINED
+    + """\
+  - {stage: convert, name: float32, quantization: float32}
+  - {stage: convert, name: float16, quantization: float16}
+  - {stage: convert, name: dynamic, quantization: dynamic}
+  - {stage: convert, name: int8, quantization: int8, calibration: {samples: 50}}
+  - {stage: convert, name: border, quantization: int8, io: float32}
+  - {stage: convert, name: int16x8, quantization: int16x8}
+  - {stage: convert, name: one_scale, quantization: int8, per_channel_dense: false}
+  - {stage: convert, name: unverified, quantization: float32}
   - stage: verify
     of: [float16, dynamic, int8, border, int16x8, one_scale]
     baseline: float32
-    checks: [{{check: agreement, min: 0.9}}]
+    checks: [{check: agreement, min: 0.9}]
 """
+)
 
 
 @pytest.fixture(scope="session")
