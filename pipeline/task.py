@@ -7,21 +7,20 @@ N is the number of examples.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pipeline.errors import Fault, InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the report knows tasks by name, and does not load NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pipeline.stage import Spec
 
 TaskName = Literal["classification", "regression", "anomaly"]
 Shape = tuple[int | None, ...]
-Truth = NDArray[Any]  # (N, ...): what is known of each example
+Truth: TypeAlias = "NDArray[Any]"  # (N, ...): what is known of each example
 
-_FLOAT32_MAX = np.finfo(np.float32).max
 _MOST_LABELS = 2**31  # that a number can stand for
 
 
@@ -47,7 +46,7 @@ class Task(ABC):
     models: ClassVar[str]
 
     @abstractmethod
-    def truth(self, y: NDArray[Any], labels: Sequence[str] | None) -> Truth:
+    def truth(self, y: "NDArray[Any]", labels: Sequence[str] | None) -> Truth:
         """The array y of one split as it is used from here on; InputError, without its place, when it is none."""
 
     @abstractmethod
@@ -57,8 +56,10 @@ class Task(ABC):
         InputError when the splits do not go together; its place is the split's name.
         """
 
-    def strata(self, truth: Truth) -> NDArray[np.int64]:
+    def strata(self, truth: Truth) -> "NDArray[np.int64]":
         """(N,): examples of one number are cut into splits in equal shares."""
+        import numpy as np
+
         return np.zeros(len(truth), np.int64)
 
     @abstractmethod
@@ -71,14 +72,14 @@ class Task(ABC):
         return len(shape) == len(expected) and all(a in (None, b) for a, b in zip(shape, expected, strict=True))
 
     @abstractmethod
-    def target(self, x: NDArray[np.float32], truth: Truth, shape: Shape) -> NDArray[np.float32]:
+    def target(self, x: "NDArray[np.float32]", truth: Truth, shape: Shape) -> "NDArray[np.float32]":
         """What outputs (n, *shape) are trained towards, for examples x."""
 
     @abstractmethod
-    def rows(self, output: NDArray[np.floating], spec: "Spec") -> NDArray[np.floating]:
+    def rows(self, output: "NDArray[np.floating]", spec: "Spec") -> "NDArray[np.floating]":
         """Outputs (N, ...) of any model file as (N, values); InputError when they do not fit the data."""
 
-    def decisions(self, rows: NDArray[np.floating]) -> NDArray[np.int64] | None:
+    def decisions(self, rows: "NDArray[np.floating]") -> "NDArray[np.int64] | None":
         """The label (N,) that each row decides for; None for a task without decisions."""
         return None
 
@@ -102,7 +103,9 @@ class Classification(Task):
     fewest = 2
     models = "take small_cnn, mlp or a file with an output for each label"
 
-    def truth(self, y: NDArray[Any], labels: Sequence[str] | None) -> Truth:
+    def truth(self, y: "NDArray[Any]", labels: Sequence[str] | None) -> Truth:
+        import numpy as np
+
         y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
         if y.ndim != 1 or y.dtype.kind not in "ui":
             do = "use y.argmax(axis=1)" if y.ndim == 2 else "use whole numbers from 0"
@@ -115,6 +118,8 @@ class Classification(Task):
         return y.astype(np.int64)
 
     def names(self, truth: Mapping[str, Truth], labels: Sequence[str] | None) -> tuple[str, ...]:
+        import numpy as np
+
         if labels:
             return tuple(labels)
         seen = np.unique(np.concatenate(list(truth.values())))
@@ -125,7 +130,7 @@ class Classification(Task):
             raise _wrong(rule, f"no example of {absent}", do)
         return tuple(map(str, range(len(seen))))
 
-    def strata(self, truth: Truth) -> NDArray[np.int64]:
+    def strata(self, truth: Truth) -> "NDArray[np.int64]":
         return truth
 
     def outputs(self, spec: "Spec") -> tuple[int, ...]:
@@ -134,12 +139,14 @@ class Classification(Task):
     def takes(self, shape: Shape, spec: "Spec") -> bool:
         return super().takes(shape, spec) or (shape == (1,) and len(spec.labels) == 2)
 
-    def target(self, x: NDArray[np.float32], truth: Truth, shape: Shape) -> NDArray[np.float32]:
+    def target(self, x: "NDArray[np.float32]", truth: Truth, shape: Shape) -> "NDArray[np.float32]":
+        import numpy as np
+
         if shape == (1,):
             return truth[:, np.newaxis].astype(np.float32)
         return np.asarray(truth[:, np.newaxis] == np.arange(shape[-1] or 0), np.float32)
 
-    def rows(self, output: NDArray[np.floating], spec: "Spec") -> NDArray[np.floating]:
+    def rows(self, output: "NDArray[np.floating]", spec: "Spec") -> "NDArray[np.floating]":
         rows, count = output.reshape(len(output), -1), len(spec.labels)
         if rows.shape[1] == 1 and count == 2:
             return _both(rows[:, 0])
@@ -147,8 +154,10 @@ class Classification(Task):
             raise _misfit(output, f"{count} labels", "measure it with the data that it was made for")
         return rows
 
-    def decisions(self, rows: NDArray[np.floating]) -> NDArray[np.int64] | None:
+    def decisions(self, rows: "NDArray[np.floating]") -> "NDArray[np.int64] | None":
         """The highest score, the first of equal ones; of one probability p the second label where p >= 0.5."""
+        import numpy as np
+
         return np.asarray(rows.argmax(axis=1))
 
     def described(self, labels: Sequence[str], most: int = 24) -> str:
@@ -165,11 +174,13 @@ class Regression(Task):
     fewest = 1
     models = "take small_cnn, mlp or a file with an output for each number of y"
 
-    def truth(self, y: NDArray[Any], labels: Sequence[str] | None) -> Truth:
+    def truth(self, y: "NDArray[Any]", labels: Sequence[str] | None) -> Truth:
+        import numpy as np
+
         if y.ndim not in (1, 2) or y.dtype.kind not in "uif" or 0 in y.shape[1:]:
             raise _wrong("values must be an array (N,) or (N, M) of numbers", f"{y.dtype} {y.shape}")
         y = y.reshape(len(y), -1).astype(np.float64)
-        broken = np.flatnonzero(~(np.abs(y) <= _FLOAT32_MAX).all(axis=1))
+        broken = np.flatnonzero(~(np.abs(y) <= np.finfo(np.float32).max).all(axis=1))
         if len(broken):
             raise _wrong("values must be finite in float32", f"NaN, infinity or more at position {broken[0]}")
         if labels and y.shape[1] != len(labels):
@@ -187,10 +198,12 @@ class Regression(Task):
     def outputs(self, spec: "Spec") -> tuple[int, ...]:
         return (len(spec.labels),)
 
-    def target(self, x: NDArray[np.float32], truth: Truth, shape: Shape) -> NDArray[np.float32]:
+    def target(self, x: "NDArray[np.float32]", truth: Truth, shape: Shape) -> "NDArray[np.float32]":
+        import numpy as np
+
         return truth.astype(np.float32)
 
-    def rows(self, output: NDArray[np.floating], spec: "Spec") -> NDArray[np.floating]:
+    def rows(self, output: "NDArray[np.floating]", spec: "Spec") -> "NDArray[np.floating]":
         rows, count = output.reshape(len(output), -1), len(spec.labels)
         if rows.shape[1] != count:
             raise _misfit(output, f"{count} numbers an example", "measure it with the data that it was made for")
@@ -209,7 +222,9 @@ class Anomaly(Task):
     unlabelled = ("train", "validation", "calibration")
     models = "take autoencoder or a file that gives back its input"
 
-    def truth(self, y: NDArray[Any], labels: Sequence[str] | None) -> Truth:
+    def truth(self, y: "NDArray[Any]", labels: Sequence[str] | None) -> Truth:
+        import numpy as np
+
         y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
         if y.ndim != 1 or y.dtype.kind not in "uib":
             raise _wrong("labels must be an array (N,) of 0 (normal) and 1 (anomalous)", f"{y.dtype} {y.shape}")
@@ -220,6 +235,8 @@ class Anomaly(Task):
         return y.astype(np.int64)
 
     def names(self, truth: Mapping[str, Truth], labels: Sequence[str] | None) -> tuple[str, ...]:
+        import numpy as np
+
         if "test" not in truth:
             do = "add x_test and y_test, with 0 for normal and 1 for anomalous"
             raise _wrong("anomaly detection needs a test split of its own", "no test split", do)
@@ -236,10 +253,10 @@ class Anomaly(Task):
     def outputs(self, spec: "Spec") -> tuple[int, ...]:
         return spec.shape
 
-    def target(self, x: NDArray[np.float32], truth: Truth, shape: Shape) -> NDArray[np.float32]:
+    def target(self, x: "NDArray[np.float32]", truth: Truth, shape: Shape) -> "NDArray[np.float32]":
         return x
 
-    def rows(self, output: NDArray[np.floating], spec: "Spec") -> NDArray[np.floating]:
+    def rows(self, output: "NDArray[np.floating]", spec: "Spec") -> "NDArray[np.floating]":
         rows = output.reshape(len(output), -1)
         if rows.shape[1] != prod(spec.shape):
             do = "bring a model that gives back its input"
@@ -253,11 +270,13 @@ class Anomaly(Task):
 TASKS: dict[TaskName, Task] = {task.name: task for task in (Classification(), Regression(), Anomaly())}
 
 
-def _both(p: NDArray[np.floating]) -> NDArray[np.floating]:
+def _both(p: "NDArray[np.floating]") -> "NDArray[np.floating]":
     """[1 - p, p] of the second label's probability p (N,).
 
     At p = 0.5, which int8 holds exactly, 1 - p gives way by the smallest step: then the highest is the second.
     """
+    import numpy as np
+
     if np.any((p < 0) | (p > 1)):
         rule = "a model with one output for two labels must give a probability, 0 to 1"
         received = f"{p[(p < 0) | (p > 1)][0]:.4g}"
@@ -270,5 +289,5 @@ def _wrong(rule: str, received: str, do: str = "", split: str = "") -> InputErro
     return InputError(Fault(rule, where=split, received=received, do=do))
 
 
-def _misfit(output: NDArray[Any], expected: str, do: str) -> InputError:
+def _misfit(output: "NDArray[Any]", expected: str, do: str) -> InputError:
     return InputError(Fault(f"gives outputs of shape {output.shape[1:]}", received=f"data with {expected}", do=do))

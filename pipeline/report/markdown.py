@@ -40,9 +40,13 @@ def _against(report: Report) -> str:
     rows = words.against(report)
     if not rows:
         return ""
-    drop = f"drop against {words.baseline(report)}, points"
-    head = ["model", drop, f"{words.confidence(report)} interval", "lost", "gained", "McNemar p", "loses most"]
-    return _table(head, ([name, *(cell.text for cell in row.values())] for name, row in rows.items()), "lrrrrrl")
+    points = ", points" if words.is_share(words.metric(report)) else ""
+    drop = f"{words.worse(report)} against {words.baseline(report)}{points}"
+    head = ["model", drop, f"{words.confidence(report)} interval"]
+    if words.decides(report):
+        head += ["lost", "gained", "McNemar p", "loses most"]
+    cells = ([name, *(cell.text for cell in row.values())] for name, row in rows.items())
+    return _table(head, cells, "lrrrrrl"[: len(head)])
 
 
 def _checks(report: Report) -> str:

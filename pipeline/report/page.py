@@ -15,7 +15,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from pipeline import units
-from pipeline.facts import ClassFacts, LayerFacts, ModelFacts, Port
+from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port
 from pipeline.report import figures as drawings
 from pipeline.report import words
 from pipeline.report.document import Report, StepFacts
@@ -95,6 +95,10 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         matrices=_matrices(report),
         against=words.against(report),
         compared=words.compared(report),
+        decides=words.decides(report),
+        learnt=words.learnt(report),
+        better="down" if metric in LOWER_IS_BETTER else "up",
+        worse=words.worse(report).capitalize() if words.compared(report) else "",
         classes=[(model, _classes(model)) for model in report.models if model.metrics],
         runtimes=[model for model in report.models if model.runtimes],
         kernels={"xnnpack": "LiteRT, XNNPACK", "reference": "LiteRT, reference kernels", "tflm": "TFLite Micro"},
