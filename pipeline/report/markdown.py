@@ -30,7 +30,16 @@ def _models(report: Report) -> str:
         return ""
     metric = words.metric(report)
     against = f"against {words.baseline(report)}" + (", points" if words.is_share(metric) else "")
-    head = ["model", metric, against, "size", "gzip", "sparsity", "integer only", "latency (host, not device)"]
+    head = [
+        "model",
+        words.called(metric),
+        against,
+        "size",
+        "gzip",
+        "sparsity",
+        "integer only",
+        "latency (host, not device)",
+    ]
     fields = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
     figures = [(model.name, words.figures(report, model)) for model in report.models]
     return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlr")

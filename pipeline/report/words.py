@@ -96,7 +96,7 @@ def _facts(report: Report, model: ModelFacts) -> str:
     name = metric(report)
     parts = []
     if name in model.metrics:
-        what = "" if name == "accuracy" else f"{name} "
+        what = "" if name == "accuracy" else f"{called(name)} "
         on = "" if model.examples is None else f" on {units.whole(model.examples)} test examples"
         parts.append(f"{what}{score(name, model.metrics[name])}{on}")
     if name in model.drop and not model.baseline:
@@ -134,6 +134,11 @@ def learnt(report: Report) -> str:
     """What the data are for, as a sentence."""
     text = TASKS[report.data.task].described(report.data.labels)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def called(name: str) -> str:
+    """A metric's name as people write it."""
+    return {"pauc": "pAUC"}.get(name, name.upper() if name in ("mae", "rmse", "r2", "auc", "ece") else name)
 
 
 def is_share(name: str) -> bool:
@@ -194,7 +199,7 @@ def _worse(paired: Paired, drop: float) -> str:
 def worse(report: Report) -> str:
     """What `_worse` tells, as a column's head: ``drop of accuracy``."""
     paired = next(model.paired for model in report.models if model.paired)
-    return f"{'rise' if paired.metric in LOWER_IS_BETTER else 'drop'} of {paired.metric}"
+    return f"{'rise' if paired.metric in LOWER_IS_BETTER else 'drop'} of {called(paired.metric)}"
 
 
 def _class_drop(worst: ClassDrop) -> str:
