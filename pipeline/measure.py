@@ -51,10 +51,11 @@ def run(
 ) -> tuple[ModelFacts, NDArray[np.floating], Verdicts]:
     """The facts with what the file does on examples x (N, ...) with labels or values y.
 
-    And its outputs in real units, as rows (N, values) of the task, and what it is compared with others by, (N,).
+    And its outputs (N, ...) in real units, and what it is compared with others by, (N,).
     split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
     """
-    rows = spec.task.rows(litert.run(path, x), spec)
+    output = litert.run(path, x)
+    rows = spec.task.rows(output, spec)
     scoring = SCORING[spec.task.name]
     measured = {
         "examples": len(y),
@@ -64,7 +65,7 @@ def run(
         "latency_ms": Latency(**litert.latency(path, x[:1])._asdict()),
         "runtimes": runtimes.compare(path, x, y, spec),
     }
-    return facts.model_copy(update=measured), rows, scoring.verdicts(rows, x, y)
+    return facts.model_copy(update=measured), output, scoring.verdicts(rows, x, y)
 
 
 def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdicts: Verdicts, y: Truth) -> ModelFacts:

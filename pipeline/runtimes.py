@@ -71,13 +71,13 @@ def _apart(other: Raw, base: Raw, output: tflite.Tensor, spec: "Spec") -> dict[s
         "differ": float(np.mean(other != base)),
         "max_lsb": int(apart.max()) if output.scale is not None else None,
         "max_abs": float(apart.max()) * (output.scale or 1.0),
-        "flips": flips(spec.task.rows(real(other, output), spec), spec.task.rows(real(base, output), spec), spec),
+        "flips": flips(real(other, output), real(base, output), spec),
     }
 
 
-def flips(rows: NDArray[np.floating], others: NDArray[np.floating], spec: "Spec") -> int | None:
-    """Examples for which two models decide differently; None where nothing is decided."""
-    own, other = spec.task.decisions(rows), spec.task.decisions(others)
+def flips(outputs: NDArray[np.floating], others: NDArray[np.floating], spec: "Spec") -> int | None:
+    """Examples for which two models' outputs (N, ...) decide differently; None where nothing is decided."""
+    own, other = (spec.task.decisions(spec.task.rows(each, spec)) for each in (outputs, others))
     return None if own is None or other is None else int(np.sum(own != other))
 
 

@@ -150,7 +150,7 @@ def _measure(
 ) -> tuple[ModelFacts, Verdicts]:
     """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split."""
     path, test, spec = artifact.path / "model.tflite", data.split("test"), data.spec()
-    facts, rows, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
+    facts, output, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
     assert artifact.made_from is not None
     source = tf.load_model(artifact.made_from.path / "model.h5")
     pruned = _pruned(artifact, facts)
@@ -158,7 +158,7 @@ def _measure(
     more = {
         "pruned": tuple(pruned),
         "pruned_sparsity": _share_of_zeros(tflite.read(path), pruned),
-        "error": _errors(rows, spec.task.rows(tf.predict(source, test), spec), spec),
+        "error": _errors(output, tf.predict(source, test), spec),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
     return facts.model_copy(update=more), verdicts
@@ -182,14 +182,14 @@ def _share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
     return sum(zeros[name] * sizes[name] for name in names) / total if total else None
 
 
-def _errors(rows: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
-    """Of rows (N, values) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
-    error = rows.astype(np.float64) - keras
-    flips = runtimes.flips(rows, keras, spec)
+def _errors(output: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
+    """Of outputs (N, ...) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
+    error = output.astype(np.float64) - keras
+    flips = runtimes.flips(output, keras, spec)
     power = float(np.sum(error**2))
     return Errors(
         mean_abs=float(np.abs(error).mean()),
         max_abs=float(np.abs(error).max()),
         sqnr_db=float(10 * np.log10(np.sum(keras.astype(np.float64) ** 2) / power)) if power else None,
-        agreement=None if flips is None else 1 - flips / len(rows),
+        agreement=None if flips is None else 1 - flips / len(output),
     )
