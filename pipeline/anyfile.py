@@ -3,6 +3,7 @@
 The files are untrusted, so everything native runs in processes of its own, with limits of time and memory.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from pipeline.report.document import DataFacts, Report, Split
 from pipeline.stage import Data, Strict
 from pipeline.stages.device import Asked, asked
 from pipeline.targets import Target
+from pipeline.task import Task
 
 LIMITS = child.Limits(seconds=900, memory=8 << 30)  # of one file: a model that a small device is to run needs far less
 
@@ -63,18 +65,18 @@ def verify(model: Path, data: Data | None, baseline: Path | None, promises: Prom
     Raises InputError for a file that is none or that its data does not fit, StageError when a runtime crashes.
     """
     if data is not None:
-        data.spec()
+        _refuse(promises.all(), data.spec().task)
     device = asked(promises.all())
     calls = [(_measure, path, path.stem, data, device) for path in (model, baseline) if path is not None]
-    (facts, right), *rest = child.gather(f"the verification of {model}", calls, LIMITS)
+    (facts, verdicts), *rest = child.gather(f"the verification of {model}", calls, LIMITS)
     models = [facts]
     if rest:
-        base, base_right = rest[0]
+        base, base_verdicts = rest[0]
         base = base.model_copy(update={"baseline": True, "name": _other(base.name, facts.name)})
         if data is not None:
             test = data.split("test")
             _, y = test.batch(np.arange(len(test)))
-            facts = measure.against(facts, base, right, base_right, y)
+            facts = measure.against(facts, base, verdicts, base_verdicts, y)
         models = [base, facts]
     checks = tuple(_judged(promises.all(), facts, models[0] if rest else None))
     return Report(
@@ -87,6 +89,17 @@ def verify(model: Path, data: Data | None, baseline: Path | None, promises: Prom
         models=tuple(models),
         checks=checks,
     )
+
+
+def _refuse(checks: tuple[Check, ...], task: Task) -> None:
+    """ConfigError for all checks that are not for such data."""
+    faults = [
+        replace(fault, where="--checks", field=".".join(("checks", str(check.settings()["check"]), *map(str, place))))
+        for check in checks
+        for place, fault in check.unfit(task)
+    ]
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _other(name: str, taken: str) -> str:
@@ -104,15 +117,14 @@ def _judged(checks: tuple[Check, ...], facts: ModelFacts, base: ModelFacts | Non
 
 
 def _measure(send: child.Send, path: Path, name: str, data: Data | None, device: Asked) -> None:
-    """What the child process does: sends the facts and, for each test example, whether the file is right."""
+    """What the child process does: sends the facts and, for each test example, what is compared."""
     facts = measure.read(name, path).model_copy(update={"file": path.name})
-    right = None
+    verdicts = None
     if data is not None:
         test, spec = data.split("test"), data.spec()
         x, y = test.batch(np.arange(len(test)))
-        facts, output = measure.run(facts, path, x, y, spec.labels, test.sha256)
-        right = output.argmax(axis=1) == y
-    send((facts.model_copy(update=device.measure(path)), right))
+        facts, _, verdicts = measure.run(facts, path, x, y, spec, test.sha256)
+    send((facts.model_copy(update=device.measure(path)), verdicts))
 
 
 def _data(data: Data | None) -> DataFacts:
@@ -120,4 +132,5 @@ def _data(data: Data | None) -> DataFacts:
         return DataFacts(fingerprint="", labels=(), splits={})
     test = data.split("test")
     splits = {"test": Split(examples=len(test), sha256=test.sha256)}
-    return DataFacts(fingerprint=data.fingerprint(), labels=data.spec().labels, splits=splits)
+    spec = data.spec()
+    return DataFacts(fingerprint=data.fingerprint(), task=spec.task.name, labels=spec.labels, splits=splits)

@@ -213,13 +213,16 @@ def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:
 def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> None:
     from rich.markup import escape
 
+    from pipeline.report import words
+
     console = _console()
-    table = _table("model", "accuracy", "flips", "size", "gzip", "MACs", "arena")
+    metric = found[0].metric
+    table = _table("model", metric, "flips", "size", "gzip", "MACs", "arena")
     for row in found:
         flips = units.DASH if row.flips is None else f"{row.flips} of {row.examples}"
         table.add_row(
             escape(row.model),
-            _change(row.accuracy, units.percent),
+            _change(row.score, lambda value: words.score(metric, value)),
             flips,
             _change(row.bytes, units.size),
             _change(row.gzip, units.size),

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from pipeline import units
 from pipeline.errors import ConfigError, Fault, InputError, did_you_mean
-from pipeline.facts import LayerFacts, ModelFacts, Part
+from pipeline.facts import LOWER_IS_BETTER, LayerFacts, ModelFacts, Part
 from pipeline.report.document import DECISIONS, Report
+from pipeline.task import TASKS
 
 # What a limit can be set on, and what it limits.
 LIMITS = {
-    "drop": "accuracy of A minus B, a fraction",
+    "drop": "how much worse the main metric is in B: accuracy or auc as a fraction, mae in its unit",
     "flips": "share of test examples with another decision",
     "bytes": "file size, B over A",
     "gzip": "size after gzip, B over A",
@@ -35,6 +36,8 @@ class Difference(Part):
     model: str
     same_bytes: bool
     accuracy: tuple[float | None, float | None]
+    metric: str  # the task's main one
+    score: tuple[float | None, float | None]
     flips: int | None
     examples: int | None
     bytes: tuple[int, int]
@@ -47,9 +50,10 @@ class Difference(Part):
 
     def figures(self) -> dict[str, float | None]:
         """What LIMITS limits."""
-        before, after = self.accuracy
+        before, after = self.score
+        sign = -1 if self.metric in LOWER_IS_BETTER else 1
         return {
-            "drop": None if before is None or after is None else before - after,
+            "drop": None if before is None or after is None else sign * (before - after),
             "flips": self.flips / self.examples if self.flips is not None and self.examples else None,
             "bytes": self.bytes[1] / self.bytes[0],
             "gzip": self.gzip[1] / self.gzip[0],
@@ -83,9 +87,12 @@ def compare(a: Path, b: Path) -> tuple[Difference, ...]:
         raise InputError(
             Fault("the runs have no model in common", received=f"{', '.join(before)} and {', '.join(after)}")
         )
-    flips = _flips(a, b)
+    if first.data.task != second.data.task:
+        received = f"{first.data.task} and {second.data.task}"
+        raise InputError(Fault("the runs must be of one task", received=received))
+    flips, metric = _flips(a, b), TASKS[first.data.task].main
     return tuple(
-        _difference(before[name], after[name], _broken(first, second, name), flips.get(name)) for name in shared
+        _difference(metric, before[name], after[name], _broken(first, second, name), flips.get(name)) for name in shared
     )
 
 
@@ -123,13 +130,17 @@ def _ratio(pair: tuple[int | None, int | None]) -> float | None:
     return after / before if before and after is not None else None
 
 
-def _difference(a: ModelFacts, b: ModelFacts, broken: Sequence[str], flips: tuple[int, int] | None) -> Difference:
+def _difference(
+    metric: str, a: ModelFacts, b: ModelFacts, broken: Sequence[str], flips: tuple[int, int] | None
+) -> Difference:
     ops = Counter(b.ops)
     ops.subtract(a.ops)
     return Difference(
         model=a.name,
         same_bytes=a.sha256 == b.sha256,
         accuracy=(a.metrics.get("accuracy"), b.metrics.get("accuracy")),
+        metric=metric,
+        score=(a.metrics.get(metric), b.metrics.get(metric)),
         flips=flips[0] if flips else None,
         examples=flips[1] if flips else None,
         bytes=(a.bytes, b.bytes),
@@ -187,7 +198,7 @@ def _flips(a: Path, b: Path) -> dict[str, tuple[int, int]]:
     first, second = _decisions(a), _decisions(b)
     if first is None or second is None or str(first["split"]) != str(second["split"]):
         return {}
-    names = [name for name in first if name in second and name != "split"]
+    names = [name for name in first if name in second and name != "split" and first[name].dtype.kind == "i"]
     return {name: (int(np.sum(first[name] != second[name])), len(first[name])) for name in names}
 
 

@@ -195,7 +195,7 @@ def _faults(
         where = f"--set {option}" if option else document.where(place)
         rules, received, hints = zip(*found[place], strict=True)
         rule = " or ".join(dict.fromkeys(rules)).replace(" or must be ", " or ")  # of the kinds of a union
-        yield Fault(rule, where, _dotted(place, document.value), received[0], next(filter(None, hints), ""))
+        yield Fault(rule, where, dotted(place, document.value), received[0], next(filter(None, hints), ""))
 
 
 def _set_there(place: Place, at: Place, document: yaml.Document) -> bool:
@@ -321,7 +321,7 @@ def _sentence(message: str) -> str:
     return message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
 
 
-def _dotted(place: Place, value: Any) -> str:
+def dotted(place: Place, value: Any) -> str:
     """``stages.prune.sparsity``: items of lists go by their names."""
     parts = []
     for part in place:

@@ -13,7 +13,7 @@ from pipeline.stage import Progress
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-FIGURES = ("loss", "val_loss", "val_accuracy")  # of an epoch, in this order
+FIGURES = ("loss", "val_loss", "val_accuracy", "val_mae")  # of an epoch, in this order
 
 
 class Lines:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.task import TaskName
+
 MetricName = Literal[
     "accuracy", "top5_accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "worst_recall",
     "auc_macro", "log_loss", "ece", "mae", "rmse", "r2", "auc", "pauc",
@@ -55,7 +57,9 @@ class Errors(Part):
     mean_abs: float
     max_abs: float
     sqnr_db: float | None = Field(description="10 log10(sum(reference^2) / sum(error^2)); null when the error is zero")
-    agreement: float = Field(description="share of examples with the Keras model's decision")
+    agreement: float | None = Field(
+        description="share of examples with the Keras model's decision; null where nothing is decided"
+    )
 
 
 class Latency(Part):
@@ -88,13 +92,16 @@ class ClassDrop(Part):
 
 
 class Paired(Part):
-    """This model against the baseline, on the same test examples one by one."""
+    """This model against the baseline, on the same test examples one by one; what is of decisions is null without."""
 
+    metric: MetricName = Field(default="accuracy", description="the task's main metric")
     n: int = Field(description="examples")
-    lost: int = Field(description="decisions that the baseline gets right and this model wrong")
-    gained: int = Field(description="decisions that this model gets right and the baseline wrong")
-    mcnemar_p: float = Field(description="McNemar's exact two-sided test: how likely chance makes such a difference")
-    drop: float = Field(description="of accuracy: (lost - gained) / n")
+    lost: int | None = Field(default=None, description="decisions that the baseline gets right and this model wrong")
+    gained: int | None = Field(default=None, description="decisions that this model gets right and the baseline wrong")
+    mcnemar_p: float | None = Field(
+        default=None, description="McNemar's exact two-sided test: how likely chance makes such a difference"
+    )
+    drop: float = Field(description="of the metric, baseline minus this model; of accuracy it is (lost - gained) / n")
     low: float = Field(description="lower end of the drop's bootstrap interval")
     high: float = Field(description="upper end of the drop's bootstrap interval")
     confidence: float = Field(description="of the interval")
@@ -134,10 +141,11 @@ class RuntimeFacts(Part):
     runtime: Literal["xnnpack", "reference", "tflm"]
     examples: int
     accuracy: float | None = None
+    score: float | None = Field(default=None, description="the task's main metric: accuracy, mae or auc")
     differ: float | None = Field(default=None, description="share of output values that are not bit-equal")
     max_lsb: int | None = Field(default=None, description="largest difference in steps of the output's scale")
     max_abs: float | None = Field(default=None, description="the same in real units")
-    flips: int | None = Field(default=None, description="examples whose decision is another one")
+    flips: int | None = Field(default=None, description="examples with another decision; null without decisions")
     unavailable: str = ""
 
 
@@ -224,6 +232,7 @@ class ModelFacts(Part):
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
     split_sha256: str | None = Field(default=None, description="of that test split")
+    task: TaskName | None = Field(default=None, description="that the metrics are of")
     scores: Literal["probabilities", "logits"] | None = Field(default=None, description="what the output was taken for")
     metrics: dict[str, float] = {}
     missing: dict[str, str] = Field(default={}, description="metrics that could not be measured, each with the reason")

@@ -4,16 +4,20 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import litert, metrics, runtimes, tflite
+from pipeline import litert, runtimes, tflite
 from pipeline.facts import Latency, LayerFacts, ModelFacts, Port
+from pipeline.scoring import SCORING, Verdicts
+from pipeline.task import Truth
 from pipeline.tflite import demands, int8
 from pipeline.tflite.values import real
 
-Decisions = NDArray[np.int64]  # (N,)
+if TYPE_CHECKING:
+    from pipeline.stage import Spec
 
 
 def read(name: str, path: Path) -> ModelFacts:
@@ -44,39 +48,37 @@ def read(name: str, path: Path) -> ModelFacts:
 
 
 def run(
-    facts: ModelFacts, path: Path, x: NDArray[np.float32], y: NDArray[np.int64], labels: Sequence[str], split: str
-) -> tuple[ModelFacts, NDArray[np.float32]]:
-    """The facts with what the file does on examples x (N, ...) with labels y (N,), and its outputs (N, labels).
+    facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", split: str
+) -> tuple[ModelFacts, NDArray[np.floating], Verdicts]:
+    """The facts with what the file does on examples x (N, ...) with labels or values y.
 
-    split is the sha256 of those examples, which the figures are bound to.
+    And its outputs (N, ...) in real units, and what it is compared with others by, (N,).
+    split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
     """
     raw = litert.raw(path, x)
     (port,) = tflite.read(path).signature.outputs.values()
     output = real(raw, port)
-    found = metrics.classification(output, y, labels, facts.output.scale if facts.output else None)
+    rows = spec.task.rows(output, spec)
+    scoring = SCORING[spec.task.name]
     measured = {
         "examples": len(y),
         "split_sha256": split,
-        "scores": found.scores,
-        "metrics": found.metrics,
-        "missing": found.missing,
-        "per_class": found.per_class,
-        "confusion": found.confusion,
+        "task": spec.task.name,
+        **scoring.facts(rows, x, y, spec.labels, facts.output.scale if facts.output else None),
         "latency_ms": Latency(**litert.latency(path, x[:1])._asdict()),
-        "runtimes": runtimes.compare(path, x, y, raw),
+        "runtimes": runtimes.compare(path, x, y, spec, raw),
     }
-    return facts.model_copy(update=measured), output
+    return facts.model_copy(update=measured), output, scoring.verdicts(rows, x, y)
 
 
-def against(
-    facts: ModelFacts, base: ModelFacts, right: NDArray[np.bool_], base_right: NDArray[np.bool_], y: Decisions
-) -> ModelFacts:
+def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdicts: Verdicts, y: Truth) -> ModelFacts:
     """The facts with the drop of each metric below the baseline's, and the comparison example by example.
 
-    right and base_right (N,) tell where each is right of the examples with labels y (N,).
+    verdicts and base_verdicts (N,) are what `run` gave for the examples with labels or values y.
     """
     drop = {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}
-    paired = metrics.paired(base_right, right, y, [each.label for each in base.per_class])
+    labels = [each.label for each in base.per_class]
+    paired = SCORING[facts.task or "classification"].paired(base_verdicts, verdicts, y, labels)
     return facts.model_copy(update={"drop": drop, "paired": paired})
 
 

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Fault, InputError
-from pipeline.facts import ClassDrop, ClassFacts, Paired
+from pipeline.facts import ClassDrop, ClassFacts, MetricName, Paired
 
 TOP = 5
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 MAX_FPR = 0.1  # of the partial AUC, as in DCASE 2020 task 2 and MLPerf Tiny
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+MEAN_RESAMPLES = 2_000  # of the examples themselves, which takes N times as long
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -87,6 +88,32 @@ def regression(predicted: Floats, y: Floats) -> Measured:
     if np.any(np.ptp(y, axis=0) == 0):
         return Measured(metrics, {"r2": "the true values are all the same"})
     return Measured(metrics | {"r2": float(r2_score(y, predicted))}, {})
+
+
+def auc_shares(scores: Floats, y: Labels) -> NDArray[np.float64]:
+    """What each example adds to the AUC of scores (N,): (N,) figures whose mean it is; NaN where it can't be measured.
+
+    An anomaly's placement is the share of normal examples with a lower score, equal ones counting half, and the AUC is
+    the mean of the placements; so for normal examples, the other way round. With n examples of m of one kind, that of
+    an example is AUC + n / m * (placement - AUC). Their variance is that of DeLong et al. 1988, "Comparing the Areas
+    under Two or More Correlated Receiver Operating Characteristic Curves", to the first order.
+    """
+    _comparable(scores, y)
+    shares = np.full(len(y), np.nan)
+    odd, usual = scores[y == 1], scores[y == 0]
+    if not (len(odd) and len(usual)) or _not_finite(scores):
+        return shares
+    of_odd, of_usual = _below(odd, usual), 1 - _below(usual, odd)
+    area = of_odd.mean()
+    shares[y == 1] = area + len(y) / len(odd) * (of_odd - area)
+    shares[y == 0] = area + len(y) / len(usual) * (of_usual - area)
+    return shares
+
+
+def _below(scores: Floats, others: Floats) -> NDArray[np.float64]:
+    """Share of the others that each score is above; equal ones count half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(others))
 
 
 def anomaly(scores: Floats, y: Labels, max_fpr: float = MAX_FPR) -> Measured:
@@ -180,6 +207,22 @@ def paired(
         confidence=confidence,
         worst=_worst(base_right & ~right, ~base_right & right, y, labels),
     )
+
+
+def paired_means(
+    metric: MetricName, base: Floats, own: Floats, confidence: float = CONFIDENCE, seed: int = 0
+) -> Paired:
+    """Compare two models by what each of the same N examples adds to a metric that is the mean of it: (N,) each.
+
+    The interval is the percentile bootstrap's of the mean difference, examples drawn with replacement.
+    """
+    _comparable(base, own)
+    difference = base - own
+    random, n = np.random.default_rng(seed), len(difference)
+    means = [difference[random.integers(0, n, n)].mean() for _ in range(MEAN_RESAMPLES)]
+    low, high = np.quantile(means, ((1 - confidence) / 2, (1 + confidence) / 2))
+    drop = float(difference.mean())
+    return Paired(metric=metric, n=n, drop=drop, low=float(low), high=float(high), confidence=confidence, worst=None)
 
 
 def mcnemar(lost: int, gained: int) -> float:

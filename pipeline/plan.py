@@ -2,15 +2,15 @@
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline import yaml
-from pipeline.config import Config
+from pipeline.config import Config, dotted
 from pipeline.errors import ConfigError, Fault, did_you_mean
-from pipeline.stage import Stage
+from pipeline.stage import Stage, Strict
 from pipeline.store import FORMAT, Entry, Store, key_of
 
 
@@ -42,11 +42,12 @@ class Step:
 def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
     """The steps of a config in running order.
 
-    Raises ConfigError for names that fit nothing, all at once, and InputError when data or a model file can't be read.
+    Raises ConfigError for names that fit nothing, all at once, or settings that are not for the data's task, and
+    InputError when data or a model file can't be read.
     """
     links = list(_links(config, document))
     data, model = config.data.identity(), config.model.identity()
-    config.data.spec()  # data that can't be used is told now, before the first epoch
+    _refuse_unfit(config, document)  # data that can't be used are told now too, before the first epoch
     steps: list[Step] = []
     for stage, needs in zip(config.stages, links, strict=True):
         above = tuple(steps[i] for i in needs)
@@ -63,6 +64,18 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
         }
         steps.append(Step(stage.label, stage, above, identity, key_of(identity)))
     return tuple(steps)
+
+
+def _refuse_unfit(config: Config, document: yaml.Document) -> None:
+    """ConfigError with every setting that is not for the task of the data."""
+    task = config.data.spec().task
+    parts: list[tuple[tuple[str | int, ...], Strict]] = [(("model",), config.model)]
+    parts += [(("stages", i), stage) for i, stage in enumerate(config.stages)]
+    found = [((*above, *place), fault) for above, part in parts for place, fault in part.unfit(task)]
+    if found:
+        raise ConfigError(
+            *(replace(fault, where=document.where(at), field=dotted(at, document.value)) for at, fault in found)
+        )
 
 
 def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]:

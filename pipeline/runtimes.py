@@ -1,11 +1,11 @@
 """One file on every runtime that users ship on: LiteRT with XNNPACK, LiteRT's reference kernels, TFLite Micro.
 
 The same bytes give other results on other kernels. Bit equality is not to be had (XNNPACK and the reference kernels
-round differently), so what counts is how far they are apart and how many decisions flip.
+round differently), so what counts is how far they are apart, and how many decisions flip or what becomes of the metric.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from pipeline import child, litert, tflite, tflm
 from pipeline.errors import EdgepipeError
 from pipeline.facts import RuntimeFacts
+from pipeline.scoring import SCORING
+from pipeline.task import Truth
+from pipeline.tflite.values import real
+
+if TYPE_CHECKING:
+    from pipeline.stage import Spec
 
 Runtime = Literal["xnnpack", "reference", "tflm"]
 Raw = NDArray[np.generic]  # outputs as the file gives them, (n, ...)
@@ -32,15 +38,14 @@ def sample(model: tflite.Model, runtime: Runtime, examples: int) -> int:
     return min(examples, max(LEAST, BUDGET[runtime] // max(model.macs, 1)))
 
 
-def compare(path: Path, x: NDArray[np.float32], y: NDArray[np.int64], base: Raw) -> tuple[RuntimeFacts, ...]:
-    """Facts of each runtime on examples x (N, ...) with labels y (N,), LiteRT with XNNPACK first.
+def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Raw) -> tuple[RuntimeFacts, ...]:
+    """Facts of each runtime on examples x (N, ...) with labels or values y, LiteRT with XNNPACK first.
 
     base: what LiteRT with XNNPACK gave for them, raw (N, ...).
     """
     model = tflite.read(path)
     (output,) = model.signature.outputs.values()
-    decisions = base.reshape(len(base), -1).argmax(axis=1)
-    found = [RuntimeFacts(runtime="xnnpack", examples=len(x), accuracy=float(np.mean(decisions == y)))]
+    found = [RuntimeFacts(runtime="xnnpack", examples=len(x), **_scored(base, output, x, y, spec))]
     for runtime in BUDGET:
         count = sample(model, runtime, len(x))
         try:
@@ -48,22 +53,34 @@ def compare(path: Path, x: NDArray[np.float32], y: NDArray[np.int64], base: Raw)
         except (EdgepipeError, tflm.Unavailable) as error:
             found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=str(error)))
             continue
-        found.append(_against(runtime, other, base[:count], y[:count], output.scale))
+        scored = _scored(other, output, x[:count], y[:count], spec)
+        apart = _apart(other, base[:count], output, spec)
+        found.append(RuntimeFacts(runtime=runtime, examples=count, **scored, **apart))
     return tuple(found)
 
 
-def _against(runtime: Runtime, other: Raw, base: Raw, y: NDArray[np.int64], scale: float | None) -> RuntimeFacts:
+def _scored(raw: Raw, output: tflite.Tensor, x: NDArray[np.float32], y: Truth, spec: "Spec") -> dict[str, float | None]:
+    """The task's main metric of raw outputs, under its name of RuntimeFacts too where it has one."""
+    scoring = SCORING[spec.task.name]
+    value = scoring.main(scoring.verdicts(spec.task.rows(real(raw, output), spec), x, y), y)
+    return {"score": value} | ({"accuracy": value} if spec.task.decides else {})
+
+
+def _apart(other: Raw, base: Raw, output: tflite.Tensor, spec: "Spec") -> dict[str, float | int | None]:
+    """How far two runtimes' raw outputs are apart."""
     apart = np.abs(other.astype(np.float64) - base.astype(np.float64))
-    decisions = other.reshape(len(other), -1).argmax(axis=1)
-    return RuntimeFacts(
-        runtime=runtime,
-        examples=len(y),
-        accuracy=float(np.mean(decisions == y)),
-        differ=float(np.mean(other != base)),
-        max_lsb=int(apart.max()) if scale is not None else None,
-        max_abs=float(apart.max()) * (scale or 1.0),
-        flips=int(np.sum(decisions != base.reshape(len(base), -1).argmax(axis=1))),
-    )
+    return {
+        "differ": float(np.mean(other != base)),
+        "max_lsb": int(apart.max()) if output.scale is not None else None,
+        "max_abs": float(apart.max()) * (output.scale or 1.0),
+        "flips": flips(real(other, output), real(base, output), spec),
+    }
+
+
+def flips(outputs: NDArray[np.floating], others: NDArray[np.floating], spec: "Spec") -> int | None:
+    """Examples for which two models' outputs (N, ...) decide differently; None where nothing is decided."""
+    own, other = (spec.task.decisions(spec.task.rows(each, spec)) for each in (outputs, others))
+    return None if own is None or other is None else int(np.sum(own != other))
 
 
 def outputs(path: Path, x: NDArray[np.float32], runtime: Runtime) -> Raw:

@@ -6,7 +6,7 @@ method that does the work. The command line, the JSON Schema, the reference and 
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline import code
+from pipeline.errors import Fault
+from pipeline.task import TASKS, Task, TaskName
 
 if TYPE_CHECKING:
     import tf_keras
@@ -42,6 +44,10 @@ class Strict(BaseModel):
         """The resolved settings as JSON values, under the names that the YAML file uses."""
         return self.model_dump(mode="json", by_alias=True)
 
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        """The settings that are not for such a task: the place of each below this part, and what is wrong."""
+        yield from ()
+
     @model_serializer(mode="wrap")
     def _tags_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """In the order in which people write settings: what it is, its name, then the rest."""
@@ -66,11 +72,18 @@ class Spec:
     """What one example is, after preprocessing.
 
     shape   without the batch dimension
-    labels  names of the classes in label order
+    labels  names of the classes in label order, or of the numbers that are to be found; empty for anomalies
+    task    what is to be learnt
     """
 
     shape: tuple[int, ...]
     labels: tuple[str, ...]
+    task: Task = TASKS["classification"]
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Shape of a model's output for one example."""
+        return self.task.outputs(self)
 
 
 class Examples(Protocol):
@@ -78,8 +91,11 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The preprocessed examples (n, \\*shape) and their labels (n,) at those positions."""
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """The preprocessed examples (n, \\*shape) at those positions, and what is known of them.
+
+        That is int64 labels (n,), float64 values (n, M) for regression, or int64 (n,) with 1 for an anomaly.
+        """
 
     @property
     def sha256(self) -> str:
@@ -108,9 +124,16 @@ class Data(Part):
 class Model(Part):
     """A network to train."""
 
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "regression")  # that it can learn
+
     @abstractmethod
     def build(self, spec: Spec) -> "tf_keras.Model":
-        """The network for such examples, one output per label. InputError when it doesn't fit the data."""
+        """The network for such examples, with outputs of `spec.outputs`. InputError when it doesn't fit the data."""
+
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        if task.name not in self.tasks:
+            rule = f"{getattr(self, 'source')} is for {' and '.join(self.tasks)}"  # noqa: B009 (of each subclass)
+            yield ("source",), Fault(rule, received=f"data for {task.name}", do=task.models)
 
 
 @dataclass(frozen=True)

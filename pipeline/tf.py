@@ -91,10 +91,13 @@ def layer_outputs(model: "tf_keras.Model", x: NDArray[np.float32]) -> dict[str, 
 
 
 def gives_logits(model: "tf_keras.Model") -> bool:
-    """Whether the last layer gives logits rather than probabilities."""
+    """Whether the last layer gives logits rather than probabilities: those of a softmax, or one of a sigmoid."""
     import tf_keras
 
     last: Any = model.layers[-1]
     if isinstance(last, tf_keras.layers.Softmax):
         return False
-    return getattr(last, "activation", None) is not tf_keras.activations.softmax
+    activation = getattr(last, "activation", None)
+    if model.output_shape[-1] == 1:
+        return activation is not tf_keras.activations.sigmoid
+    return activation is not tf_keras.activations.softmax

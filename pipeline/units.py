@@ -74,8 +74,10 @@ def decibel(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A plain figure with that many significant digits."""
+    """A plain figure with that many significant digits, and all before the point."""
     text = DASH if value is None else f"{value:.{digits}g}"
+    if value is not None and "e+" in text and abs(value) < 1e9:  # 30,000 rather than 3e+04
+        text = f"{value:,.0f}"
     return f"−{text[1:]}" if text.startswith("-") else text
 
 

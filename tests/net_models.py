@@ -48,13 +48,16 @@ def _build(folder: Path) -> None:
     from pipeline.models import AnyModel
     from pipeline.stage import Spec
     from pipeline.stages.convert import _function
+    from pipeline.task import TASKS
 
     door.start(1)
     rng = np.random.default_rng(2)
 
     def built(source: str, shape: tuple[int, ...], labels: int, **settings: Any) -> Any:
         model: Any = TypeAdapter(AnyModel).validate_python({"source": source, **settings})
-        return model.build(Spec(shape, tuple(map(str, range(labels)))))
+        return model.build(
+            Spec(shape, tuple(map(str, range(labels))), TASKS["classification" if labels else "anomaly"])
+        )
 
     def convert(name: str, network: Any, samples: Any = None, per_tensor: bool = False) -> None:
         holder = tf.Module()  # with the Keras model in its place, the same bytes take five times as long

@@ -196,14 +196,14 @@ def test_faults_of_all_stages_come_together_in_the_order_of_the_text(faults):
 
 def test_data_and_model_are_checked_as_the_stages_are(faults):
     text = (
-        "name: a\ndata: {source: digits, path: x, splits: {test: 1.0, tset: 0.3}, labels: [a]}\n"
+        "name: a\ndata: {source: digits, path: x, splits: {test: 1.0, tset: 0.3}, labels: []}\n"
         "model: {source: small_cnn, filters: 0}\nstages: [{stage: train, epochs: 1}]\n"
     )
     assert faults(text) == [
         "2:24: data.path: is not a known setting; known: labels, source, split_seed, splits",
         "2:42: data.splits.test: must be less than 1 (received 1.0)",
         "2:53: data.splits.tset: is not a known setting; did you mean 'test'?",
-        '2:65: data.labels: must have at least 2 items (received ["a"])',
+        "2:65: data.labels: must have at least 1 item (received [])",
         "3:28: model.filters: must be greater than 0 (received 0)",
     ]
 

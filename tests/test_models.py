@@ -51,7 +51,7 @@ def test_every_op_carries_the_name_of_a_layer(nets: Path, name: str) -> None:
         ("ds_cnn", (16000,), 12, "takes spectrograms"),
         ("mobilenet_v1", (28, 28, 1), 10, "at least 32x32"),
         ("autoencoder", (8, 8, 1), 0, "takes flat examples"),
-        ("autoencoder", (640,), 2, "takes data without labels"),
+        ("mlp", (8, 8, 1), 10, "takes flat examples"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(name: str, shape: tuple[int, ...], labels: int, rule: str) -> None:

@@ -5,6 +5,9 @@ import pytest
 from tflite_models import images, models  # noqa: F401  (fixtures)
 
 from pipeline import litert, runtimes, tflite
+from pipeline.stage import Spec
+
+SPEC = Spec((16, 16, 3), ())
 
 
 @pytest.fixture(scope="module")
@@ -15,13 +18,13 @@ def labels(models, images):  # noqa: F811
 def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa: F811
     pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
     base = litert.raw(models["int8"], images)
-    found = {facts.runtime: facts for facts in runtimes.compare(models["int8"], images, labels, base)}
+    found = {facts.runtime: facts for facts in runtimes.compare(models["int8"], images, labels, SPEC, base)}
     assert found["xnnpack"].accuracy == 1.0
     for name in ("reference", "tflm"):
         facts = found[name]
         assert facts.unavailable == ""
         assert facts.examples == 20
-        assert facts.accuracy == 1 - facts.flips / 20
+        assert facts.accuracy == facts.score == 1 - facts.flips / 20
         assert facts.max_lsb is not None
         assert 0 <= facts.differ <= 1
     raw = litert.Runner(models["int8"], kernels="reference").raw({"image": images})
@@ -33,7 +36,7 @@ def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa:
 
 def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  # noqa: F811
     x = images[:, :8, :8]
-    found = {f.runtime: f for f in runtimes.compare(models["elu"], x, labels, litert.raw(models["elu"], x))}
+    found = {f.runtime: f for f in runtimes.compare(models["elu"], x, labels, SPEC, litert.raw(models["elu"], x))}
     assert "ELU" in found["reference"].unavailable
     assert found["reference"].accuracy is None
 

@@ -22,7 +22,7 @@ class InterruptedTrainingError(Exception):
     """Stands for a crash right behind an epoch."""
 
 
-def stage_process(send, stage, upstream, resume, work, stop_after=None):
+def stage_process(send, stage, upstream, resume, work, data, model, stop_after=None):
     """Run a stage; with `stop_after` it dies behind that epoch, as by a signal."""
 
     def report(progress):
@@ -30,14 +30,14 @@ def stage_process(send, stage, upstream, resume, work, stop_after=None):
         if stop_after and progress.done == stop_after:
             raise InterruptedTrainingError
 
-    stage.run(Inputs(DATA, MODEL, 3, upstream, resume, report), work)
+    stage.run(Inputs(data, model, 3, upstream, resume, report), work)
 
 
 class Runner:
     """Runs stages in child processes below one folder."""
 
-    def __init__(self, folder):
-        self.folder, self.count = folder, 0
+    def __init__(self, folder, data=DATA, model=MODEL):
+        self.folder, self.count, self.data, self.model = folder, 0, data, model
 
     def __call__(self, stage, *above, interrupt_after=None):
         """The artifact of a stage, interrupted behind an epoch and then resumed when asked."""
@@ -49,7 +49,7 @@ class Runner:
 
         def go(work, **options):
             (base / work).mkdir()
-            arguments = (stage, upstream, base / "resume", base / work)
+            arguments = (stage, upstream, base / "resume", base / work, self.data, self.model)
             child.call(stage.label, base / "log", epochs.append, stage_process, *arguments, **options)
 
         if interrupt_after:

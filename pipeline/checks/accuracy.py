@@ -13,6 +13,8 @@ from pipeline.facts import CheckResult, ModelFacts, Paired
 class Accuracy(Check):
     """Accuracy over the whole test split."""
 
+    decisions = True
+
     check: Literal["accuracy"]
     min: Fraction | None = None
     """Least accuracy, a fraction."""
@@ -47,6 +49,8 @@ class Accuracy(Check):
 
     def _sure(self, model: ModelFacts, paired: Paired, limit: float, confidence: float) -> CheckResult:
         """Pass or fail when the drop's whole interval is on one side of the limit."""
+        assert paired.lost is not None
+        assert paired.gained is not None
         low, high = metrics.interval(paired.n, paired.lost, paired.gained, confidence)
         found = (
             f"the drop is between {units.points(low, sign=False)} and {units.points(high, sign=False)} points "

@@ -12,6 +12,8 @@ from pipeline.facts import CheckResult, ModelFacts
 class Agreement(Check):
     """Share of the test examples on which the file and the Keras model that it was made from decide the same."""
 
+    decisions = True
+
     check: Literal["agreement"]
     min: Annotated[float, Field(ge=0, le=1)]
     """Least share, a fraction."""

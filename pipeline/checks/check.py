@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.errors import Fault
 from pipeline.facts import CheckResult, ModelFacts
 from pipeline.stage import Strict
+from pipeline.task import Task
 
 Unit = Literal["fraction", "points", "bytes", "text"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -16,6 +18,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Check(Strict):
     """A promise about a .tflite file. `judge` decides from measured facts alone and imports no TensorFlow."""
 
+    decisions: ClassVar[bool] = False  # whether it is about decisions, and so for classifiers alone
+
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     """Names of the models that this check is for; all that verify names when left out."""
 
@@ -23,6 +27,12 @@ class Check(Strict):
     def needs_baseline(self) -> str:
         """The setting that can't be judged without a baseline; "" when there is none."""
         return ""
+
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        if self.decisions and not task.decides:
+            name = self.settings()["check"]
+            do = f"use {{check: metric, metric: {task.main}}} with min, max or max_drop"
+            yield ("check",), Fault(f"{name} is for classifiers", received=f"data for {task.name}", do=do)
 
     @abstractmethod
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:

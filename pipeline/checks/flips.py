@@ -13,6 +13,8 @@ from pipeline.facts import CheckResult, ModelFacts
 class Flips(Check):
     """Decisions that the baseline gets right and the file wrong, of which an unchanged accuracy tells nothing."""
 
+    decisions = True
+
     check: Literal["flips"]
     max_lost: Fraction | None = None
     """Most decisions that may be lost, as a fraction of all test examples."""
@@ -33,7 +35,8 @@ class Flips(Check):
         missing = "no decisions were compared with the baseline's"
         paired = model.paired
         if self.max_lost is not None:
-            lost = 0.0 if model.baseline else paired.lost / paired.n if paired else None
+            compared = paired is not None and paired.lost is not None
+            lost = 0.0 if model.baseline else (paired.lost or 0) / paired.n if paired and compared else None
             why = f"{units.whole(paired.lost)} lost and {units.whole(paired.gained)} gained" if paired else ""
             yield self.result(model, "lost decisions", lost, "at most", self.max_lost, "fraction", missing, why)
         if self.max_class_drop is not None:

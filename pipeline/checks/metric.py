@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.checks.check import Check, Unit
+from pipeline.errors import Fault, did_you_mean
 from pipeline.facts import LOWER_IS_BETTER, PLAIN, CheckResult, MetricName, ModelFacts
+from pipeline.task import Task
 
 
 class Metric(Check):
@@ -14,7 +16,7 @@ class Metric(Check):
 
     check: Literal["metric"]
     metric: MetricName
-    """Which: classifiers have those up to ece."""
+    """Which: classifiers have those up to ece, regression has mae, rmse and r2, anomaly detection auc and pauc."""
     min: float | None = None
     """Least value."""
     max: float | None = None
@@ -27,6 +29,11 @@ class Metric(Check):
         if self.min is None and self.max is None and self.max_drop is None:
             raise ValueError("give min, max, max_drop or several of them")
         return self
+
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        if self.metric not in task.metrics:
+            do = did_you_mean(self.metric, task.metrics)
+            yield ("metric",), Fault(f"is not a metric of {task.name}", received=self.metric, do=do)
 
     @property
     def needs_baseline(self) -> str:

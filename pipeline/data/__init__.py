@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.data.diabetes import Diabetes
 from pipeline.data.digits import Digits
 from pipeline.data.npz import Npz
 
-AnyData = Annotated[Digits | Npz, Field(discriminator="source")]
+AnyData = Annotated[Diabetes | Digits | Npz, Field(discriminator="source")]

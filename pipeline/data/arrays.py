@@ -1,8 +1,9 @@
 """Examples that are held as arrays: validation, preprocessing and the cut into splits."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -12,11 +13,11 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.errors import Fault, InputError
 from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256, example_digest
+from pipeline.task import TASKS, Task
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and labels (N,)
+Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and what is known of each: labels (N,), values (N, M)
 _FLOAT32_MAX = np.finfo(np.float32).max
-_MOST_LABELS = 2**31  # that a number can stand for
 
 
 class Fractions(Strict):
@@ -41,7 +42,7 @@ class ArrayExamples:
     """One split in memory: raw examples, of which a batch is preprocessed as ``x * scale + offset`` in float32."""
 
     x: NDArray[Any]
-    y: NDArray[np.int64]
+    y: NDArray[Any]
     shape: tuple[int, ...]
     scale: float
     offset: float
@@ -49,7 +50,7 @@ class ArrayExamples:
     def __len__(self) -> int:
         return len(self.y)
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         x = self.x[indices].astype(np.float32).reshape(len(indices), *self.shape)
         return x * np.float32(self.scale) + np.float32(self.offset), self.y[indices]
 
@@ -62,17 +63,32 @@ class ArrayData(Data):
     """Base of sources that are arrays. A subclass gives `arrays` and `fingerprint`."""
 
     splits: Fractions = Fractions()
-    """Shares of the training examples for the splits that the source does not carry, stratified by label."""
+    """Shares of the training examples for the splits that the source does not carry; of every label alike."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of that cut. It is apart from the run's seed, so that another training keeps the same test split."""
-    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None = None
-    """Names of the classes in label order; the numbers themselves when left out."""
+    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    """Names of the classes in label order, or of the numbers of regression; plain numbers when left out."""
 
     _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
+    _names: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def learns(self) -> Task:
+        """What the data are for."""
+        return TASKS["classification"]
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> "ArrayData":
+        task = self.learns
+        if self.labels and task.fewest is None:
+            raise ValueError(f"labels: there is nothing to name for {task.name}")
+        if self.labels and len(self.labels) < (task.fewest or 0):
+            raise ValueError(f"labels: must name {task.fewest} or more for {task.name}")
+        return self
 
     @abstractmethod
     def arrays(self) -> Mapping[str, Pair]:
-        """Examples and integer labels of the splits that the source carries; `train` is one of them."""
+        """The splits that the source carries, `train` among them: examples, and labels or values for each."""
 
     @abstractmethod
     def place(self, split: str) -> str:
@@ -83,9 +99,7 @@ class ArrayData(Data):
         """Shape of one example, scale and offset of ``x * scale + offset``."""
 
     def spec(self) -> Spec:
-        cut = self._examples()
-        names = self.labels or tuple(map(str, range(max(int(part.y.max()) for part in cut.values()) + 1)))
-        return Spec(cut["train"].shape, names)
+        return Spec(self._examples()["train"].shape, self._names, self.learns)
 
     def split(self, name: str) -> ArrayExamples:
         return self._examples()[name]
@@ -94,21 +108,29 @@ class ArrayData(Data):
         if not self._cut:
             given = {name: self._checked(name, *pair) for name, pair in self.arrays().items()}
             self._check_together(given)
+            with self._placed("train"):
+                self._names = self.learns.names({name: y for name, (_, y) in given.items()}, self.labels)
             shape, scale, offset = self.preprocessing(given["train"][0])
             for name, (x, y) in self._all_splits(given).items():
                 self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
         return self._cut
 
-    def _checked(self, split: str, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    @contextmanager
+    def _placed(self, split: str) -> Iterator[None]:
+        """The task's faults at the place of the split that they name, or else of this one."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(*(replace(f, where=self.place(f.where or split)) for f in error.faults)) from None
+
+    def _checked(self, split: str, x: NDArray[Any], y: NDArray[Any]) -> Pair:
         def wrong(rule: str, received: object, do: str = "") -> InputError:
             return InputError(Fault(rule, where=self.place(split), received=str(received), do=do))
 
         if x.ndim < 2 or x.dtype.kind not in "uif":
             raise wrong("examples must be an array (N, ...) of numbers", f"{x.dtype} {x.shape}")
-        y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
-        if y.ndim != 1 or y.dtype.kind not in "ui":
-            do = "use y.argmax(axis=1)" if y.ndim == 2 else "use whole numbers from 0"
-            raise wrong("labels must be an array (N,) of integers", f"{y.dtype} {y.shape}", do)
+        with self._placed(split):
+            y = self.learns.truth(y, self.labels)
         if len(x) != len(y):
             raise wrong("examples and labels must be equally many", f"{len(x)} examples, {len(y)} labels")
         if not x.size:
@@ -116,12 +138,7 @@ class ArrayData(Data):
         if x.dtype.kind == "f" and not -_FLOAT32_MAX <= x.min() <= x.max() <= _FLOAT32_MAX:
             first = int(np.flatnonzero(~(np.abs(x.reshape(len(x), -1)) <= _FLOAT32_MAX).all(axis=1))[0])
             raise wrong("examples must be finite in float32", f"NaN, infinity or more in example {first}")
-        limit = len(self.labels) if self.labels else _MOST_LABELS
-        if y.min() < 0 or y.max() >= limit:
-            outside = int(np.flatnonzero((y < 0) | (y >= limit))[0])
-            top = f"{limit - 1}, for {limit} labels" if self.labels else "the number of classes less one"
-            raise wrong(f"labels must be from 0 to {top}", f"{y[outside]} at position {outside}")
-        return x, y.astype(np.int64)
+        return x, y
 
     def _check_together(self, given: Mapping[str, Pair]) -> None:
         x, _ = given["train"]
@@ -130,18 +147,12 @@ class ArrayData(Data):
                 rule = f"examples must be {x.dtype} {x.shape[1:]}, as in train"
                 received = f"{other.dtype} {other.shape[1:]}"
                 raise InputError(Fault(rule, where=self.place(name), received=received))
-        seen = np.unique(np.concatenate([y for _, y in given.values()]))
-        if self.labels is None and (len(seen) < 2 or seen[-1] >= len(seen)):
-            absent = np.setdiff1d(np.arange(max(len(seen), 2)), seen)[0]
-            rule = "there must be two labels or more, and an example of each from 0 to the highest"
-            do = "number the labels from 0, or name all of them with `labels:`"
-            raise InputError(Fault(rule, where=self.place("train"), received=f"no example of {absent}", do=do))
 
     def _all_splits(self, given: Mapping[str, Pair]) -> dict[str, Pair]:
         x, y = given["train"]
         shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
         parts = dict(given)
-        for name, indices in stratified(x, y, shares, self.split_seed).items():
+        for name, indices in stratified(x, self.learns.strata(y), shares, self.split_seed).items():
             if not len(indices):
                 rule = f"is too small to cut a {name} split from"
                 raise InputError(Fault(rule, where=self.place("train"), received=f"{len(x)} examples"))
@@ -152,7 +163,7 @@ class ArrayData(Data):
 def stratified(
     x: NDArray[Any], y: NDArray[Any], shares: Mapping[str, float], seed: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Cut positions 0..N-1 into `train` and the named shares of every class, by seed.
+    """Cut positions 0..N-1 into `train` and the named shares of every stratum y (N,), by seed.
 
     Equal examples stay together, so that no example is in two splits even where the source repeats one.
     """

@@ -1,16 +1,17 @@
 """The handwritten digits that scikit-learn carries: real data with no download."""
 
-import gzip
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pipeline.data.arrays import ArrayData, Pair
-from pipeline.errors import Fault, InputError
+from pipeline.data import carried
+from pipeline.data.arrays import ArrayData, Pair, stratified
 from pipeline.store import sha256
+from pipeline.task import TASKS, Task
+
+FILE = "digits.csv.gz"
 
 
 class Digits(ArrayData):
@@ -21,26 +22,33 @@ class Digits(ArrayData):
     """
 
     source: Literal["digits"] = "digits"
+    normal: Annotated[int, Field(ge=0, le=9)] | None = None
+    """For anomaly detection: the one digit that is normal, of flat images (64,). All other digits are anomalies, and
+    all of them are in the test split. Classification when left out."""
+
     anonymous: ClassVar[frozenset[str]] = frozenset({"source"})
 
-    def _file(self) -> Path:
-        package = find_spec("sklearn")  # finds it without the second that importing it takes
-        for folder in (package.submodule_search_locations or ()) if package else ():
-            path = Path(folder, "datasets", "data", "digits.csv.gz")
-            if path.is_file():
-                return path
-        raise InputError(Fault("scikit-learn's digits are not there", where="data", do="pip install scikit-learn"))
+    @property
+    def learns(self) -> Task:
+        return TASKS["classification" if self.normal is None else "anomaly"]
 
     def fingerprint(self) -> str:
-        return sha256(self._file())
+        return sha256(carried.path(FILE))
 
     def place(self, split: str) -> str:
         return "digits"
 
     def arrays(self) -> dict[str, Pair]:
-        with gzip.open(self._file(), "rb") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-        return {"train": (table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1].astype(np.int64))}
+        table = carried.table(FILE, ",", np.uint8)
+        x, y = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1].astype(np.int64)
+        if self.normal is None:
+            return {"train": (x, y)}
+        usual, odd = x[y == self.normal], x[y != self.normal]
+        share = {"test": self.splits.test}
+        cut = stratified(usual, np.zeros(len(usual), np.int64), share, self.split_seed)
+        test = np.concatenate([usual[cut["test"]], odd])
+        anomalous = np.arange(len(test)) >= len(cut["test"])
+        return {"train": (usual[cut["train"]], np.zeros(len(cut["train"]), np.int64)), "test": (test, anomalous)}
 
     def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
-        return (8, 8, 1), 1 / 16, 0.0
+        return (8, 8, 1) if self.normal is None else (64,), 1 / 16, 0.0

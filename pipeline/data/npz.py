@@ -12,17 +12,22 @@ from pipeline.data.arrays import ArrayData, Pair
 from pipeline.errors import Fault, InputError, did_you_mean
 from pipeline.stage import SPLITS
 from pipeline.store import sha256
+from pipeline.task import TASKS, Task, TaskName
 
 
 class Npz(ArrayData):
     """An .npz file with x_train and y_train, and optionally x_ and y_ of validation, calibration and test.
 
-    Examples are (N, ...) numbers, labels (N,) whole numbers from 0.
+    Examples are (N, ...) numbers. y is (N,) whole numbers from 0 for classification, (N,) or (N, M) numbers for
+    regression, and for anomaly 0 (normal) or 1 (anomalous) in a test split of its own; all else is normal, with or
+    without its y.
     """
 
     source: Literal["npz"]
     path: Annotated[Path, Field(strict=False)]
     """The file; relative to the config file's folder."""
+    task: TaskName = "classification"
+    """What is to be learnt: which label, which numbers, or what is normal."""
     scale: FiniteFloat | None = None
     """Examples become x * scale + offset; 1/255 for uint8 and 1 for all else when left out."""
     offset: FiniteFloat = 0.0
@@ -31,6 +36,10 @@ class Npz(ArrayData):
     """Shape of one example, such as [28, 28, 1] for images stored without channels; as stored when left out."""
 
     anonymous: ClassVar[frozenset[str]] = frozenset({"source", "path"})
+
+    @property
+    def learns(self) -> Task:
+        return TASKS[self.task]
 
     def fingerprint(self) -> str:
         try:
@@ -48,9 +57,7 @@ class Npz(ArrayData):
             with self.path.open("rb") as file, self._archive(file) as archive:
                 self._require(set(archive.files))
                 splits = [split for split in SPLITS if f"x_{split}" in archive.files]
-                return {
-                    split: (self._array(archive, f"x_{split}"), self._array(archive, f"y_{split}")) for split in splits
-                }
+                return {split: self._pair(archive, split) for split in splits}
         except InputError:
             raise
         except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
@@ -62,6 +69,12 @@ class Npz(ArrayData):
             raise self._wrong("must be an .npz archive", what, "save it with numpy.savez")
         file.seek(0)
         return np.load(file, allow_pickle=False)  # a pickle could run code
+
+    def _pair(self, archive: Any, split: str) -> Pair:
+        x = self._array(archive, f"x_{split}")
+        if f"y_{split}" in archive.files:
+            return x, self._array(archive, f"y_{split}")
+        return x, np.zeros(x.shape[:1], np.int64)  # what the task lets go without saying
 
     def _array(self, archive: Any, name: str) -> NDArray[Any]:
         array = archive[name]
@@ -75,9 +88,10 @@ class Npz(ArrayData):
             raise self._wrong("holds an array that edgepipe does not know", name, did_you_mean(name, known))
         for split in SPLITS:
             pair = {f"x_{split}", f"y_{split}"}
-            if pair - names and (split == "train" or pair & names):
+            lacking = pair - names - ({f"y_{split}"} if split in self.learns.unlabelled else set())
+            if lacking and (split == "train" or pair & names):
                 has = ", ".join(sorted(names)) or "nothing"
-                raise self._wrong(f"must hold {' and '.join(sorted(pair - names))}", has)
+                raise self._wrong(f"must hold {' and '.join(sorted(lacking))}", has)
 
     def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
         return InputError(Fault(rule, where=str(self.path), received=received, do=do))

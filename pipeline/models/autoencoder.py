@@ -15,9 +15,11 @@ class Autoencoder(Model):
     """Dense layers down to a narrow code and up again: it gives back what it is given, badly so for an anomaly.
 
     With 128 units and a code of 8 on 640 values (5 frames of 128 mel bands) it is MLPerf Tiny's: 264,192
-    multiply-accumulates. It takes data without labels: the error of what it gives back is the score.
+    multiply-accumulates. It is for anomaly detection: the error of what it gives back is the score.
     Sources: Koizumi et al., https://arxiv.org/abs/2006.05822 (DCASE 2020 task 2); github.com/mlcommons/tiny.
     """
+
+    tasks = ("anomaly",)
 
     source: Literal["autoencoder"]
     units: Annotated[int, Field(gt=0, le=4096)] = 128
@@ -28,20 +30,9 @@ class Autoencoder(Model):
     """Hidden layers before the narrow one, and as many after it."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
-        """The network for flat examples without labels: as many outputs as inputs."""
         import tf_keras
         from tf_keras import layers
 
-        self._check_fit(spec)
-        x = inputs = layers.Input(spec.shape, name="features")  # (values,)
-        names = [f"{side}{i}" for side in ("encoder", "decoder") for i in range(1, self.depth + 1)]
-        names.insert(self.depth, "code")
-        for name in names:
-            x = layers.Dense(self.code if name == "code" else self.units, use_bias=False, name=name)(x)
-            x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
-        return tf_keras.Model(inputs, layers.Dense(spec.shape[0], name="rebuilt")(x), name="autoencoder")
-
-    def _check_fit(self, spec: Spec) -> None:
         if len(spec.shape) != 1:
             raise InputError(
                 Fault(
@@ -51,12 +42,10 @@ class Autoencoder(Model):
                     do="give data a `shape:` of one number, such as [640]",
                 )
             )
-        if spec.labels:  # cross entropy towards labels would train something else, and say nothing
-            raise InputError(
-                Fault(
-                    "autoencoder gives back its input, so it takes data without labels",
-                    field="model",
-                    received=f"data with {len(spec.labels)} labels",
-                    do="take another model to tell labels apart",
-                )
-            )
+        x = inputs = layers.Input(spec.shape, name="features")  # (values,)
+        names = [f"{side}{i}" for side in ("encoder", "decoder") for i in range(1, self.depth + 1)]
+        names.insert(self.depth, "code")
+        for name in names:
+            x = layers.Dense(self.code if name == "code" else self.units, use_bias=False, name=name)(x)
+            x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+        return tf_keras.Model(inputs, layers.Dense(spec.shape[0], name="rebuilt")(x), name="autoencoder")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from pipeline.errors import Fault, InputError
+from pipeline.models.head import head
 from pipeline.stage import Model, Spec
 
 if TYPE_CHECKING:
@@ -54,5 +55,5 @@ class DsCnn(Model):
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout2")(x)
         x = layers.AveragePooling2D(x.shape[1:3], name="pool")(x)  # (1, 1, filters)
-        x = layers.Dense(len(spec.labels), name="logits")(layers.Flatten(name="features")(x))
-        return tf_keras.Model(inputs, layers.Softmax(name="scores")(x), name="ds_cnn")
+        x = layers.Flatten(name="features")(x)
+        return tf_keras.Model(inputs, head(x, spec), name="ds_cnn")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from pipeline import tf
 from pipeline.errors import Fault, InputError
 from pipeline.stage import Model, Spec
 from pipeline.store import sha256
@@ -39,6 +40,7 @@ class File(Model):
     """Load layers that hold code (Lambda and classes by module name). Code in the file then runs on this machine."""
 
     anonymous = frozenset({"path"})
+    tasks = ("classification", "regression", "anomaly")
 
     def identity(self) -> dict[str, Any]:
         try:
@@ -115,16 +117,19 @@ class File(Model):
     def _check_fit(self, model: "tf_keras.Model", spec: Spec) -> None:
         if len(model.inputs) != 1 or len(model.outputs) != 1:
             received = f"{len(model.inputs)} and {len(model.outputs)}"
-            do = "bring a model of one image to one row of scores"
+            do = "bring a model of one example to one row of scores or values"
             raise self._wrong("must have one input and one output", received, do)
         shape = tuple(model.inputs[0].shape[1:])
         if len(shape) != len(spec.shape) or any(a not in (None, b) for a, b in zip(shape, spec.shape, strict=True)):
             do = "give data a `shape:`, or bring a model for this one"
             raise self._wrong(f"takes examples of shape {shape}", f"data of shape {spec.shape}", do)
         units = tuple(model.outputs[0].shape[1:])
-        if units != (len(spec.labels),):
-            do = "end the model in one output for each label"
-            raise self._wrong(f"gives outputs of shape {units}", f"data with {len(spec.labels)} labels", do)
+        if not spec.task.takes(units, spec):
+            received = f"data of outputs {spec.outputs}: {spec.task.described(spec.labels)}"
+            raise self._wrong(f"gives outputs of shape {units}", received, spec.task.models)
+        if units != spec.outputs and tf.gives_logits(model):
+            do = "end it in Dense(1, activation='sigmoid'), or in an output for each label"
+            raise self._wrong("must end in a sigmoid where one output stands for two labels", model.layers[-1].name, do)
 
     def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
         return InputError(Fault(rule, where=str(self.path), field="model", received=received, do=do))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from pipeline.errors import Fault, InputError
+from pipeline.models.head import head
 from pipeline.stage import Model, Spec
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class MobilenetV1(Model):
             x = layers.Conv2D(self._width(filters), 1, use_bias=False, name=f"pointwise{i}")(x)
             x = layers.ReLU(name=f"relu{i}b")(layers.BatchNormalization(name=f"norm{i}b")(x))
         x = layers.AveragePooling2D(x.shape[1:3], name="pool")(x)  # (1, 1, 1024 x alpha)
-        x = layers.Dense(len(spec.labels), name="logits")(layers.Flatten(name="features")(x))
-        return tf_keras.Model(inputs, layers.Softmax(name="scores")(x), name="mobilenet_v1")
+        x = layers.Flatten(name="features")(x)
+        return tf_keras.Model(inputs, head(x, spec), name="mobilenet_v1")
 
     def _width(self, filters: int) -> int:
         return max(1, int(filters * self.alpha))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from pipeline.errors import Fault, InputError
+from pipeline.models.head import head
 from pipeline.stage import Model, Spec
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Resnet8(Model):
         for i, factor in enumerate((1, 2, 4), start=1):
             x = _block(x, self.filters * factor, 1 if i == 1 else 2, f"block{i}")
         x = layers.AveragePooling2D(x.shape[1:3], name="pool")(x)  # (1, 1, 4 x filters)
-        x = layers.Dense(len(spec.labels), name="logits")(layers.Flatten(name="features")(x))
-        return tf_keras.Model(inputs, layers.Softmax(name="scores")(x), name="resnet8")
+        x = layers.Flatten(name="features")(x)
+        return tf_keras.Model(inputs, head(x, spec), name="resnet8")
 
 
 def _block(x: "tf.Tensor", filters: int, stride: int, name: str) -> "tf.Tensor":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from pipeline.errors import Fault, InputError
+from pipeline.models.head import head
 from pipeline.stage import Model, Spec
 
 if TYPE_CHECKING:
@@ -46,5 +47,4 @@ class SmallCnn(Model):
         x = layers.Flatten(name="features")(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
-        x = layers.Dense(len(spec.labels), name="logits")(x)
-        return tf_keras.Model(inputs, layers.Softmax(name="scores")(x), name="small_cnn")
+        return tf_keras.Model(inputs, head(x, spec), name="small_cnn")

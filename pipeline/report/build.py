@@ -31,6 +31,7 @@ LIBRARIES = (
 def build(config: Config, outcomes: Sequence[Outcome]) -> Report:
     """The report of a finished run."""
     measured, checks = _verified(outcomes)
+    spec = config.data.spec()
     return Report(
         name=config.name,
         status="fail" if any(check.status != "pass" for check in checks) else "pass",
@@ -38,7 +39,8 @@ def build(config: Config, outcomes: Sequence[Outcome]) -> Report:
         config=config.settings(),
         data=DataFacts(
             fingerprint=config.data.fingerprint(),
-            labels=config.data.spec().labels,
+            task=spec.task.name,
+            labels=spec.labels,
             splits={name: _split(config, name) for name in SPLITS},
         ),
         steps=tuple(_step(outcome) for outcome in outcomes),
@@ -180,7 +182,7 @@ def write_pages(report: Report, work: Path, drawings: Mapping[str, str]) -> None
 
 
 def _write_decisions(report: Report, outcomes: Sequence[Outcome], work: Path) -> None:
-    """What each verified model decided on each test example, for `edgepipe compare`."""
+    """What each verified model decided on each test example, or its share of the metric, for `edgepipe compare`."""
     import numpy as np
 
     decisions: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Part, Port
+from pipeline.task import TaskName
 
 __all__ = [
     "CheckResult", "DataFacts", "Errors", "Latency", "LayerFacts", "ModelFacts", "Part", "Port", "Report", "Split",
@@ -16,7 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-DECISIONS = "decisions.npz"  # in a run folder: sha256 of the test split, and each verified model's decisions (N,)
+DECISIONS = "decisions.npz"  # in a run folder: sha256 of the test split, and each model's decisions or shares (N,)
 
 
 class Split(Part):
@@ -26,7 +27,8 @@ class Split(Part):
 
 class DataFacts(Part):
     fingerprint: str = Field(description="sha256 of what the data source read")
-    labels: tuple[str, ...]
+    task: TaskName = Field(default="classification", description="what is to be learnt")
+    labels: tuple[str, ...] = Field(description="of classes, or of the numbers of regression")
     splits: dict[str, Split]
 
 
@@ -39,7 +41,7 @@ class StepFacts(Part):
     cached: bool
     seconds: float = Field(description="wall time of making it; of the run that made it when it is cached")
     curves: dict[str, tuple[float, ...]] = Field(
-        default={}, description="a value an epoch: loss, accuracy, val_loss, val_accuracy, learning_rate"
+        default={}, description="a value an epoch: loss and learning_rate, with accuracy or mae; val_ is of validation"
     )
     layers: tuple[dict[str, Any], ...] = Field(
         default=(), description="what the stage did to each layer: {layer, kind, done, why, ...}"

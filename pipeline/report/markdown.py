@@ -30,7 +30,16 @@ def _models(report: Report) -> str:
         return ""
     metric = words.metric(report)
     against = f"against {words.baseline(report)}" + (", points" if words.is_share(metric) else "")
-    head = ["model", metric, against, "size", "gzip", "sparsity", "integer only", "latency (host, not device)"]
+    head = [
+        "model",
+        words.called(metric),
+        against,
+        "size",
+        "gzip",
+        "sparsity",
+        "integer only",
+        "latency (host, not device)",
+    ]
     fields = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
     figures = [(model.name, words.figures(report, model)) for model in report.models]
     return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlr")
@@ -40,9 +49,13 @@ def _against(report: Report) -> str:
     rows = words.against(report)
     if not rows:
         return ""
-    drop = f"drop against {words.baseline(report)}, points"
-    head = ["model", drop, f"{words.confidence(report)} interval", "lost", "gained", "McNemar p", "loses most"]
-    return _table(head, ([name, *(cell.text for cell in row.values())] for name, row in rows.items()), "lrrrrrl")
+    points = ", points" if words.is_share(words.metric(report)) else ""
+    drop = f"{words.worse(report)} against {words.baseline(report)}{points}"
+    head = ["model", drop, f"{words.confidence(report)} interval"]
+    if words.decides(report):
+        head += ["lost", "gained", "McNemar p", "loses most"]
+    cells = ([name, *(cell.text for cell in row.values())] for name, row in rows.items())
+    return _table(head, cells, "lrrrrrl"[: len(head)])
 
 
 def _checks(report: Report) -> str:

@@ -15,7 +15,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from pipeline import units
-from pipeline.facts import ClassFacts, LayerFacts, ModelFacts, Port
+from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port
 from pipeline.report import figures as drawings
 from pipeline.report import words
 from pipeline.report.document import Report, StepFacts
@@ -87,6 +87,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         state=words.state(report),
         headline=_UNIT.sub("\u00a0", words.headline(report)),
         metric=metric,
+        title=words.called(metric),
         base=words.baseline(report),
         share=words.is_share(metric),
         rows=[(model, words.figures(report, model)) for model in report.models],
@@ -95,6 +96,10 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         matrices=_matrices(report),
         against=words.against(report),
         compared=words.compared(report),
+        decides=words.decides(report),
+        learnt=words.learnt(report),
+        better="down" if metric in LOWER_IS_BETTER else "up",
+        worse=words.worse(report) if words.compared(report) else "",
         classes=[(model, _classes(model)) for model in report.models if model.metrics],
         runtimes=[model for model in report.models if model.runtimes],
         kernels={"xnnpack": "LiteRT, XNNPACK", "reference": "LiteRT, reference kernels", "tflm": "TFLite Micro"},
@@ -119,7 +124,7 @@ def _template() -> jinja2.Template:
         shape=_shape, port=_port, scales=_scales, digest=_digest, breakable=_breakable,
     )  # fmt: skip
     environment.globals.update(dash=units.DASH, marks=words.MARKS, verdicts=words.VERDICTS, score=words.score)
-    environment.globals.update(worst_class=words.worst_class, confidence=words.confidence)
+    environment.globals.update(called=words.called, worst_class=words.worst_class, confidence=words.confidence)
     return environment.get_template("page.html.j2")
 
 

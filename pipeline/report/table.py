@@ -63,7 +63,7 @@ def _models(report: Report, console: "Console") -> "Table":
     table.add_column("model", overflow="fold", min_width=8)
     base = words.baseline(report)
     against = f"vs {base}" if len(base) <= _LONGEST_HEAD else "change"
-    heads = (words.metric(report), against, "size", "gzip", "sparsity", "integer", "host time")
+    heads = (words.called(words.metric(report)), against, "size", "gzip", "sparsity", "integer", "host time")
     for field, head in zip(_COLUMNS, heads, strict=True):
         justify: Literal["left", "right"] = "left" if field == "integer" else "right"
         table.add_column(_text(head, console), justify=justify, no_wrap=True)

@@ -7,8 +7,9 @@ from math import prod
 from typing import NamedTuple, get_args
 
 from pipeline import units
-from pipeline.facts import PLAIN, CheckResult, ClassDrop, MetricName, ModelFacts, Paired
+from pipeline.facts import LOWER_IS_BETTER, PLAIN, CheckResult, ClassDrop, MetricName, ModelFacts, Paired
 from pipeline.report.document import Report, StepFacts
+from pipeline.task import TASKS
 
 MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the word stands beside it
 
@@ -95,7 +96,7 @@ def _facts(report: Report, model: ModelFacts) -> str:
     name = metric(report)
     parts = []
     if name in model.metrics:
-        what = "" if name == "accuracy" else f"{name} "
+        what = "" if name == "accuracy" else f"{called(name)} "
         on = "" if model.examples is None else f" on {units.whole(model.examples)} test examples"
         parts.append(f"{what}{score(name, model.metrics[name])}{on}")
     if name in model.drop and not model.baseline:
@@ -119,9 +120,25 @@ def baseline(report: Report) -> str:
 
 
 def metric(report: Report) -> str:
-    """The metric that stands for a model: accuracy, or else the first that was measured."""
-    names = [name for model in report.models for name in model.metrics]
-    return "accuracy" if "accuracy" in names or not names else names[0]
+    """The metric that stands for a model: the task's own, or else the first that was measured."""
+    names, main = [name for model in report.models for name in model.metrics], TASKS[report.data.task].main
+    return main if main in names or not names else names[0]
+
+
+def decides(report: Report) -> bool:
+    """Whether the models decide for a label, so that decisions can flip."""
+    return TASKS[report.data.task].decides
+
+
+def learnt(report: Report) -> str:
+    """What the data are for, as a sentence."""
+    text = TASKS[report.data.task].described(report.data.labels)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def called(name: str) -> str:
+    """A metric's name as people write it."""
+    return {"pauc": "pAUC"}.get(name, name.upper() if name in ("mae", "rmse", "r2", "auc", "ece") else name)
 
 
 def is_share(name: str) -> bool:
@@ -152,21 +169,37 @@ def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
 
 
 def against(report: Report) -> dict[str, dict[str, Cell]]:
-    """A row for each model that was compared with the baseline: drop, interval, lost, gained, p, worst."""
+    """A row for each model that was compared with the baseline: drop, interval; of decisions lost, gained, p, worst."""
     return {model.name: _against_row(model.paired) for model in report.models if model.paired}
 
 
 def _against_row(paired: Paired) -> dict[str, Cell]:
     worst = paired.worst
-    low, high = (units.points(end, sign=False) for end in (paired.low, paired.high))
-    return {
-        "drop": Cell(units.points(paired.drop, sign=False)),
-        "interval": Cell(f"{low} to {high}"),
+    drop, low, high = (_worse(paired, end) for end in (paired.drop, paired.low, paired.high))
+    if paired.metric in LOWER_IS_BETTER:
+        low, high = high, low
+    row = {"drop": Cell(drop), "interval": Cell(f"{low} to {high}")}
+    if paired.lost is None:
+        return row
+    return row | {
         "lost": Cell(units.whole(paired.lost)),
         "gained": Cell(units.whole(paired.gained)),
         "p": Cell(units.chance(paired.mcnemar_p)),
         "worst": Cell(_class_drop(worst)) if worst else Cell(units.DASH, "no class lost more than it gained"),
     }
+
+
+def _worse(paired: Paired, drop: float) -> str:
+    """A drop as what it makes worse: a fall in points, or a rise in the metric's own unit where lower is better."""
+    if is_share(paired.metric):
+        return units.points(drop, sign=False)
+    return units.number(-drop if paired.metric in LOWER_IS_BETTER else drop, 3)
+
+
+def worse(report: Report) -> str:
+    """What `_worse` tells, as a column's head: ``drop of accuracy``."""
+    paired = next(model.paired for model in report.models if model.paired)
+    return f"{'rise' if paired.metric in LOWER_IS_BETTER else 'drop'} of {called(paired.metric)}"
 
 
 def _class_drop(worst: ClassDrop) -> str:
@@ -180,11 +213,16 @@ def compared(report: Report) -> str:
     paired = next((model.paired for model in report.models if model.paired), None)
     if paired is None:
         return ""
-    base = baseline(report)
+    lies = (
+        f"The interval is where the {worse(report).split()[0]} over all examples of the same kind lies, with "
+        f"{confidence(report)} confidence"
+    )
+    if paired.lost is None:
+        return f"On the same {units.whole(paired.n)} test examples. {lies} (bootstrap)."
     return (
-        f"On the same {units.whole(paired.n)} test examples. Lost is what {base} gets right and the model wrong, "
-        "gained the reverse. The interval is where the drop over all examples of the same kind lies, with "
-        f"{confidence(report)} confidence; p is how likely chance alone makes such a difference (McNemar's exact test)."
+        f"On the same {units.whole(paired.n)} test examples. Lost is what {baseline(report)} gets right and the model "
+        f"wrong, gained the reverse. {lies}; p is how likely chance alone makes such a difference (McNemar's exact "
+        "test)."
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Strict
+from pipeline.task import Shape, Task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -32,13 +33,17 @@ def shuffled(
     examples: Examples,
     *,
     batch_size: int,
-    classes: int,
+    task: Task,
+    outputs: Shape,
     seed: int,
     epochs: range,
     augment: Augment,
     weights: NDArray[np.float32] | None,
 ) -> "tf.data.Dataset":
-    """Batches (x, one-hot label[, weight]) of those epochs, each in an order of its own that (seed, epoch) decide."""
+    """Batches (x, target (n, *outputs)[, weight]) of those epochs, each in an order that (seed, epoch) decide.
+
+    weights: of each label, for a task with labels.
+    """
     import tensorflow as tf
 
     def order(epoch: np.int64) -> NDArray[np.int64]:
@@ -48,9 +53,10 @@ def shuffled(
     def chances(epoch: int) -> NDArray[np.float64]:
         return np.random.default_rng([seed, epoch, 1]).random((len(examples), 3))
 
-    def load(epoch: np.int64, part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def load(epoch: np.int64, part: NDArray[np.int64]) -> tuple[NDArray[np.float32], ...]:
         x, y = examples.batch(part)
-        return (augmented(x, augment, chances(int(epoch))[part]) if augment.active else x), y
+        x = augmented(x, augment, chances(int(epoch))[part]) if augment.active else x
+        return (x, task.target(x, y, outputs), *(() if weights is None else (weights[y],)))
 
     def of_epoch(epoch: "tf.Tensor") -> "tf.data.Dataset":
         positions = tf.numpy_function(order, [epoch], tf.int64)
@@ -59,31 +65,33 @@ def shuffled(
         return parts.map(lambda part: (epoch, part))
 
     def read(epoch: "tf.Tensor", part: "tf.Tensor") -> tuple["tf.Tensor", ...]:
-        x, y = _shaped(examples, tf.numpy_function(load, [epoch, part], (tf.float32, tf.int64)))
-        hot = tf.one_hot(y, classes)
-        return (x, hot) if weights is None else (x, hot, tf.gather(tf.constant(weights), y))
+        kinds = (tf.float32,) * (2 if weights is None else 3)
+        return _shaped(examples, outputs, tf.numpy_function(load, [epoch, part], kinds))
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     return numbers.flat_map(of_epoch).map(read).prefetch(2)
 
 
-def in_order(examples: Examples, batch_size: int, classes: int) -> "tf.data.Dataset":
-    """Batches (x, one-hot label) of all examples as they stand."""
+def in_order(examples: Examples, batch_size: int, task: Task, outputs: Shape) -> "tf.data.Dataset":
+    """Batches (x, target (n, *outputs)) of all examples as they stand."""
     import tensorflow as tf
 
-    def read(part: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        x, y = _shaped(examples, tf.numpy_function(examples.batch, [part], (tf.float32, tf.int64)))
-        return x, tf.one_hot(y, classes)
+    def load(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        x, y = examples.batch(part)
+        return x, task.target(x, y, outputs)
+
+    def read(part: "tf.Tensor") -> tuple["tf.Tensor", ...]:
+        return _shaped(examples, outputs, tf.numpy_function(load, [part], (tf.float32, tf.float32)))
 
     return tf.data.Dataset.range(len(examples)).batch(max(batch_size, 256)).map(read).prefetch(2)
 
 
-def _shaped(examples: Examples, pair: "list[tf.Tensor]") -> "list[tf.Tensor]":
-    """The static shapes that a NumPy function's results lack."""
-    x, y = pair
-    x.set_shape([None, *examples.batch(np.zeros(1, np.int64))[0].shape[1:]])
-    y.set_shape([None])
-    return [x, y]
+def _shaped(examples: Examples, outputs: Shape, loaded: "list[tf.Tensor]") -> tuple["tf.Tensor", ...]:
+    """The static shapes that a NumPy function's results (x, target[, weight]) lack."""
+    one = examples.batch(np.zeros(1, np.int64))[0]
+    for tensor, shape in zip(loaded, (one.shape[1:], outputs, ()), strict=False):
+        tensor.set_shape([None, *shape])
+    return tuple(loaded)
 
 
 def augmented(x: NDArray[np.float32], augment: Augment, chances: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -55,7 +55,8 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
     chosen = np.random.default_rng([seed, 0xCA11B]).permutation(len(split))[:count]
     x, y = split.batch(np.sort(chosen))
     train, labels = data.split("train").batch(_spread(len(data.split("train")), 2000))
-    faults = [*_unfit(x, train), *_one_class(y, labels), *_seen(x, data.split("test"))]
+    one_class = _one_class(y, labels) if data.spec().task.decides else ()
+    faults = [*_unfit(x, train), *one_class, *_seen(x, data.split("test"))]
     if faults:
         raise InputError(*faults)
     return Sample(x, float(train.min()), float(train.max()))
@@ -126,6 +127,6 @@ def _seen(x: NDArray[np.float32], test: Examples) -> Iterator[Fault]:
     shared = sum(example_digest(row) in seen for batch in batches for row in batch)
     if shared:
         yield Fault(
-            "calibration examples must not be in the test split: accuracy would be measured on what was calibrated on",
+            "calibration examples must not be in the test split: figures would be of what was calibrated on",
             received=f"{shared} of {len(test)} test examples",
         )

@@ -1,6 +1,6 @@
 """Convert a Keras model to TensorFlow Lite."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from pipeline import litert, tf, tflite
 from pipeline.errors import Fault, StageError
-from pipeline.stage import Examples, Inputs, Progress, Stage
+from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.sidecar import read_facts, write_facts
 
@@ -80,10 +80,11 @@ class Convert(Stage):
             if calibrated:
                 used = {"samples": len(sample.x), "sha256": sample.sha256}
                 if self.calibration and self.calibration.halves:
-                    used["halves"] = spread = self._halves(model, sample, inputs.data.split("validation"))
+                    used["halves"] = spread = self._halves(model, sample, inputs.data)
+                    flipped = spread["decisions"]
                     notes.append(
-                        f"calibrated on either half of the examples, ranges differ by up to {spread['range']:.1%} and "
-                        f"{spread['decisions']:.1%} of the decisions on the validation split"
+                        f"calibrated on either half of the examples, ranges differ by up to {spread['range']:.1%}"
+                        + ("" if flipped is None else f" and {flipped:.1%} of the decisions on the validation split")
                     )
         (work / "model.tflite").write_bytes(content)
         write_facts(work, notes=notes, calibration=used)
@@ -98,18 +99,17 @@ class Convert(Stage):
                 return content, False
         return self._convert(model, sample.x if sample else None, report), sample is not None
 
-    def _halves(self, model: "tf_keras.Model", sample: Sample, validation: Examples) -> dict[str, float]:
+    def _halves(self, model: "tf_keras.Model", sample: Sample, data: Data) -> dict[str, float | None]:
         """How far two disjoint halves of the examples move the file: a random draw's part in the result.
 
-        range is the largest relative difference of a tensor's scale, decisions the share of validation examples.
+        range is the largest relative difference of a tensor's scale, decisions the share of validation examples that
+        are decided differently; None where nothing is decided.
         """
         files = [self._convert(model, half) for half in (sample.x[0::2], sample.x[1::2])]
         scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
-        x, _ = validation.batch(np.arange(len(validation)))
-        decisions = [litert.run(file, x).argmax(axis=1) for file in files]
         return {
             "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
-            "decisions": float(np.mean(decisions[0] != decisions[1])),
+            "decisions": _flipped(files, data.split("validation"), data.spec()),
         }
 
     def _convert(
@@ -144,6 +144,15 @@ class Convert(Stage):
         if samples is not None and feed.given < len(samples):
             raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
         return content
+
+
+def _flipped(files: Sequence[bytes], examples: Examples, spec: Spec) -> float | None:
+    """Share of the examples that two files decide differently; None where nothing is decided."""
+    if not spec.task.decides:
+        return None
+    x, _ = examples.batch(np.arange(len(examples)))
+    one, other = (spec.task.decisions(spec.task.rows(litert.run(file, x), spec)) for file in files)
+    return float(np.mean(one != other))
 
 
 class _Feed:

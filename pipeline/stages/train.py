@@ -12,7 +12,7 @@ from pipeline.stages.training import Training, fit
 
 
 class Train(Training):
-    """Train the model with cross entropy; gives the Keras model and its learning curves."""
+    """Train the model with cross entropy, or with the mean squared error of values and of what is given back."""
 
     takes = "nothing"
     gives = "keras"

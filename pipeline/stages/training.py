@@ -4,7 +4,7 @@ Batches, augmentation and the random numbers of layers are functions of (seed, e
 all state is saved. So a training that was killed goes on from its last finished epoch to the same final bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Stage, Strict
 from pipeline.stages.batches import Augment, in_order, shuffled
 from pipeline.stages.checkpoint import checkpoint
+from pipeline.task import Shape, Task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -62,8 +63,8 @@ class Plateau(Strict):
 class EarlyStopping(Strict):
     """Stop when nothing improves, and keep the weights of the best epoch."""
 
-    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
-    """The figure that must improve."""
+    monitor: Literal["val_loss", "val_accuracy", "val_mae"] = "val_loss"
+    """The figure that must improve: val_accuracy is for classifiers, val_mae for regression."""
     patience: PositiveInt = 5
     """Epochs without improvement before training stops."""
     min_delta: NonNegative = 0.0
@@ -92,7 +93,7 @@ class Training(Stage):
     clip_norm: PositiveFloat | None = None
     """Upper limit of the gradients' global norm."""
     label_smoothing: Share = 0.0
-    """Share of the target that is spread over all labels."""
+    """Share of the target that is spread over all labels; for classifiers."""
     l1: NonNegative = 0.0
     """Factor of the sum of absolute kernel weights in the loss."""
     l2: NonNegative = 0.0
@@ -100,7 +101,8 @@ class Training(Stage):
     early_stopping: EarlyStopping | None = None
     """Stop early and keep the best weights; all epochs and the last weights when left out."""
     class_weights: Literal["balanced"] | Weights | None = None
-    """Weight of each label's examples in the loss; `balanced` is inverse to how often the label occurs."""
+    """Weight of each label's examples in the loss; `balanced` is inverse to how often the label occurs. For
+    classifiers."""
     augment: Augment = Augment()
     """Random changes of the training images."""
 
@@ -111,6 +113,15 @@ class Training(Stage):
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(f"schedule.warmup_epochs: must be less than epochs, {self.epochs}")
         return self
+
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        for name in () if task.decides else ("label_smoothing", "class_weights"):
+            if value := getattr(self, name):
+                yield (name,), Fault("is for classifiers", received=f"{value} for {task.name}", do="leave it out")
+        monitors = ["val_loss", *(f"val_{name}" for name in task.curves)]
+        if self.early_stopping and self.early_stopping.monitor not in monitors:
+            rule = f"must be {' or '.join(monitors)} for {task.name}"
+            yield ("early_stopping", "monitor"), Fault(rule, received=self.early_stopping.monitor)
 
     def steps(self, examples: Examples) -> int:
         """Optimizer steps an epoch."""
@@ -129,26 +140,28 @@ def fit(
     StageError when the loss is no longer a finite number.
     """
     train, validation = inputs.data.split("train"), inputs.data.split("validation")
-    classes, steps = model.output_shape[-1], settings.steps(train)
-    model.compile(_optimizer(settings, steps), _loss(model, settings, from_logits), metrics=["accuracy"])
+    spec, outputs, steps = inputs.data.spec(), model.output_shape[1:], settings.steps(train)
+    loss = _penalised(_loss(outputs, settings, spec.task, from_logits), model, settings)
+    model.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
     stoppers = _stoppers(settings)
     saved = checkpoint(model, stoppers, inputs)
     if not saved.finished:
         batches = shuffled(
             train,
             batch_size=settings.batch_size,
-            classes=classes,
+            task=spec.task,
+            outputs=outputs,
             seed=inputs.seed,
             epochs=range(saved.epoch, settings.epochs),
             augment=settings.augment,
-            weights=_label_weights(settings, train, classes),
+            weights=_label_weights(settings, train, len(spec.labels)),
         )
         model.fit(
             batches,
             epochs=settings.epochs,
             initial_epoch=saved.epoch,
             steps_per_epoch=steps,
-            validation_data=in_order(validation, settings.batch_size, classes),
+            validation_data=in_order(validation, settings.batch_size, spec.task, outputs),
             callbacks=[*callbacks, *stoppers, saved],
             verbose=0,
         )
@@ -193,17 +206,26 @@ def _rate(settings: Training, steps: int) -> Any:
     return settings.learning_rate
 
 
-def _loss(model: "tf_keras.Model", settings: Training, from_logits: bool) -> Any:
-    import tensorflow as tf
-    import tf_keras
+def _loss(outputs: Shape, settings: Training, task: Task, from_logits: bool) -> Any:
+    """Cross entropy of labels, or the mean squared error of anything else."""
+    from tf_keras import losses
 
-    entropy = tf_keras.losses.CategoricalCrossentropy(from_logits, label_smoothing=settings.label_smoothing)
+    if not task.decides:
+        return losses.MeanSquaredError()
+    entropy = losses.BinaryCrossentropy if outputs == (1,) else losses.CategoricalCrossentropy
+    return entropy(from_logits, label_smoothing=settings.label_smoothing)
+
+
+def _penalised(loss: Any, model: "tf_keras.Model", settings: Training) -> Any:
+    """The loss with l1 and l2 of the kernels added."""
+    import tensorflow as tf
+
     if not (settings.l1 or settings.l2):
-        return entropy
+        return loss
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.name]
 
     def penalised(truth: "tf.Tensor", output: "tf.Tensor") -> "tf.Tensor":
-        total = entropy(truth, output)
+        total = loss(truth, output)
         for kernel in kernels:
             total += settings.l1 * tf.reduce_sum(tf.abs(kernel)) + settings.l2 * tf.reduce_sum(tf.square(kernel))
         return total

@@ -1,7 +1,7 @@
 """Measure .tflite files on LiteRT, over the whole test split, and judge them by checks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline import measure, tensors, tf, tflite
+from pipeline import measure, runtimes, tensors, tf, tflite
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
+from pipeline.errors import Fault
 from pipeline.facts import CheckResult, Errors, ModelFacts
-from pipeline.stage import Artifact, Data, Inputs, Progress, Stage
+from pipeline.scoring import Verdicts
+from pipeline.stage import Artifact, Data, Inputs, Progress, Spec, Stage
 from pipeline.stages.device import asked
 from pipeline.stages.sidecar import read_facts
 from pipeline.targets import Target
+from pipeline.task import Task, Truth
 
 TRACED = 32  # test examples on which every tensor is compared with the Keras model's
 INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
@@ -70,6 +73,11 @@ class Verify(Stage):
                 raise ValueError(f"checks.{i}.{check.needs_baseline}: needs a `baseline:`, the name of a convert stage")
         return self
 
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        for i, check in enumerate(self.checks):
+            for place, fault in check.unfit(task):
+                yield ("checks", i, *place), fault
+
     def reads(self) -> Sequence[str]:
         return tuple(dict.fromkeys((*((self.baseline,) if self.baseline else ()), *self.of)))
 
@@ -78,17 +86,17 @@ class Verify(Stage):
         test = inputs.data.split("test")
         x, y = test.batch(np.arange(len(test)))
         device = asked((*self.checks, *self._implied))
-        measured, decisions = [], []
+        measured, verdicts = [], []
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
-            facts, decided = _measure(name, artifact, inputs.data, x, y)
+            facts, kept = _measure(name, artifact, inputs.data, x, y)
             facts = facts.model_copy(update=device.measure(artifact.path / "model.tflite"))
             measured.append(facts)
-            decisions.append(decided)
+            verdicts.append(kept)
             inputs.report(Progress("model", i, len(inputs.upstream), {}))
         (work / "measured.json").write_text(
             json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
         )
-        np.savez(work / "decisions.npz", y=y, decisions=np.stack(decisions))
+        np.savez(work / "decisions.npz", y=y, decisions=np.stack(verdicts))
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
         """The measurements of a finished verify stage, with drops against the baseline."""
@@ -101,17 +109,19 @@ class Verify(Stage):
             return tuple(named)
         base = names.index(self.baseline)
         with np.load(folder / "decisions.npz") as kept:
-            y, decisions = kept["y"], kept["decisions"]  # (N,), (models, N)
-        right = decisions == y
+            y, verdicts = kept["y"], kept["decisions"]  # (N, ...), (models, N)
         return tuple(
             facts.model_copy(update={"baseline": True})
             if i == base
-            else measure.against(facts, named[base], right[i], right[base], y)
+            else measure.against(facts, named[base], verdicts[i], verdicts[base], y)
             for i, facts in enumerate(named)
         )
 
-    def decisions(self, folder: Path) -> dict[str, NDArray[np.int64]]:
-        """What each model of a finished verify stage decided on the test examples, (N,), by its name."""
+    def decisions(self, folder: Path) -> dict[str, Verdicts]:
+        """What each model of a finished verify stage decided on the test examples, (N,), by its name.
+
+        Without decisions it is what each example adds to the main metric, in floating point.
+        """
         with np.load(folder / "decisions.npz") as kept:
             return dict(zip(self.reads(), kept["decisions"], strict=True))
 
@@ -136,11 +146,11 @@ def _named(name: str) -> dict[str, Any]:
 
 
 def _measure(
-    name: str, artifact: Artifact, data: Data, x: NDArray[np.float32], y: NDArray[np.int64]
-) -> tuple[ModelFacts, NDArray[np.int64]]:
-    """All facts of one file, and its decisions (N,). x: (N, ...) float32 and y: (N,) are the test split."""
-    path, test = artifact.path / "model.tflite", data.split("test")
-    facts, output = measure.run(measure.read(name, path), path, x, y, data.spec().labels, test.sha256)
+    name: str, artifact: Artifact, data: Data, x: NDArray[np.float32], y: Truth
+) -> tuple[ModelFacts, Verdicts]:
+    """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split."""
+    path, test, spec = artifact.path / "model.tflite", data.split("test"), data.spec()
+    facts, output, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
     assert artifact.made_from is not None
     source = tf.load_model(artifact.made_from.path / "model.h5")
     pruned = _pruned(artifact, facts)
@@ -148,10 +158,10 @@ def _measure(
     more = {
         "pruned": tuple(pruned),
         "pruned_sparsity": _share_of_zeros(tflite.read(path), pruned),
-        "error": _errors(output, tf.predict(source, test)),
+        "error": _errors(output, tf.predict(source, test), spec),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
-    return facts.model_copy(update=more), output.argmax(axis=1)
+    return facts.model_copy(update=more), verdicts
 
 
 def _pruned(artifact: Artifact, facts: ModelFacts) -> list[str]:
@@ -172,13 +182,14 @@ def _share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
     return sum(zeros[name] * sizes[name] for name in names) / total if total else None
 
 
-def _errors(output: NDArray[np.float32], keras: NDArray[np.float32]) -> Errors:
-    """Of outputs (N, labels) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
+def _errors(output: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
+    """Of outputs (N, ...) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
     error = output.astype(np.float64) - keras
+    flips = runtimes.flips(output, keras, spec)
     power = float(np.sum(error**2))
     return Errors(
         mean_abs=float(np.abs(error).mean()),
         max_abs=float(np.abs(error).max()),
         sqnr_db=float(10 * np.log10(np.sum(keras.astype(np.float64) ** 2) / power)) if power else None,
-        agreement=float(np.mean(output.argmax(axis=1) == keras.argmax(axis=1))),
+        agreement=None if flips is None else 1 - flips / len(output),
     )
