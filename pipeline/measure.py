@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import litert, metrics, runtimes, tflite
+from pipeline import contract, litert, metrics, runtimes, tflite
 from pipeline.facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.tflite import demands, int8
 
@@ -18,6 +18,7 @@ Decisions = NDArray[np.int64]  # (N,)
 def read(name: str, path: Path) -> ModelFacts:
     """What the bytes say, with nothing run. InputError when the file is none."""
     model = tflite.read(path)
+    carried, why = contract.read(model.metadata, [tensor.shape for tensor in model.inputs])
     return ModelFacts(
         name=name,
         file=f"{name}.tflite",
@@ -37,6 +38,8 @@ def read(name: str, path: Path) -> ModelFacts:
         parameters=model.parameters,
         input=_port(model.inputs),
         output=_port(model.outputs),
+        contract=carried,
+        contract_why=why,
         sparsity=model.sparsity(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
     )

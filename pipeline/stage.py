@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline import code
+from pipeline.contract import Contract
 
 if TYPE_CHECKING:
     import tf_keras
@@ -81,6 +82,9 @@ class Examples(Protocol):
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The preprocessed examples (n, \\*shape) and their labels (n,) at those positions."""
 
+    def raw(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """The examples (n, \\*shape) before the preprocessing, in the type that they are stored in."""
+
     @property
     def sha256(self) -> str:
         """Digest of the examples and labels in their order."""
@@ -100,6 +104,10 @@ class Data(Part):
     @abstractmethod
     def split(self, name: str) -> Examples:
         """One of SPLITS; no example is in two of them."""
+
+    @abstractmethod
+    def contract(self) -> Contract:
+        """How raw values become what the model is trained on."""
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.fingerprint()}

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from pipeline import units
 from pipeline.facts import CheckResult
 from pipeline.report import words
 from pipeline.report.document import Report
@@ -30,6 +31,23 @@ def render(report: Report, console: "Console", where: str = "") -> None:
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)
+
+
+def render_mistakes(report: Report, console: "Console") -> None:
+    """A line for each usual mistake with a model: its accuracy, and the decisions that it changes."""
+    for model in report.models:
+        if not model.mistakes:
+            continue
+        table = _grid()
+        for _ in range(4):
+            table.add_column(overflow="fold")
+        for row in model.mistakes:
+            flips = f"{units.whole(row.flips)} of {units.whole(row.examples)} decisions change"
+            cells = (units.percent(row.accuracy), f"{units.points(-row.drop)} points", flips, row.what)
+            table.add_row(*(_text(cell, console) for cell in cells))
+        console.print(_text(f"Usual mistakes of an app with {model.name}:", console, "bold"))
+        console.print(table)
+        console.print()
 
 
 def _text(text: str, console: "Console", style: str = "") -> "Text":

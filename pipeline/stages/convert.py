@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from pipeline import litert, tf, tflite
+from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
@@ -72,6 +72,7 @@ class Convert(Stage):
             )
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         content, calibrated = self._content(model, aware, sample, inputs.report)
+        content = contract.embed(content, inputs.data.contract())
         notes: list[str] = []
         used: dict[str, Any] | None = None
         if sample is not None:
@@ -83,7 +84,9 @@ class Convert(Stage):
                     used["halves"] = spread = self._halves(model, sample, inputs.data.split("validation"))
                     notes.append(
                         f"calibrated on either half of the examples, ranges differ by up to {spread['range']:.1%} and "
-                        f"{spread['decisions']:.1%} of the decisions on the validation split"
+                        f"{spread['decisions']:.1%} of the decisions on the validation split, where accuracy is "
+                        f"{spread['accuracy'][0]:.1%} and {spread['accuracy'][1]:.1%}: "
+                        f"{100 * spread['accuracy_spread']:.2f} points apart"
                     )
         (work / "model.tflite").write_bytes(content)
         write_facts(work, notes=notes, calibration=used)
@@ -98,16 +101,20 @@ class Convert(Stage):
                 return content, False
         return self._convert(model, sample.x if sample else None, report), sample is not None
 
-    def _halves(self, model: "tf_keras.Model", sample: Sample, validation: Examples) -> dict[str, float]:
+    def _halves(self, model: "tf_keras.Model", sample: Sample, validation: Examples) -> dict[str, Any]:
         """How far two disjoint halves of the examples move the file: a random draw's part in the result.
 
-        range is the largest relative difference of a tensor's scale, decisions the share of validation examples.
+        range is the largest relative difference of a tensor's scale, decisions the share of validation examples that
+        they decide otherwise, accuracy that of each half on the validation split, a fraction.
         """
         files = [self._convert(model, half) for half in (sample.x[0::2], sample.x[1::2])]
         scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
-        x, _ = validation.batch(np.arange(len(validation)))
+        x, y = validation.batch(np.arange(len(validation)))
         decisions = [litert.run(file, x).argmax(axis=1) for file in files]
+        accuracy = [float(np.mean(decided == y)) for decided in decisions]
         return {
+            "accuracy": accuracy,
+            "accuracy_spread": abs(accuracy[0] - accuracy[1]),
             "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
             "decisions": float(np.mean(decisions[0] != decisions[1])),
         }
