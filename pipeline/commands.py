@@ -106,7 +106,7 @@ def inspect(path: Path, as_json: bool) -> None:
     console = _console()
     grid = _table("", "")
     grid.show_header = False
-    for name, value in (*_summary(facts), *_contract(carried, why)):
+    for name, value in (*_summary(facts), *_contract(carried, why, facts["inputs"])):
         grid.add_row(f"[dim]{name}[/]", value)
     console.print(grid)
     console.print(_layers(facts["layers"]))
@@ -130,7 +130,7 @@ def _summary(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "peak activations", units.size(facts["peak_activation_bytes"])
 
 
-def _contract(carried: "Contract | None", why: str) -> Iterator[tuple[str, str]]:
+def _contract(carried: "Contract | None", why: str, inputs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """How an app feeds the file, in its own words, which are those of a file that nobody vouches for."""
     from rich.markup import escape
 
@@ -142,6 +142,10 @@ def _contract(carried: "Contract | None", why: str) -> Iterator[tuple[str, str]]
     yield "contract", f"raw values x: {carried.takes}"
     low, high = carried.real_range
     yield "", f"real values: {carried.formula}, {units.number(low)} to {units.number(high)}"
+    (port,) = inputs
+    if port["scale"] is not None:
+        shift = f" {'-' if port['zero_point'] < 0 else '+'} {abs(port['zero_point'])}" if port["zero_point"] else ""
+        yield "", f"input: round(real / {port['scale']:.9g}){shift}, clamped to {port['dtype'].lower()}"
     if carried.labels:
         more = f" and {len(carried.labels) - 20} more" if len(carried.labels) > 20 else ""
         yield "", escape(f"labels: {', '.join(line(label)[:40] for label in carried.labels[:20])}{more}")
@@ -213,8 +217,7 @@ def verify(
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
-        table.render(report, _console(), str(out / "report.html") if out else "")
-        table.render_mistakes(report, _console())
+        table.render(report, _console(), str(out / "report.html") if out else "", mistakes=True)
     return 0 if report.status == "pass" else CHECK_FAILED
 
 
