@@ -191,7 +191,7 @@ def test_only_the_mistakes_that_apply(models, data):  # noqa: F811
     assert [row.mistake for row in mistakes.measure(models["int16x8"], data)] == [*always, "not_quantized", "floored"]
     (shortcut,) = [row for row in mistakes.measure(models["uint8_io"], data) if row.mistake == "bytes"]
     assert shortcut.what.startswith("q = x, a shortcut: ")
-    plain = Npz(source="npz", path=data.path, channels="none", scale=1)
+    plain = Npz(source="npz", path=data.path, labels=RGB.labels, channels="none", scale=1)
     assert mistakes.measure(models["float32"], plain) == ()
 
 
