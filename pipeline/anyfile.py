@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from pipeline import child, config, measure
+from pipeline import child, config, contract, measure, mistakes
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.data import AnyData
@@ -121,9 +121,11 @@ def _measure(send: child.Send, path: Path, name: str, data: Data | None, device:
     facts = measure.read(name, path).model_copy(update={"file": path.name})
     verdicts = None
     if data is not None:
+        contract.require(facts.contract, data.contract(), str(path))
         test, spec = data.split("test"), data.spec()
         x, y = test.batch(np.arange(len(test)))
         facts, _, verdicts = measure.run(facts, path, x, y, spec, test.sha256)
+        facts = facts.model_copy(update={"mistakes": mistakes.measure(path, data)})
     send((facts.model_copy(update=device.measure(path)), verdicts))
 
 

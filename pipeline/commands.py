@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.compare import Difference
+    from pipeline.contract import Contract
 
 CHECK_FAILED = 5
 
@@ -77,9 +78,10 @@ def inspect(path: Path, as_json: bool) -> None:
     """Print what a .tflite file is."""
     from dataclasses import asdict
 
-    from pipeline import tflite
+    from pipeline import contract, tflite
 
     model = tflite.read(path)
+    carried, why = contract.read(model.metadata, [tensor.shape for tensor in model.inputs])
     facts: dict[str, Any] = {
         "file": str(path),
         "sha256": model.sha256,
@@ -89,6 +91,8 @@ def inspect(path: Path, as_json: bool) -> None:
         "floats": [str(use) for use in model.floats()],
         "inputs": [_port(tensor) for tensor in model.inputs],
         "outputs": [_port(tensor) for tensor in model.outputs],
+        "contract": carried and carried.model_dump(mode="json"),
+        "contract_why": why,
         "ops": model.ops_count(),
         "macs": model.macs,
         "parameters": model.parameters,
@@ -102,7 +106,7 @@ def inspect(path: Path, as_json: bool) -> None:
     console = _console()
     grid = _table("", "")
     grid.show_header = False
-    for name, value in _summary(facts):
+    for name, value in (*_summary(facts), *_contract(carried, why, facts["inputs"])):
         grid.add_row(f"[dim]{name}[/]", value)
     console.print(grid)
     console.print(_layers(facts["layers"]))
@@ -124,6 +128,27 @@ def _summary(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "MACs", units.count(facts["macs"])
     yield "parameters", units.count(facts["parameters"])
     yield "peak activations", units.size(facts["peak_activation_bytes"])
+
+
+def _contract(carried: "Contract | None", why: str, inputs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """How an app feeds the file, in its own words, which are those of a file that nobody vouches for."""
+    from rich.markup import escape
+
+    from pipeline.report.words import line
+
+    if carried is None:
+        yield "contract", escape(why)
+        return
+    yield "contract", f"raw values x: {carried.takes}"
+    low, high = carried.real_range
+    yield "", f"real values: {carried.formula}, {units.number(low)} to {units.number(high)}"
+    (port,) = inputs
+    if port["scale"] is not None:
+        shift = f" {'-' if port['zero_point'] < 0 else '+'} {abs(port['zero_point'])}" if port["zero_point"] else ""
+        yield "", f"input: round(real / {port['scale']:.9g}){shift}, clamped to {port['dtype'].lower()}"
+    if carried.labels:
+        more = f" and {len(carried.labels) - 20} more" if len(carried.labels) > 20 else ""
+        yield "", escape(f"labels: {', '.join(line(label)[:40] for label in carried.labels[:20])}{more}")
 
 
 def _port(tensor: Any) -> dict[str, Any]:
@@ -192,7 +217,7 @@ def verify(
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
-        table.render(report, _console(), str(out / "report.html") if out else "")
+        table.render(report, _console(), str(out / "report.html") if out else "", mistakes=True)
     return 0 if report.status == "pass" else CHECK_FAILED
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.contract import NONE, Contract
 from pipeline.task import TaskName
 
 MetricName = Literal[
@@ -149,6 +150,19 @@ class RuntimeFacts(Part):
     unavailable: str = ""
 
 
+class Mistake(Part):
+    """What an app would see that feeds the file in a usual wrong way, against the right way on the same examples."""
+
+    mistake: Literal[
+        "not_normalised", "channels_swapped", "planar", "turned", "not_quantized", "floored", "bytes", "minus_128"
+    ]
+    what: str = Field(description="the mistake in words")
+    accuracy: float
+    drop: float = Field(description="accuracy of the right way minus this")
+    flips: int = Field(description="examples whose decision is another one")
+    examples: int = Field(description="spread evenly over the test split")
+
+
 class Finding(Part):
     """One place where a .tflite file breaks a rule of the int8 specification; see pipeline.tflite.int8."""
 
@@ -220,6 +234,8 @@ class ModelFacts(Part):
     parameters: int | None = None
     input: Port | None = None
     output: Port | None = None
+    contract: Contract | None = Field(default=None, description="the preprocessing that the file itself asks for")
+    contract_why: str = Field(default=NONE, description="why contract is null")
     arena_bytes: int | None = None
     arena: ArenaFacts | None = None
     arena_why: str = Field(default="not measured: no target or check asks for it", description="why arena is null")
@@ -242,6 +258,9 @@ class ModelFacts(Part):
     error: Errors | None = None
     latency_ms: Latency | None = None
     runtimes: tuple[RuntimeFacts, ...] = Field(default=(), description="the same file on other runtimes and kernels")
+    mistakes: tuple[Mistake, ...] = Field(
+        default=(), description="what the usual mistakes of an app cost; those that this file and data allow"
+    )
     tensors: tuple[TensorError, ...] = Field(
         default=(), description="of a quantized file, each tensor against the Keras model's; the worst first"
     )

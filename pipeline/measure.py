@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import litert, runtimes, tflite
+from pipeline import contract, litert, runtimes, tflite
 from pipeline.facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.scoring import SCORING, Verdicts
 from pipeline.task import Truth
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def read(name: str, path: Path) -> ModelFacts:
     """What the bytes say, with nothing run. InputError when the file is none."""
     model = tflite.read(path)
+    carried, why = contract.read(model.metadata, [tensor.shape for tensor in model.inputs])
     return ModelFacts(
         name=name,
         file=f"{name}.tflite",
@@ -42,6 +43,8 @@ def read(name: str, path: Path) -> ModelFacts:
         parameters=model.parameters,
         input=_port(model.inputs),
         output=_port(model.outputs),
+        contract=carried,
+        contract_why=why,
         sparsity=model.sparsity(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
     )

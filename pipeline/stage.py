@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline import code
+from pipeline.contract import Contract
 from pipeline.errors import Fault
 from pipeline.task import TASKS, Task, TaskName
 
@@ -97,6 +98,9 @@ class Examples(Protocol):
         That is int64 labels (n,), float64 values (n, M) for regression, or int64 (n,) with 1 for an anomaly.
         """
 
+    def raw(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """The examples (n, \\*shape) before the preprocessing, in the type that they are stored in."""
+
     @property
     def sha256(self) -> str:
         """Digest of the examples and labels in their order."""
@@ -116,6 +120,10 @@ class Data(Part):
     @abstractmethod
     def split(self, name: str) -> Examples:
         """One of SPLITS; no example is in two of them."""
+
+    @abstractmethod
+    def contract(self) -> Contract:
+        """How raw values become what the model is trained on."""
 
     def identity(self) -> dict[str, Any]:
         return super().identity() | {"content": self.fingerprint()}

@@ -23,7 +23,7 @@ model: {source: small_cnn, filters: 4}
 stages:
   - {stage: train, epochs: 4, batch_size: 64, learning_rate: 0.01}
   - {stage: convert, name: float, quantization: float32}
-  - {stage: convert, name: ptq, from: train, quantization: int8}
+  - {stage: convert, name: ptq, from: train, quantization: int8, calibration: {halves: true}}
   - {stage: prune, from: train, sparsity: 0.5, epochs: 3, batch_size: 64, min_weights: 100}
   - {stage: qat, epochs: 3, batch_size: 64}
   - {stage: convert, name: small, quantization: int8, io: uint8}
@@ -140,6 +140,29 @@ def confusion_by_hand(content):
         interpreter.invoke()
         counts[label, interpreter.get_tensor(result["index"])[0].argmax()] += 1
     return counts
+
+
+def test_each_file_carries_the_contract_of_the_data(cold):
+    models = {model.name: model for model in cold.report.models}
+    assert {model.contract for model in models.values()} == {Digits().contract()}
+    always = ["not_normalised", "turned"]
+    integers = [*always, "not_quantized", "floored", "bytes"]
+    assert [row.mistake for row in models["float"].mistakes] == always
+    assert [row.mistake for row in models["ptq"].mistakes] == [*integers, "minus_128"]
+    assert [row.mistake for row in models["small"].mistakes] == integers
+    page = (cold.folder / "runs" / "tiny" / "report.html").read_text()
+    assert "uint8 0 to 16, 8x8x1 grey, NHWC" in page
+    assert "uint8 bytes read as int8" in page
+
+
+def test_the_halves_of_calibration_tell_how_far_accuracy_moves(cold):
+    told = [json.loads(path.read_text()) for path in (cold.folder / "store").rglob("facts.json")]
+    (facts,) = [facts for facts in told if (facts.get("calibration") or {}).get("halves")]
+    halves = facts["calibration"]["halves"]
+    one, other = halves["accuracy"]
+    assert 0.5 < one <= 1
+    assert halves["accuracy_spread"] == abs(one - other) <= halves["decisions"]
+    assert "on the validation split, where accuracy is" in facts["notes"][-1]
 
 
 def test_the_report_tells_what_each_file_is(cold):

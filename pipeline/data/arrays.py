@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
+from pipeline.contract import Channels, Contract
 from pipeline.errors import Fault, InputError
 from pipeline.stage import SPLITS, Data, Spec, Strict, array_sha256, example_digest
 from pipeline.task import TASKS, Task
@@ -51,8 +52,11 @@ class ArrayExamples:
         return len(self.y)
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        x = self.x[indices].astype(np.float32).reshape(len(indices), *self.shape)
+        x = self.raw(indices).astype(np.float32)
         return x * np.float32(self.scale) + np.float32(self.offset), self.y[indices]
+
+    def raw(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        return self.x[indices].reshape(len(indices), *self.shape)
 
     @cached_property
     def sha256(self) -> str:
@@ -97,6 +101,27 @@ class ArrayData(Data):
     @abstractmethod
     def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
         """Shape of one example, scale and offset of ``x * scale + offset``."""
+
+    def channel_order(self, raw: NDArray[Any], shape: tuple[int, ...]) -> Channels | None:
+        """Of examples of that shape; None when they are no images. Bytes (height, width, 1 or 3) are images."""
+        if raw.dtype != np.uint8 or len(shape) != 3:
+            return None
+        return "grey" if shape[-1] == 1 else "rgb" if shape[-1] == 3 else None
+
+    def contract(self) -> Contract:
+        train, spec = self._examples()["train"], self.spec()
+        channels = self.channel_order(train.x, spec.shape)
+        return Contract(
+            task=self.learns.name,
+            raw_dtype=train.x.dtype.name,
+            range=(float(train.x.min()), float(train.x.max())),
+            scale=train.scale,
+            offset=train.offset,
+            shape=spec.shape,
+            layout="NHWC" if channels else None,
+            channels=channels,
+            labels=spec.labels,
+        )
 
     def spec(self) -> Spec:
         return Spec(self._examples()["train"].shape, self._names, self.learns)

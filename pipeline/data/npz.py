@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat
 
+from pipeline.contract import Channels
 from pipeline.data.arrays import ArrayData, Pair
 from pipeline.errors import Fault, InputError, did_you_mean
 from pipeline.stage import SPLITS
 from pipeline.store import sha256
 from pipeline.task import TASKS, Task, TaskName
+
+_CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}  # and how many they are
 
 
 class Npz(ArrayData):
@@ -34,6 +37,8 @@ class Npz(ArrayData):
     """See scale."""
     shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1)] | None = None
     """Shape of one example, such as [28, 28, 1] for images stored without channels; as stored when left out."""
+    channels: Literal["rgb", "bgr", "grey", "none"] | None = None
+    """What the last dimension of an image holds; when left out, of uint8 images rgb for 3 and grey for 1, else none."""
 
     anonymous: ClassVar[frozenset[str]] = frozenset({"source", "path"})
 
@@ -101,4 +106,11 @@ class Npz(ArrayData):
         if np.prod(shape) != np.prod(x.shape[1:]):
             raise self._wrong(f"examples must have {np.prod(shape)} values, for shape {list(shape)}", f"{x.shape[1:]}")
         scale = self.scale if self.scale is not None else (1 / 255 if x.dtype == np.uint8 else 1.0)
+        if self.channels in _CHANNELS and (len(shape) != 3 or shape[-1] != _CHANNELS[self.channels]):
+            raise self._wrong(f"{self.channels} images are (height, width, {_CHANNELS[self.channels]})", f"{shape}")
         return tuple(shape), scale, self.offset
+
+    def channel_order(self, raw: NDArray[Any], shape: tuple[int, ...]) -> Channels | None:
+        if self.channels is None:
+            return super().channel_order(raw, shape)
+        return None if self.channels == "none" else self.channels

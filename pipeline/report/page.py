@@ -103,6 +103,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         classes=[(model, _classes(model)) for model in report.models if model.metrics],
         runtimes=[model for model in report.models if model.runtimes],
         kernels={"xnnpack": "LiteRT, XNNPACK", "reference": "LiteRT, reference kernels", "tflm": "TFLite Micro"},
+        mistaken=[model for model in report.models if model.mistakes],
         traced=[model for model in report.models if model.tensors],
         left_out=words.left_out(report.steps),
         config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),
@@ -121,7 +122,7 @@ def _template() -> jinja2.Template:
     environment.filters.update(
         size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,
         number=units.number, decibel=units.decibel, whole=units.whole, measured=words.measured, limit=words.limit,
-        shape=_shape, port=_port, scales=_scales, digest=_digest, breakable=_breakable,
+        shape=_shape, port=_port, points=units.points, scales=_scales, digest=_digest, breakable=_breakable,
     )  # fmt: skip
     environment.globals.update(dash=units.DASH, marks=words.MARKS, verdicts=words.VERDICTS, score=words.score)
     environment.globals.update(called=words.called, worst_class=words.worst_class, confidence=words.confidence)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from pipeline import units
 from pipeline.facts import CheckResult
 from pipeline.report import words
 from pipeline.report.document import Report
@@ -18,11 +19,14 @@ _FIGURES = 72  # columns that the figures of a row take with two spaces between 
 _ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
 
 
-def render(report: Report, console: "Console", where: str = "") -> None:
-    """Print to the console. where: the path or address of the report, printed on one line to be clicked or copied."""
+def render(report: Report, console: "Console", where: str = "", mistakes: bool = False) -> None:
+    """Print to the console, and what the usual mistakes of an app cost when it is asked for.
+
+    where: the path or address of the report, printed on one line to be clicked or copied.
+    """
     console.print()
     console.print(_verdict(report, console))
-    for part in (_models, _checks, _notes):
+    for part in (_models, _checks, *((_mistakes,) if mistakes else ()), _notes):
         table = part(report, console)
         if table.row_count:
             console.print()
@@ -105,6 +109,22 @@ def _found(check: CheckResult, console: "Console") -> "Text":
     if check.status != "pass" and check.why:
         lines.append(_text(check.why, console, _STYLES[check.status] if not found else ""))
     return Text("\n").join(lines)
+
+
+def _mistakes(report: Report, console: "Console") -> "Table":
+    """A line for each usual mistake with a model that is no baseline."""
+    from rich.table import Table
+
+    models = [model for model in report.models if model.mistakes and not model.baseline]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    examples = ", ".join(f"{units.whole(model.mistakes[0].examples)} examples" for model in models)
+    table.add_column(f"an app's mistake, {examples}", overflow="fold")
+    for head in ("accuracy", "points", "flips"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in (row for model in models for row in model.mistakes):
+        cells = (row.what, units.percent(row.accuracy), units.points(-row.drop), units.whole(row.flips))
+        table.add_row(*(_text(cell, console) for cell in cells))
+    return table
 
 
 def _notes(report: Report, console: "Console") -> "Table":

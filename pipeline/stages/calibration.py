@@ -27,7 +27,7 @@ class Calibration(Strict):
     samples: PositiveInt | None = None
     """Examples that the converter observes; 200, or all of the split when it has fewer, when left out."""
     halves: bool = False
-    """Convert with each half of the examples too, and report how far ranges and decisions move between them."""
+    """Convert with each half of the examples too, and report how far ranges, decisions and accuracy move."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from pipeline import litert, tf, tflite
+from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
@@ -72,6 +72,7 @@ class Convert(Stage):
             )
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         content, calibrated = self._content(model, aware, sample, inputs.report)
+        content = contract.embed(content, inputs.data.contract())
         notes: list[str] = []
         used: dict[str, Any] | None = None
         if sample is not None:
@@ -81,11 +82,7 @@ class Convert(Stage):
                 used = {"samples": len(sample.x), "sha256": sample.sha256}
                 if self.calibration and self.calibration.halves:
                     used["halves"] = spread = self._halves(model, sample, inputs.data)
-                    flipped = spread["decisions"]
-                    notes.append(
-                        f"calibrated on either half of the examples, ranges differ by up to {spread['range']:.1%}"
-                        + ("" if flipped is None else f" and {flipped:.1%} of the decisions on the validation split")
-                    )
+                    notes.append(_spread(spread))
         (work / "model.tflite").write_bytes(content)
         write_facts(work, notes=notes, calibration=used)
 
@@ -99,17 +96,17 @@ class Convert(Stage):
                 return content, False
         return self._convert(model, sample.x if sample else None, report), sample is not None
 
-    def _halves(self, model: "tf_keras.Model", sample: Sample, data: Data) -> dict[str, float | None]:
+    def _halves(self, model: "tf_keras.Model", sample: Sample, data: Data) -> dict[str, Any]:
         """How far two disjoint halves of the examples move the file: a random draw's part in the result.
 
-        range is the largest relative difference of a tensor's scale, decisions the share of validation examples that
-        are decided differently; None where nothing is decided.
+        range is the largest relative difference of a tensor's scale. Where something is decided, decisions is the share
+        of validation examples that they decide differently, and accuracy that of each half on them, a fraction.
         """
         files = [self._convert(model, half) for half in (sample.x[0::2], sample.x[1::2])]
         scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
         return {
             "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
-            "decisions": _flipped(files, data.split("validation"), data.spec()),
+            **_decided(files, data.split("validation"), data.spec()),
         }
 
     def _convert(
@@ -146,13 +143,27 @@ class Convert(Stage):
         return content
 
 
-def _flipped(files: Sequence[bytes], examples: Examples, spec: Spec) -> float | None:
-    """Share of the examples that two files decide differently; None where nothing is decided."""
+def _decided(files: Sequence[bytes], examples: Examples, spec: Spec) -> dict[str, Any]:
+    """How far two files are apart in what they decide; empty where nothing is decided."""
     if not spec.task.decides:
-        return None
-    x, _ = examples.batch(np.arange(len(examples)))
+        return {}
+    x, y = examples.batch(np.arange(len(examples)))
     one, other = (spec.task.decisions(spec.task.rows(litert.run(file, x), spec)) for file in files)
-    return float(np.mean(one != other))
+    accuracy = [float(np.mean(decided == y)) for decided in (one, other)]
+    apart = abs(accuracy[0] - accuracy[1])
+    return {"decisions": float(np.mean(one != other)), "accuracy": accuracy, "accuracy_spread": apart}
+
+
+def _spread(halves: dict[str, Any]) -> str:
+    """The same in words."""
+    text = f"calibrated on either half of the examples, ranges differ by up to {halves['range']:.1%}"
+    if "decisions" not in halves:
+        return text
+    one, other = halves["accuracy"]
+    return (
+        f"{text} and {halves['decisions']:.1%} of the decisions on the validation split, where accuracy is {one:.1%} "
+        f"and {other:.1%}: {100 * halves['accuracy_spread']:.2f} points apart"
+    )
 
 
 class _Feed:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline import measure, runtimes, tensors, tf, tflite
+from pipeline import measure, mistakes, runtimes, tensors, tf, tflite
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.errors import Fault
@@ -158,6 +158,7 @@ def _measure(
     more = {
         "pruned": tuple(pruned),
         "pruned_sparsity": _share_of_zeros(tflite.read(path), pruned),
+        "mistakes": mistakes.measure(path, data),
         "error": _errors(output, tf.predict(source, test), spec),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
