@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import HEAD
 
-from pipeline import config
+from pipeline import config, settings
 from pipeline.errors import ConfigError
 from pipeline.plan import plan
 
@@ -233,7 +233,7 @@ class Pair(config.Strict):
     ],
 )
 def test_what_a_validator_says_of_a_setting_is_told_at_its_place(message, place, rule, received):
-    found, words = config._of_validator(message, (), Pair, {"low": 3, "more": {"x": 1}})
+    found, words = settings._of_validator(message, (), Pair, {"low": 3, "more": {"x": 1}})
     assert (found, words.rule, words.received) == (place, rule, received)
 
 

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
+from typing_extensions import Self
 
 from pipeline import litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.targets import Target
 
 if TYPE_CHECKING:
     import tensorflow
     import tf_keras
 
 INTEGER = ("int8", "int16x8")
+_FLOAT = ("float32", "float16")  # have no scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 
 
@@ -37,26 +40,48 @@ class Convert(Stage):
     quantization: Literal["float32", "float16", "dynamic", "int8", "int16x8"]
     """What the weights and activations are stored and computed in."""
     io: Literal["int8", "uint8", "int16", "float32"] | None = None
-    """Type of the inputs and outputs; int8 for int8, int16 for int16x8 and float32 for the others when left out."""
+    """Type of the inputs and outputs. When left out int8 for int8, int16 for int16x8 and float32 for the others, or
+    another that fits where the run's target does not take that."""
     calibration: Calibration | None = None
     """What int8 and int16x8 take their activation ranges from; 200 examples when left out."""
 
-    per_channel_dense: bool = True
-    """A scale for each unit of a dense layer; false for kernels that take one, as those of rp2040 and esp32-s3 do."""
+    per_channel_dense: bool | None = None
+    """A scale for each unit of a dense layer, or one for all; what the run's target takes when left out, and true
+    without a target."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
-        allowed = _IO.get(self.quantization, ("float32",))
-        if self.io is not None and self.io not in allowed:
-            raise ValueError(f"io: must be {' or '.join(allowed)} for {self.quantization}")
+        if self.io is not None and self.io not in self._ports:
+            raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
         if self.calibration is not None and self.quantization not in INTEGER:
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         return self
 
+    def aimed_at(self, target: Target | None) -> Self:
+        """With `io` and `per_channel_dense` resolved: only these of the target's fields decide the file."""
+        given = dict(self._of_target(target)) if target else {}
+        resolved = {"io": self.port, "per_channel_dense": self.per_channel_dense is not False} | given
+        stage = self.model_copy(update=resolved)
+        stage._aimed = dict.fromkeys(given, target.name if target else "")
+        return stage
+
+    def _of_target(self, target: Target) -> Iterator[tuple[str, Any]]:
+        """The settings that are left out and that the target wants otherwise."""
+        if self.per_channel_dense is None and not target.per_channel_dense and self.quantization not in _FLOAT:
+            yield "per_channel_dense", False
+        sides = [set(types) for types in (target.inputs, target.outputs) if types is not None]
+        fitting = [port for port in self._ports if all(port in types for types in sides)]
+        if self.io is None and fitting and fitting[0] != self.port:
+            yield "io", fitting[0]
+
+    @property
+    def _ports(self) -> tuple[str, ...]:
+        return _IO.get(self.quantization, ("float32",))
+
     @property
     def port(self) -> str:
         """The resolved type of inputs and outputs."""
-        return self.io or _IO.get(self.quantization, ("float32",))[0]
+        return self.io or self._ports[0]
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
@@ -130,7 +155,7 @@ class Convert(Stage):
             converter.target_spec.supported_types = [tf.float16]
         if self.quantization in INTEGER:
             converter.inference_input_type = converter.inference_output_type = tf.as_dtype(self.port)
-        if not self.per_channel_dense:
+        if self.per_channel_dense is False:
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if samples is not None:
             converter.target_spec.supported_ops = [
