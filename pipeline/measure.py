@@ -31,6 +31,7 @@ def read(name: str, path: Path) -> ModelFacts:
         rules=int8.findings(model),
         ops=model.ops_count(),
         op_versions=demands.op_versions(model),
+        min_runtime_version=model.min_runtime_version or None,
         op_dtypes=demands.op_dtypes(model),
         dynamic=demands.dynamic(model),
         macs=model.macs,
@@ -38,6 +39,7 @@ def read(name: str, path: Path) -> ModelFacts:
         input=_port(model.inputs),
         output=_port(model.outputs),
         sparsity=model.sparsity(),
+        unique_values=model.unique_values(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
     )
 
@@ -51,7 +53,9 @@ def run(
     """
     output = litert.run(path, x)
     found = metrics.classification(output, y, labels, facts.output.scale if facts.output else None)
+    unfit = int8.unfit_input(tflite.read(path), float(x.min()), float(x.max()))
     measured = {
+        "rules": None if facts.rules is None else (*facts.rules, *unfit),
         "examples": len(y),
         "split_sha256": split,
         "scores": found.scores,
