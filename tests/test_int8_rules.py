@@ -16,7 +16,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline import measure, tflite
 from pipeline.checks.int8_spec import Int8Spec, RuleId
+from pipeline.errors import StageError
 from pipeline.facts import Finding, ModelFacts
+from pipeline.stages import convert
 from pipeline.tflite import int8
 
 general = tflite_models.models
@@ -78,6 +80,21 @@ def test_r9_finds_the_state_of_a_concatenated_lstm(models: Models) -> None:
     (finding,) = found(models["lstm_faulty"])
     assert (finding.rule, finding.op, finding.what) == ("R9", "UNIDIRECTIONAL_SEQUENCE_LSTM", "input 18")
     assert finding.received != finding.expected
+
+
+@pytest.mark.parametrize(("name", "rule"), [("inception_faulty", "R7"), ("lstm_faulty", "R9")])
+def test_convert_refuses_to_give_such_a_file(models: Models, name: str, rule: str) -> None:
+    with pytest.raises(StageError, match=rf"computes wrong numbers .*received {rule}: "):
+        list(convert._breaches(models[name].read_bytes()))
+    assert list(convert._breaches(models["inception"].read_bytes())) == []
+
+
+def test_convert_tells_of_what_computes_right_and_is_not_in_order(models: Models) -> None:
+    edit = Edit(models["int8"])
+    set_byte(edit)
+    (note,) = convert._breaches(edit.content())
+    assert note.startswith("breaks the int8 specification: R3: FULLY_CONNECTED")
+    assert list(convert._breaches(models["elu"].read_bytes())) == []  # the floats are another note's
 
 
 def test_r1_names_the_float_op_before_what_feeds_it(models: Models) -> None:

@@ -14,11 +14,13 @@ from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.targets import Target
+from pipeline.tflite import int8
 
 if TYPE_CHECKING:
     import tensorflow
     import tf_keras
+
+    from pipeline.targets import Target
 
 INTEGER = ("int8", "int16x8")
 _FLOAT = ("float32", "float16")  # have no scales
@@ -57,7 +59,7 @@ class Convert(Stage):
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         return self
 
-    def aimed_at(self, target: Target | None) -> Self:
+    def aimed_at(self, target: "Target | None") -> Self:
         """With `io` and `per_channel_dense` resolved: only these of the target's fields decide the file."""
         given = dict(self._of_target(target)) if target else {}
         resolved = {"io": self.port, "per_channel_dense": self.per_channel_dense is not False} | given
@@ -65,7 +67,7 @@ class Convert(Stage):
         stage._aimed = dict.fromkeys(given, target.name if target else "")
         return stage
 
-    def _of_target(self, target: Target) -> Iterator[tuple[str, Any]]:
+    def _of_target(self, target: "Target") -> Iterator[tuple[str, Any]]:
         """The settings that are left out and that the target wants otherwise."""
         if self.per_channel_dense is None and not target.per_channel_dense and self.quantization not in _FLOAT:
             yield "per_channel_dense", False
@@ -101,7 +103,7 @@ class Convert(Stage):
         used: dict[str, Any] | None = None
         if sample is not None:
             check_input(content, sample)
-            notes += _remaining(content)
+            notes += (*_remaining(content), *_breaches(content))
             if calibrated:
                 used = {"samples": len(sample.x), "sha256": sample.sha256}
                 if self.calibration and self.calibration.halves:
@@ -211,3 +213,16 @@ def _remaining(content: bytes) -> Iterator[str]:
     floats = model.floats()
     if model.quantization not in INTEGER:
         yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
+
+
+def _breaches(content: bytes) -> Iterator[str]:
+    """A note for what breaks the int8 specification; StageError where the kernels would compute wrong numbers."""
+    found = [finding for finding in int8.findings(tflite.read(content)) or () if finding.severity == "fail"]
+    if wrong := [finding for finding in found if finding.rule in int8.COUNTED_ON]:
+        rule = (
+            f"the converter made a file that computes wrong numbers ({len(wrong)} breaches of the int8 specification)"
+        )
+        do = "convert to another quantization, or replace the layers that these ops are of"
+        raise StageError(*(Fault(rule, received=str(finding), do=do) for finding in wrong[:3]))
+    others = [finding for finding in found if finding.rule != "R1"]  # that is the note on what is not integer
+    yield from (f"breaks the int8 specification: {finding}" for finding in others[:3])

@@ -12,7 +12,7 @@ from pipeline.tflite.int8.flaw import COMPUTED, Find, Rule, each_op
 from pipeline.tflite.int8.spec import SPEC, TABLE
 from pipeline.tflite.model import Model
 
-__all__ = ["RULES", "Rule", "applies", "findings", "unfit_input"]
+__all__ = ["COUNTED_ON", "RULES", "Rule", "applies", "findings", "unfit_input"]
 
 
 def _all(*rules: Find) -> Find:
@@ -20,6 +20,8 @@ def _all(*rules: Find) -> Find:
     return lambda model: (flaw for rule in rules for flaw in rule(model))
 
 
+# Rules that kernels count on without looking: a file that breaks one loads, and computes wrong numbers.
+COUNTED_ON = frozenset({"R2", "R4", "R5", "R7", "R8", "R8u", "R9", "R12"})
 OURS = "experience with real files"
 
 RULES = (
