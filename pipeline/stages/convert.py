@@ -216,12 +216,10 @@ def _remaining(content: bytes) -> Iterator[str]:
 
 
 def _breaches(content: bytes) -> Iterator[str]:
-    """A note for what breaks the int8 specification; StageError where the kernels would compute wrong numbers."""
+    """A note for what breaks the int8 specification; StageError where kernels count on what is broken."""
     found = [finding for finding in int8.findings(tflite.read(content)) or () if finding.severity == "fail"]
     if wrong := [finding for finding in found if finding.rule in int8.COUNTED_ON]:
-        rule = (
-            f"the converter made a file that computes wrong numbers ({len(wrong)} breaches of the int8 specification)"
-        )
+        rule = "the converter made a file that does not run or computes wrong numbers, by the int8 specification"
         do = "convert to another quantization, or replace the layers that these ops are of"
         raise StageError(*(Fault(rule, received=str(finding), do=do) for finding in wrong[:3]))
     others = [finding for finding in found if finding.rule != "R1"]  # that is the note on what is not integer
