@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,26 @@ def test_a_set_target_is_told_as_the_option_it_is(written: Any) -> None:
 
 def converted(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     return config.load(path, overrides)[0].stages[1]
+
+
+def test_a_target_is_shown_with_its_checks_and_sources(edgepipe: Any, tmp_path: Path) -> None:
+    code, shown, _ = edgepipe("targets", "rp2040")
+    assert code == 0
+    assert "ops: allowed 117 ops, per_channel_dense false, int16x8 true" in shown
+    assert "arena: max_bytes 264.0 KiB" in shown
+    assert "https://datasheets.raspberrypi.com/rp2040/rp2040-datasheet.pdf" in shown
+    assert "micro_mutable_op_resolver.h" in shown  # of the table of ops
+    (tmp_path / "board.yaml").write_text("like: rp2040\nname: board\nram_bytes: 4096\n")
+    code, shown, _ = edgepipe("targets", tmp_path / "board.yaml", "--json")
+    assert (code, json.loads(shown)["ram_bytes"]) == (0, 4096)
+    code, _, told = edgepipe("targets", "rp2041")
+    assert code == 2
+    assert "did you mean 'rp2040'?" in told
+
+
+def test_only_an_npu_takes_what_vela_compiled() -> None:
+    assert "ethos-u" in targets.load("ethos-u55-128").rules()
+    assert "ethos-u" not in targets.load("cortex-m55").rules()
 
 
 def test_convert_takes_from_the_target_what_it_leaves_out(written: Any) -> None:

@@ -100,7 +100,12 @@ class Target(Strict):
 
     def rules(self) -> dict[str, OpRule]:
         """Op -> what the runtime takes of it."""
-        return _table(self.ops).ops if isinstance(self.ops, str) else self.ops
+        rules = _table(self.ops).ops if isinstance(self.ops, str) else self.ops
+        return rules | {"ethos-u": OpRule()} if self.vela else rules  # what Vela puts in the place of others
+
+    def evidence(self) -> tuple[str, ...]:
+        """Its sources and those of the table of ops that it refers to."""
+        return (*self.sources, *(_table(self.ops).sources if isinstance(self.ops, str) else ()))
 
     def checks(self) -> tuple[Check, ...]:
         """What must hold for a file that is to run here."""
