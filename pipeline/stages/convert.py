@@ -68,12 +68,12 @@ class Convert(Stage):
         return stage
 
     def _of_target(self, target: "Target") -> Iterator[tuple[str, Any]]:
-        """The settings that are left out and that the target wants otherwise."""
-        if self.per_channel_dense is None and not target.per_channel_dense and self.quantization not in _FLOAT:
-            yield "per_channel_dense", False
+        """The settings that are left out and that a target decides."""
+        if self.per_channel_dense is None and self.quantization not in _FLOAT:
+            yield "per_channel_dense", target.per_channel_dense
         sides = [set(types) for types in (target.inputs, target.outputs) if types is not None]
         fitting = [port for port in self._ports if all(port in types for types in sides)]
-        if self.io is None and fitting and fitting[0] != self.port:
+        if self.io is None and fitting:
             yield "io", fitting[0]
 
     @property
