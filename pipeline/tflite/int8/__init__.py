@@ -39,7 +39,7 @@ RULES = (
     Rule("R8u", "the same at a uint8 border", "fail", SPEC, ranges.fixed_output("UINT8")),
     Rule("R9", "ops that only move values have one scale and zero point for input and output, bit for bit", "fail",
          TABLE, each_op(ranges.same_parameters)),
-    Rule("R10", "ops with a free output scale read and write one type", "fail", TABLE, each_op(ranges.one_type)),
+    Rule("R10", "ops that compute read and write one type", "fail", TABLE, each_op(ranges.one_type)),
     Rule("R11", "indices, shapes and comparisons are plain integers and booleans", "fail", TABLE,
          each_op(structure.plain_answers)),
     Rule("R12", "int16 activations have the zero point 0, fixed outputs 1/32768, and biases of int64", "fail", TABLE,

@@ -96,8 +96,9 @@ def _stored_as(tensor: Tensor) -> tuple[object, ...]:
 def one_type(op: Op) -> Iterator[Flaw]:
     """R10. Floats are R1's."""
     output = op.outputs[0] if op.outputs else None
-    for place in data(op, spec.FREE.get(op.name)):
-        if output and output.dtype in COMPUTED and place.tensor.dtype not in (output.dtype, *FLOATS):
+    for place in data(op, spec.ONE_TYPE.get(op.name)):
+        types = {place.tensor.dtype, output.dtype} if output else set()
+        if output and len(types) > 1 and types & {*COMPUTED} and not types & {*FLOATS}:
             yield Flaw(op, place.tensor, f"type of {place.role}", place.tensor.dtype, f"the output's, {output.dtype}")
 
 

@@ -120,6 +120,13 @@ FIXED: dict[str, dict[str, tuple[float, int]]] = {
     "TANH": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128), "INT16": (1 / 32768, 0)},
 }
 
+# Inputs of the output's type, where R9 does not say so. SOFTMAX alone has kernels from int8 to int16.
+ONE_TYPE: dict[str, Slots] = {
+    **FREE,
+    **{name: (products[0].data,) for name, products in PRODUCTS.items()},
+    **{name: (0,) for name in FIXED if name != "SOFTMAX"},
+}
+
 # Ops between the caller's type and the graph's own, or between two scales.
 BORDER = ("QUANTIZE", "DEQUANTIZE")
 

@@ -56,9 +56,9 @@ def narrow_range(op: Op) -> Iterator[Flaw]:
 
 def symmetric(op: Op) -> Iterator[Flaw]:
     """R4. FULLY_CONNECTED alone has kernels that subtract a zero point, for weights that were computed."""
-    for _, _, weights, _ in _products(op):
-        points = [point for point in weights.zero_points if point]
-        if points and (weights.constant or op.name != "FULLY_CONNECTED"):
+    computed = (weights for _, _, weights, _ in _products(op) if not weights.constant and op.name != "FULLY_CONNECTED")
+    for weights in (*computed, *_quantized_weights(op)):
+        if points := [point for point in weights.zero_points if point]:
             yield Flaw(op, weights, "zero point of the weights", str(points[0]), "0")
 
 
