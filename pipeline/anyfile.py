@@ -22,7 +22,7 @@ from pipeline.report.build import environment
 from pipeline.report.document import DataFacts, Report, Split
 from pipeline.stage import Data, Strict
 from pipeline.stages.device import Asked, asked
-from pipeline.targets import Target
+from pipeline.targets import AnyTarget
 from pipeline.task import Task
 
 LIMITS = child.Limits(seconds=900, memory=8 << 30)  # of one file: a model that a small device is to run needs far less
@@ -38,7 +38,7 @@ class Examples(Strict):
 class Promises(Strict):
     """A YAML file for --checks."""
 
-    target: Target | None = None
+    target: AnyTarget | None = None
     """The device: its checks are run too."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
     """What must hold for the file."""

@@ -101,11 +101,17 @@ def inspect(
 
 
 @app.command()
-def targets(json_: JsonOption = False) -> None:
-    """List the built-in targets; `target:` of a config names one, or a YAML file like theirs."""
+def targets(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show one, or one from a YAML file, in full.", show_default=False),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the built-in targets, or show what one implies; `target:` of a config names it."""
     from pipeline import commands
 
-    commands.targets(json_)
+    commands.targets(name, json_)
 
 
 @app.command()

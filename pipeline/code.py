@@ -1,7 +1,8 @@
 """Digest of the code that a part of the pipeline runs, so that a cache key changes when its code does.
 
-The code is the module and everything of this package that it imports, at any depth, inside functions too. It is read
-as a syntax tree without docstrings: comments, docstrings and layout do not count. Nothing is imported or run.
+The code is the module and everything of this package that it imports, at any depth, inside functions too, but not for
+type checkers alone. It is read as a syntax tree without docstrings: comments, docstrings and layout do not count.
+Nothing is imported or run.
 """
 
 import ast
@@ -88,11 +89,19 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 
 def _imported(tree: ast.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for node in ast.walk(tree):
+    for node in _run(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module, tuple(alias.name for alias in node.names)
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below, without those in `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield child
+            yield from _run(child)
 
 
 @cache
@@ -126,7 +135,7 @@ def _memory() -> dict[str, list[Any]]:
 def _memory_file() -> Path:
     import platformdirs
 
-    return platformdirs.user_cache_path("edgepipe") / f"code-{sys.version_info[0]}.{sys.version_info[1]}.json"
+    return platformdirs.user_cache_path("edgepipe") / f"code-2-{sys.version_info[0]}.{sys.version_info[1]}.json"
 
 
 def _remembered(key: str, content: bytes) -> _Source:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pipeline.compare import Difference
     from pipeline.contract import Contract
+    from pipeline.targets import Target
 
 CHECK_FAILED = 5
 
@@ -185,18 +186,55 @@ def _layers(layers: Sequence[dict[str, Any]]) -> "Table":
     return table
 
 
-def targets(as_json: bool) -> None:
-    """Print the built-in targets."""
+def targets(name: str | None, as_json: bool) -> None:
+    """Print the built-in targets, or all of one: its memory, the checks that it implies, the sources of both."""
     from pipeline.targets import load, names
 
-    found = [load(name) for name in names()]
+    found = [load(name) for name in ([name] if name else names())]
     if as_json:
-        print(json.dumps([target.settings() for target in found], indent=2))
-        return
-    table = _table("target", "flash", "RAM", "")
-    for target in found:
-        table.add_row(target.name, units.size(target.flash_bytes), units.size(target.ram_bytes), target.title)
-    _console().print(table)
+        settings = [target.settings() for target in found]
+        print(json.dumps(settings[0] if name else settings, indent=2))
+    elif name:
+        _console().print(_target(found[0]))
+    else:
+        table = _table("target", "flash", "RAM", "")
+        for target in found:
+            table.add_row(target.name, units.size(target.flash_bytes), units.size(target.ram_bytes), target.title)
+        _console().print(table)
+
+
+def _target(target: "Target") -> "Table":
+    from rich.markup import escape
+
+    grid = _table("", "")
+    grid.show_header = False
+    rows = (
+        ("target", f"{target.name}: {target.title}"),
+        ("runtime", target.runtime),
+        ("flash", units.size(target.flash_bytes)),
+        ("RAM", units.size(target.ram_bytes)),
+        *(("check", _promise(check.settings())) for check in target.checks()),
+        *(("source", source) for source in target.evidence()),
+    )
+    for name, text in rows:
+        grid.add_row(f"[dim]{name}[/]", escape(text))
+    return grid
+
+
+def _promise(settings: dict[str, Any]) -> str:
+    """``size: max_bytes 1.0 MiB``: a check's kind, and those of its settings that say something."""
+    said = (f"{key} {_value(key, value)}" for key, value in settings.items() if key != "check" and value is not None)
+    return f"{settings['check']}: {', '.join(said)}".removesuffix(": ")
+
+
+def _value(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{len(value)} ops"
+    if isinstance(value, list):
+        return " or ".join(map(str, value))
+    return (
+        units.size(value) if key.endswith("_bytes") else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def verify(

@@ -170,7 +170,7 @@ class Finding(Part):
     severity: Literal["fail", "warn", "info"]
     subgraph: int = 0
     op: str = Field(default="", description='such as "CONV_2D"; empty when it is about the whole graph')
-    index: int | None = Field(default=None, description="of the op in its subgraph")
+    index: int | None = Field(default=None, description="of the op in its subgraph; null for all ops of that name")
     tensor: str = ""
     layer: str = Field(default="", description="the Keras layer")
     what: str
@@ -178,7 +178,7 @@ class Finding(Part):
     expected: str
 
     def __str__(self) -> str:
-        place = f"{self.op} #{self.index}" if self.op else "graph"
+        place = f"{self.op} #{self.index}" if self.index is not None else self.op or "graph"
         inside = f" of subgraph {self.subgraph}" if self.subgraph else ""
         name = f" ({self.layer or self.tensor})" if self.op and (self.layer or self.tensor) else ""
         return f"{self.rule}: {place}{inside}{name}: {self.what} is {self.received}, should be {self.expected}"
@@ -221,11 +221,12 @@ class ModelFacts(Part):
     quantization: str | None = None
     integer_only: bool | None = None
     rules: tuple[Finding, ...] | None = Field(
-        default=None, description="what breaks the int8 specification; null where it does not apply"
+        default=None, description="what breaks rules R1 to R16 of the int8 specification; null where they don't apply"
     )
     floats: tuple[str, ...] = Field(default=(), description="what is not integer: op, tensor and dtype")
     ops: dict[str, int] = {}
     op_versions: dict[str, int] = Field(default={}, description="the highest version of each op")
+    min_runtime_version: str | None = Field(default=None, description="of LiteRT, as the converter noted it")
     op_dtypes: dict[str, tuple[str, ...]] = Field(
         default={}, description="kinds of data of each op: `int8`, or `int8xint4` for input and weights"
     )
@@ -243,6 +244,7 @@ class ModelFacts(Part):
     vela: VelaFacts | None = None
     vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")
     sparsity: dict[str, float] = Field(default={}, description="share of zeros of each weight tensor")
+    unique_values: dict[str, int] = Field(default={}, description="different values in each weight tensor")
     pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
     pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")
     layers: tuple[LayerFacts, ...] = ()

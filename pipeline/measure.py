@@ -37,6 +37,7 @@ def read(name: str, path: Path) -> ModelFacts:
         rules=int8.findings(model),
         ops=model.ops_count(),
         op_versions=demands.op_versions(model),
+        min_runtime_version=model.min_runtime_version or None,
         op_dtypes=demands.op_dtypes(model),
         dynamic=demands.dynamic(model),
         macs=model.macs,
@@ -46,6 +47,7 @@ def read(name: str, path: Path) -> ModelFacts:
         contract=carried,
         contract_why=why,
         sparsity=model.sparsity(),
+        unique_values=model.unique_values(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
     )
 
@@ -59,11 +61,14 @@ def run(
     split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
     """
     raw = litert.raw(path, x)
-    (port,) = tflite.read(path).signature.outputs.values()
+    model = tflite.read(path)
+    (port,) = model.signature.outputs.values()
     output = real(raw, port)
     rows = spec.task.rows(output, spec)
     scoring = SCORING[spec.task.name]
+    unfit = int8.unfit_input(model, float(x.min()), float(x.max()))
     measured = {
+        "rules": None if facts.rules is None else (*facts.rules, *unfit),
         "examples": len(y),
         "split_sha256": split,
         "task": spec.task.name,

@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline import yaml
-from pipeline.config import Config, dotted
+from pipeline.config import Config
 from pipeline.errors import ConfigError, Fault, did_you_mean
+from pipeline.settings import dotted
 from pipeline.stage import Stage, Strict
 from pipeline.store import FORMAT, Entry, Store, key_of
 
@@ -174,8 +175,9 @@ def _told(entry: Entry, step: Step, store: Store) -> Iterator[str]:
         elif place.endswith("content"):
             yield f"the content of {place.split('.')[0]} changed"
         else:
-            words = [word for word in place.split(".") if word not in ("settings", "libraries")]
-            yield f"{'.'.join(words)} {yaml.show(old)} -> {yaml.show(new)}"
+            words = ".".join(word for word in place.split(".") if word not in ("settings", "libraries"))
+            giver = f" (target {step.stage.aimed[words]})" if words in step.stage.aimed else ""
+            yield f"{words} {yaml.show(old)} -> {yaml.show(new)}{giver}"
 
 
 def _differences(old: Any, new: Any, place: str = "") -> dict[str, tuple[Any, Any]]:

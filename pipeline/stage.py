@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
+from typing_extensions import Self
 
 from pipeline import code
 from pipeline.contract import Contract
@@ -23,6 +24,8 @@ from pipeline.task import TASKS, Task, TaskName
 
 if TYPE_CHECKING:
     import tf_keras
+
+    from pipeline.targets import Target
 
 Kind = Literal["nothing", "keras", "tflite", "checks"]
 TAGS = ("stage", "source", "check", "decay")  # the settings that choose a class
@@ -204,6 +207,17 @@ class Stage(Part):
 
     from_: str | None = Field(default=None, alias="from")
     """Name of the stage above whose result this one reads; the nearest one above that fits when it is left out."""
+
+    _aimed: Mapping[str, str] = PrivateAttr(default_factory=dict)  # settings that a target gave -> its name
+
+    def aimed_at(self, target: "Target | None") -> Self:
+        """The same stage, with what its settings leave out taken from the target of the run."""
+        return self
+
+    @property
+    def aimed(self) -> Mapping[str, str]:
+        """Settings that a target gave, each with the target's name."""
+        return self._aimed
 
     @property
     def label(self) -> str:

@@ -54,6 +54,11 @@ def test_code_that_is_not_imported_does_not_count(digest):
     assert digest({"other.py": "NAME = 4\n", "new.py": "x = 1\n"}) == digest({})
 
 
+def test_what_is_imported_for_type_checkers_does_not_count(digest):
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pipeline.other import NAME\nVALUE = 1\n"
+    assert digest({"helper.py": typed, "other.py": "NAME = 4\n"}) == digest({"helper.py": typed})
+
+
 def test_a_name_that_a_package_hands_on_counts(digest):
     assert digest({"other.py": "NAME = 4\n"}, "pipeline.named") != digest({}, "pipeline.named")
 

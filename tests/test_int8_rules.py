@@ -14,11 +14,12 @@ import pytest
 import tflite_models
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline import tflite
+from pipeline import measure, tflite
 from pipeline.checks.int8_spec import Int8Spec, RuleId
+from pipeline.errors import StageError
 from pipeline.facts import Finding, ModelFacts
+from pipeline.stages import convert
 from pipeline.tflite import int8
-from pipeline.tflite.int8 import Limits
 
 general = tflite_models.models
 Models = dict[str, Path]
@@ -31,8 +32,8 @@ def models(general: Models, tmp_path_factory: pytest.TempPathFactory) -> Models:
     return general | int8_models.made(tmp_path_factory.getbasetemp() / "int8-models")
 
 
-def found(source: Path | bytes, limits: Limits | None = None) -> tuple[Finding, ...]:
-    findings = int8.findings(tflite.read(source), limits)
+def found(source: Path | bytes) -> tuple[Finding, ...]:
+    findings = int8.findings(tflite.read(source))
     assert findings is not None
     return findings
 
@@ -79,6 +80,21 @@ def test_r9_finds_the_state_of_a_concatenated_lstm(models: Models) -> None:
     (finding,) = found(models["lstm_faulty"])
     assert (finding.rule, finding.op, finding.what) == ("R9", "UNIDIRECTIONAL_SEQUENCE_LSTM", "input 18")
     assert finding.received != finding.expected
+
+
+@pytest.mark.parametrize(("name", "rule"), [("inception_faulty", "R7"), ("lstm_faulty", "R9")])
+def test_convert_refuses_to_give_such_a_file(models: Models, name: str, rule: str) -> None:
+    with pytest.raises(StageError, match=rf"computes wrong numbers, by the int8 specification .received {rule}: "):
+        list(convert._breaches(models[name].read_bytes()))
+    assert list(convert._breaches(models["inception"].read_bytes())) == []
+
+
+def test_convert_tells_of_what_computes_right_and_is_not_in_order(models: Models) -> None:
+    edit = Edit(models["int8"])
+    set_byte(edit)
+    (note,) = convert._breaches(edit.content())
+    assert note.startswith("breaks the int8 specification: R3: FULLY_CONNECTED")
+    assert list(convert._breaches(models["elu"].read_bytes())) == []  # the floats are another note's
 
 
 def test_r1_names_the_float_op_before_what_feeds_it(models: Models) -> None:
@@ -200,10 +216,6 @@ class Case:
     received: str
     expected: str
     severity: str = "fail"
-    limits: Limits | None = None
-
-
-def unchanged(e: Edit) -> None: ...
 
 
 CASES = (
@@ -219,6 +231,8 @@ CASES = (
     Case("R3", "int8", set_byte, "FULLY_CONNECTED", "smallest weight", "-128", "at least -127"),
     Case("R4", "int8", lambda e: points(e.input("FULLY_CONNECTED", 1), *[3] * 10),
          "FULLY_CONNECTED", "zero point of the weights", "3", "0"),
+    Case("R4", "lstm", lambda e: points(e.input("UNIDIRECTIONAL_SEQUENCE_LSTM", 6), 3),
+         "UNIDIRECTIONAL_SEQUENCE_LSTM", "zero point of the weights", "3", "0"),
     Case("R5", "parts", lambda e: setattr(e.input("CONV_2D", 1).quantization, "quantizedDimension", 3),
          "CONV_2D", "axis of the weights' scales", "3", "0"),
     Case("R6", "parts", one_scale,
@@ -238,6 +252,8 @@ CASES = (
     Case("R9", "answers", lambda e: points(e.output("SELECT"), 7),
          "SELECT", "input 1 (2 of 2 tensors are wrong)", "INT8 of scale ...", "that of the output, INT8 of ...point 7"),
     Case("R10", "multi", wide_total, "ADD", "type of input 0", "INT8", "the output's, INT16"),
+    Case("R10", "multi", lambda e: set_type(e.input("ADD", 0), Type.INT32),
+         "FULLY_CONNECTED", "type of input 0", "INT8", "the output's, INT32"),
     Case("R11", "answers", lambda e: set_type(e.output("GREATER"), Type.INT8),
          "GREATER", "type of the output", "INT8", "BOOL"),
     Case("R11", "answers", lambda e: set_type(e.output("ARG_MAX"), Type.INT16),
@@ -249,10 +265,6 @@ CASES = (
     Case("R13", "int16x8", lambda e: e.rename("RESHAPE", "SPACE_TO_DEPTH"),
          "SPACE_TO_DEPTH", "type of the activations", "INT16", "INT8, the only one of its quantized kernels"),
     Case("R14", "int8", open_batch, "", "shape of input 'image'", "(-1, 16, 16, 3)", "static", "warn"),
-    Case("R14", "int8", open_batch, "", "shape of input 'image'", "(-1, 16, 16, 3)", "static",
-         limits=Limits(static_shapes=True)),
-    Case("R14", "uint8_io", unchanged, "", "type of output 'scores'", "UINT8", "INT8",
-         limits=Limits(input_type="UINT8", output_type="INT8")),
     Case("R15", "int8", lambda e: e.rename("AVERAGE_POOL_2D", "CUSTOM", b"FlexAvgPool"),
          "FlexAvgPool", "op", "TensorFlow's FlexAvgPool", "a built-in op"),
     Case("R15", "int8", lambda e: e.rename("AVERAGE_POOL_2D", "CUSTOM", b"Mine"),
@@ -265,17 +277,6 @@ CASES = (
          "CONV_2D", "bias", "2147483647 in 1 of 8 channels", "inside of the range of INT32", "warn"),
     Case("R16", "multi", lambda e: scales(e.input("FULLY_CONNECTED", 0), 3.9e-9),
          "FULLY_CONNECTED", "8-bit scale of input 0", "3.9e-09", "between 1e-06 and 1000"),
-    Case("R16", "int8", unchanged, "", "range of input 'image'", "0 to ...", "near the data's, 0 to 255",
-         limits=Limits(input_range=(0, 255))),
-    Case("R17", "int8", unchanged, "CONV_2D", "op version", "3", "at most 2",
-         limits=Limits(op_versions={"CONV_2D": 2})),
-    Case("R17", "int8", unchanged, "", "min_runtime_version", "...", "at most 1.5.0", limits=Limits(runtime="1.5.0")),
-    Case("R18", "int8", unchanged, "FULLY_CONNECTED", "share of zeros", "0.5...", "at least 0.9",
-         limits=Limits(sparsity={"logits": 0.9})),
-    Case("R18", "int8", unchanged, "FULLY_CONNECTED", "number of different weights", "...", "at most 16",
-         limits=Limits(clusters={"logits": 16})),
-    Case("R18", "int8", unchanged, "", "number of weight tensors of the layer 'nowhere'", "0", "at least 1",
-         limits=Limits(sparsity={"nowhere": 0.1})),
 )  # fmt: skip
 
 
@@ -289,7 +290,7 @@ def fits(text: str, pattern: str) -> bool:
 def test_each_rule_is_broken_alone(models: Models, case: Case) -> None:
     edit = Edit(models[case.file])
     case.change(edit)
-    findings = found(edit.content(), case.limits)
+    findings = found(edit.content())
     assert {finding.rule for finding in findings} == {case.rule}, [str(finding) for finding in findings]
     first = findings[0]
     assert (first.op, first.what, first.severity) == (case.op, case.what, case.severity)
@@ -297,7 +298,7 @@ def test_each_rule_is_broken_alone(models: Models, case: Case) -> None:
     assert fits(first.expected, case.expected), first.expected
     assert str(first).startswith(f"{case.rule}: {case.op} #{first.index}" if case.op else f"{case.rule}: graph: ")
     assert str(first).endswith(f"{case.what} is {first.received}, should be {first.expected}")
-    if case.op and case.what != "op" and case.rule != "R17":
+    if case.op and case.what != "op":
         (op,) = (op for op in tflite.read(edit.content()).ops if op.index == first.index)
         assert first.tensor in [tensor.name for tensor in (*op.reads, *op.outputs)]
 
@@ -305,7 +306,7 @@ def test_each_rule_is_broken_alone(models: Models, case: Case) -> None:
 def test_every_rule_has_a_case_and_a_name_in_the_check() -> None:
     ids = [rule.id for rule in int8.RULES]
     assert sorted({case.rule for case in CASES}) == sorted(ids)
-    assert list(get_args(RuleId)) == ids
+    assert list(get_args(RuleId)) == [*ids, "R17", "R18"]  # those two are the check's, see below
     assert all(rule.says and rule.source for rule in int8.RULES)
 
 
@@ -342,13 +343,14 @@ def test_int4_weights_are_seven_at_most(models: Models) -> None:
     assert (finding.rule, finding.received, finding.expected) == ("R3", "-8", "at least -7")
 
 
-def test_limits_that_hold_find_nothing(models: Models) -> None:
-    limits = Limits(
-        static_shapes=True, input_type="INT8", output_type="INT8", input_range=(0, 1), stateful=False,
-        control_flow=False, custom_ops=frozenset(), requantize=0, op_versions={"CONV_2D": 3}, runtime="2.21.0",
-        sparsity={"logits": 0.5}, clusters={"logits": 256},
-    )  # fmt: skip
-    assert found(models["int8"], limits) == ()
+@pytest.mark.parametrize(
+    ("low", "high", "severity"), [(0, 1, None), (-1, 2.5, "warn"), (0, 255, "fail"), (0, 1e-3, "fail"), (0, 0, "fail")]
+)
+def test_r16_holds_the_input_to_the_data(models: Models, low: float, high: float, severity: str | None) -> None:
+    findings = int8.unfit_input(tflite.read(models["int8"]), low, high)
+    assert [found.severity for found in findings] == ([severity] if severity else [])
+    assert all(str(found).startswith("R16: graph: range of input 'image' is 0 to 0.99") for found in findings)
+    assert int8.unfit_input(tflite.read(models["float_io"]), low, high) == ()
 
 
 def test_nonsense_in_scales_is_reported_and_never_raises(models: Models) -> None:
@@ -412,6 +414,27 @@ def test_check(rules: Any, settings: dict[str, Any], status: str, value: int | N
         ) or result.why.startswith("R16")
     if status == "unavailable":
         assert "dynamic" in result.why
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"input": ["int8", "uint8"], "output": ["int8"], "op_versions": {"CONV_2D": 3, "SUB": 1}, "runtime": "2.21.0",
+          "sparsity": {"logits": 0.5}, "clusters": {"logits": 256}}, ""),
+        ({"output": ["uint8", "float32"]}, "R14: graph: type of the output is int8, should be uint8 or float32"),
+        ({"op_versions": {"CONV_2D": 2}}, "R17: CONV_2D: op version is 3, should be at most 2"),
+        ({"runtime": "1.5.0"}, "R17: graph: min_runtime_version is 1.14.0, should be at most 1.5.0"),
+        ({"sparsity": {"logits": 0.9}}, "R18: graph: share of zeros in 'logits' is 0.5"),
+        ({"clusters": {"logits": 16}}, "R18: graph: number of different weights in 'logits' is "),
+        ({"clusters": {"logit": 16}}, "R18: graph: number of weight tensors of the layer 'logit' is 0"),
+        ({"clusters": {"logits": 16}, "ignore": ["R18"]}, ""),
+    ],
+)  # fmt: skip
+def test_check_of_promises(models: Models, settings: dict[str, Any], said: str) -> None:
+    check = Int8Spec.model_validate({"check": "int8_spec"} | settings)
+    (result,) = check.judge(measure.read("m", models["int8"]), None)
+    assert (result.status, result.value) == (("fail", 1) if said else ("pass", 0))
+    assert result.why.startswith(said)
 
 
 def test_findings_survive_the_report(models: Models) -> None:

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
+from typing_extensions import Self
 
 from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.tflite import int8
 
 if TYPE_CHECKING:
     import tensorflow
     import tf_keras
 
+    from pipeline.targets import Target
+
 INTEGER = ("int8", "int16x8")
+_FLOAT = ("float32", "float16")  # have no scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 
 
@@ -37,26 +42,48 @@ class Convert(Stage):
     quantization: Literal["float32", "float16", "dynamic", "int8", "int16x8"]
     """What the weights and activations are stored and computed in."""
     io: Literal["int8", "uint8", "int16", "float32"] | None = None
-    """Type of the inputs and outputs; int8 for int8, int16 for int16x8 and float32 for the others when left out."""
+    """Type of the inputs and outputs. When left out int8 for int8, int16 for int16x8 and float32 for the others, or
+    another that fits where the run's target does not take that."""
     calibration: Calibration | None = None
     """What int8 and int16x8 take their activation ranges from; 200 examples when left out."""
 
-    per_channel_dense: bool = True
-    """A scale for each unit of a dense layer; false for kernels that take one, as those of rp2040 and esp32-s3 do."""
+    per_channel_dense: bool | None = None
+    """A scale for each unit of a dense layer, or one for all; what the run's target takes when left out, and true
+    without a target."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
-        allowed = _IO.get(self.quantization, ("float32",))
-        if self.io is not None and self.io not in allowed:
-            raise ValueError(f"io: must be {' or '.join(allowed)} for {self.quantization}")
+        if self.io is not None and self.io not in self._ports:
+            raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
         if self.calibration is not None and self.quantization not in INTEGER:
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         return self
 
+    def aimed_at(self, target: "Target | None") -> Self:
+        """With `io` and `per_channel_dense` resolved: only these of the target's fields decide the file."""
+        given = dict(self._of_target(target)) if target else {}
+        resolved = {"io": self.port, "per_channel_dense": self.per_channel_dense is not False} | given
+        stage = self.model_copy(update=resolved)
+        stage._aimed = dict.fromkeys(given, target.name if target else "")
+        return stage
+
+    def _of_target(self, target: "Target") -> Iterator[tuple[str, Any]]:
+        """The settings that are left out and that a target decides."""
+        if self.per_channel_dense is None and self.quantization not in _FLOAT:
+            yield "per_channel_dense", target.per_channel_dense
+        sides = [set(types) for types in (target.inputs, target.outputs) if types is not None]
+        fitting = [port for port in self._ports if all(port in types for types in sides)]
+        if self.io is None and fitting:
+            yield "io", fitting[0]
+
+    @property
+    def _ports(self) -> tuple[str, ...]:
+        return _IO.get(self.quantization, ("float32",))
+
     @property
     def port(self) -> str:
         """The resolved type of inputs and outputs."""
-        return self.io or _IO.get(self.quantization, ("float32",))[0]
+        return self.io or self._ports[0]
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
@@ -77,7 +104,7 @@ class Convert(Stage):
         used: dict[str, Any] | None = None
         if sample is not None:
             check_input(content, sample)
-            notes += _remaining(content)
+            notes += (*_remaining(content), *_breaches(content))
             if calibrated:
                 used = {"samples": len(sample.x), "sha256": sample.sha256}
                 if self.calibration and self.calibration.halves:
@@ -127,7 +154,7 @@ class Convert(Stage):
             converter.target_spec.supported_types = [tf.float16]
         if self.quantization in INTEGER:
             converter.inference_input_type = converter.inference_output_type = tf.as_dtype(self.port)
-        if not self.per_channel_dense:
+        if self.per_channel_dense is False:
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if samples is not None:
             converter.target_spec.supported_ops = [
@@ -206,3 +233,14 @@ def _remaining(content: bytes) -> Iterator[str]:
     floats = model.floats()
     if model.quantization not in INTEGER:
         yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
+
+
+def _breaches(content: bytes) -> Iterator[str]:
+    """A note for what breaks the int8 specification; StageError where kernels count on what is broken."""
+    found = [finding for finding in int8.findings(tflite.read(content)) or () if finding.severity == "fail"]
+    if wrong := [finding for finding in found if finding.rule in int8.COUNTED_ON]:
+        rule = "the converter made a file that does not run or computes wrong numbers, by the int8 specification"
+        do = "convert to another quantization, or replace the layers that these ops are of"
+        raise StageError(*(Fault(rule, received=str(finding), do=do) for finding in wrong[:3]))
+    others = [finding for finding in found if finding.rule != "R1"]  # that is the note on what is not integer
+    yield from (f"breaks the int8 specification: {finding}" for finding in others[:3])

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import Self
 
 from pipeline import measure, mistakes, runtimes, tensors, tf, tflite
 from pipeline.checks import AnyCheck
@@ -47,7 +48,7 @@ class Verify(Stage):
 
     _target: Target | None = PrivateAttr(default=None)  # the config's
 
-    def aimed_at(self, target: Target | None) -> "Verify":
+    def aimed_at(self, target: Target | None) -> Self:
         """The same stage, which also runs the checks that the target implies."""
         stage = self.model_copy()
         stage._target = target

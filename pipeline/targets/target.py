@@ -5,11 +5,11 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from pipeline import yaml
+from pipeline import settings, yaml
 from pipeline.checks.arena import Arena
 from pipeline.checks.check import Check, Fraction
 from pipeline.checks.io import Io, Types
@@ -21,7 +21,6 @@ from pipeline.checks.static_shapes import StaticShapes
 from pipeline.errors import ConfigError, Fault, did_you_mean
 from pipeline.stage import NAME, Strict
 
-Kind = TypeVar("Kind", bound=Strict)
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 _TABLE = "_ops"  # tflm_ops.yaml is the table `tflm`
 
@@ -101,7 +100,12 @@ class Target(Strict):
 
     def rules(self) -> dict[str, OpRule]:
         """Op -> what the runtime takes of it."""
-        return _table(self.ops).ops if isinstance(self.ops, str) else self.ops
+        rules = _table(self.ops).ops if isinstance(self.ops, str) else self.ops
+        return rules | {"ethos-u": OpRule()} if self.vela else rules  # what Vela puts in the place of others
+
+    def evidence(self) -> tuple[str, ...]:
+        """Its sources and those of the table of ops that it refers to."""
+        return (*self.sources, *(_table(self.ops).sources if isinstance(self.ops, str) else ()))
 
     def checks(self) -> tuple[Check, ...]:
         """What must hold for a file that is to run here."""
@@ -147,12 +151,12 @@ def load(name_or_path: str) -> Target:
 def expand(value: Any) -> Any:
     """What a user may write for a target, as what Target takes: a name, a path, or settings that are `like` another.
 
-    Raises ValueError for a name or file that gives no target.
+    Raises ConfigError for a name or file that gives no target; the field is "like" where that names it.
     """
-    try:
-        return load(value) if isinstance(value, str) else _with_base(value, ())
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
+    return load(value) if isinstance(value, str) else _with_base(value, ())
+
+
+AnyTarget = Annotated[Target, BeforeValidator(expand, json_schema_input_type=str | Target)]
 
 
 def _load(name_or_path: str, above: tuple[str, ...]) -> Target:
@@ -167,18 +171,19 @@ def _load(name_or_path: str, above: tuple[str, ...]) -> Target:
     try:
         value = _with_base(placed(document.value, path.parent), (*above, name_or_path))
     except ConfigError as error:
-        place = document.where(("like",))
-        raise ConfigError(
-            *(fault if fault.where else replace(fault, where=place, field="like") for fault in error.faults)
-        ) from None
-    return _checked(Target, document, value)
+        like = document.where(("like",))
+        raise ConfigError(*(replace(fault, where=fault.where or like) for fault in error.faults)) from None
+    return settings.validated(Target, document, value)
 
 
 def _with_base(value: Any, above: tuple[str, ...]) -> Any:
     """Settings with those of the target that they are `like` below them."""
     if not isinstance(value, dict) or not isinstance(value.get("like"), str):
         return value
-    base = _load(value["like"], above)
+    try:
+        base = _load(value["like"], above)
+    except ConfigError as error:
+        raise ConfigError(*(fault if fault.where else replace(fault, field="like") for fault in error.faults)) from None
     own = {key: item for key, item in value.items() if key != "like"}
     return {**base.settings(), "name": f"like-{base.name}", **own}
 
@@ -210,23 +215,4 @@ def _tables() -> tuple[str, ...]:
 @cache
 def _table(name: str) -> OpTable:
     document = yaml.read(_file(name + _TABLE))
-    return _checked(OpTable, document, document.value)
-
-
-def _checked(kind: type[Kind], document: yaml.Document, value: Any) -> Kind:
-    """The value as an instance of the class; ConfigError with the place of every fault."""
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise ConfigError(*(_fault(kind, document, details) for details in error.errors(include_url=False))) from None
-
-
-def _fault(kind: type[Strict], document: yaml.Document, details: Any) -> Fault:
-    place = details["loc"]
-    field, where = ".".join(map(str, place)), document.where(place)
-    if details["type"] == "extra_forbidden":
-        return Fault("is not a known setting", where, field, do=did_you_mean(str(place[-1]), kind.model_fields))
-    if details["type"] == "missing":
-        return Fault("is required", where, field)
-    rule = details["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    return Fault(rule, where, field, yaml.show(details["input"]) if place else "")
+    return settings.validated(OpTable, document, document.value)

@@ -1,7 +1,6 @@
-"""What a rule is, what it yields, and what it may be asked."""
+"""What a rule is, and what it yields."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,37 +14,6 @@ from pipeline.tflite.names import layer_name
 Severity = Literal["fail", "warn", "info"]
 
 COMPUTED = ("INT8", "INT16")  # types of activations inside of the graph
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What is promised beyond the specification. None is not asked.
-
-    static_shapes  no dimension is left open
-    input_type, output_type  dtype of every graph input and output, as the schema names it: "INT8"
-    input_range    smallest and largest real value of the data that the inputs will be given
-    stateful       whether variables may outlive an invocation
-    control_flow   whether subgraphs may be run by WHILE, IF or CALL
-    custom_ops     names of the custom ops that the runtime has
-    requantize     most QUANTIZE ops from one scale to another
-    op_versions    newest version of each op that the runtime has, by op name
-    runtime        newest min_runtime_version: "2.14.0"
-    sparsity       least share of zeros in the weights of a Keras layer, by its name
-    clusters       most different values in the weights of a Keras layer, by its name
-    """
-
-    static_shapes: bool | None = None
-    input_type: str | None = None
-    output_type: str | None = None
-    input_range: tuple[float, float] | None = None
-    stateful: bool | None = None
-    control_flow: bool | None = None
-    custom_ops: frozenset[str] | None = None
-    requantize: int | None = None
-    op_versions: Mapping[str, int] | None = None
-    runtime: str | None = None
-    sparsity: Mapping[str, float] | None = None
-    clusters: Mapping[str, int] | None = None
 
 
 class Flaw(NamedTuple):
@@ -62,7 +30,7 @@ class Flaw(NamedTuple):
     severity: Severity | None = None
 
 
-Find = Callable[[Model, Limits], Iterator[Flaw]]
+Find = Callable[[Model], Iterator[Flaw]]
 
 
 class Rule(NamedTuple):
@@ -74,9 +42,9 @@ class Rule(NamedTuple):
     source: str
     find: Find
 
-    def findings(self, model: Model, limits: Limits) -> Iterator[Finding]:
+    def findings(self, model: Model) -> Iterator[Finding]:
         public = public_names(model)
-        for flaw in self.find(model, limits):
+        for flaw in self.find(model):
             op, tensor = flaw.op, flaw.tensor
             named = op.outputs[0] if op and op.outputs else tensor
             yield Finding(
@@ -95,7 +63,7 @@ class Rule(NamedTuple):
 
 def each_op(find: Callable[[Op], Iterator[Flaw]]) -> Find:
     """A rule about single ops, as one about the file."""
-    return lambda model, limits: (flaw for op in model.ops for flaw in find(op))
+    return lambda model: (flaw for op in model.ops for flaw in find(op))
 
 
 class Place(NamedTuple):

@@ -11,7 +11,6 @@ from pipeline.tflite.int8.flaw import (
     COMPUTED,
     Find,
     Flaw,
-    Limits,
     Place,
     Severity,
     activations,
@@ -25,10 +24,11 @@ from pipeline.tflite.int8.flaw import (
 from pipeline.tflite.model import Model
 
 BAND = (1e-6, 1e3)  # scales outside: the ranges were never trained or calibrated (an untouched fake-quant has 4e-9)
-RATIO = (0.5, 4.0)  # range of the input over range of the data; data of 0..255 where 0..1 was calibrated is 255 off
+RATIO = (0.5, 4.0)  # range of the input over range of the data; int16 is symmetric, and so may be twice as wide
+FAR = 16.0  # no outlier any more: data of 0..255 where 0..1 was calibrated is 255 off
 
 
-def parameters_valid(model: Model, limits: Limits) -> Iterator[Flaw]:
+def parameters_valid(model: Model) -> Iterator[Flaw]:
     """R2, for the types that quantized activations have; a type of its own (INT32, BOOL) is no flaw."""
     for place in activations(model):
         if place.tensor.dtype in (*COMPUTED, "UINT8"):
@@ -57,7 +57,7 @@ def _valid(place: Place) -> Iterator[Flaw]:
 def fixed_output(dtype: str) -> Find:
     """R8 for INT8, R8u for UINT8 and part of R12 for INT16. Mostly it is a QUANTIZE behind the op that writes uint8."""
 
-    def find(model: Model, limits: Limits) -> Iterator[Flaw]:
+    def find(model: Model) -> Iterator[Flaw]:
         makers = {tensor: op for op in model.ops for tensor in op.outputs}
         for op in model.ops:
             source = op.reads[0] if dtype == "UINT8" and op.name == "QUANTIZE" and op.reads else None
@@ -79,7 +79,8 @@ def same_parameters(op: Op) -> Iterator[Flaw]:
         return
     output, *others = op.outputs
     indices = {tensor for tensor in others if not tensor.quantized}  # of TOPK_V2
-    places = [place for place in (*data(op, slots), *outputs(op)[1:]) if place.tensor not in indices]
+    met = (*data(op, slots), *outputs(op)[1:])
+    places = [place for place in met if place.tensor not in indices and not place.tensor.floating]  # floats are R1's
     wrong = [place for place in places if _stored_as(place.tensor) != _stored_as(output)]
     if wrong:
         _, role, tensor = wrong[0]
@@ -95,19 +96,20 @@ def _stored_as(tensor: Tensor) -> tuple[object, ...]:
 def one_type(op: Op) -> Iterator[Flaw]:
     """R10. Floats are R1's."""
     output = op.outputs[0] if op.outputs else None
-    for place in data(op, spec.FREE.get(op.name)):
-        if output and output.dtype in COMPUTED and place.tensor.dtype not in (output.dtype, *FLOATS):
+    for place in data(op, spec.ONE_TYPE.get(op.name)):
+        types = {place.tensor.dtype, output.dtype} if output else set()
+        if output and len(types) > 1 and types & {*COMPUTED} and not types & {*FLOATS}:
             yield Flaw(op, place.tensor, f"type of {place.role}", place.tensor.dtype, f"the output's, {output.dtype}")
 
 
-def symmetric_int16(model: Model, limits: Limits) -> Iterator[Flaw]:
+def symmetric_int16(model: Model) -> Iterator[Flaw]:
     """Of R12."""
     for op, role, tensor in activations(model):
         if tensor.dtype == "INT16" and any(tensor.zero_points):
             yield Flaw(op, tensor, f"zero point of {role}", str(tensor.zero_points[0]), "0")
 
 
-def plausible_scale(model: Model, limits: Limits) -> Iterator[Flaw]:
+def plausible_scale(model: Model) -> Iterator[Flaw]:
     """Of R16. Nothing can be right behind such an input; inside, a LayerNormalization has some around 1e-8."""
     low, high = BAND
     taken, returned = set(model.inputs), set(model.outputs)
@@ -122,11 +124,8 @@ def plausible_scale(model: Model, limits: Limits) -> Iterator[Flaw]:
             )
 
 
-def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R16: what the inputs can hold against what they will be given."""
-    if limits.input_range is None:
-        return
-    low, high = limits.input_range
+def input_range(model: Model, low: float, high: float) -> Iterator[Flaw]:
+    """Of R16: what the inputs can hold against the values low to high that they are given."""
     names = public_names(model)
     for tensor in model.inputs:
         if tensor.scale and tensor.dtype in (*COMPUTED, "UINT8"):
@@ -135,4 +134,5 @@ def input_range(model: Model, limits: Limits) -> Iterator[Flaw]:
             ratio = (ends[1] - ends[0]) / max(high - low, 1e-30)
             if not RATIO[0] <= ratio <= RATIO[1]:
                 what, held = f"range of input {names.get(tensor, tensor.name)!r}", f"{ends[0]:.4g} to {ends[1]:.4g}"
-                yield Flaw(None, tensor, what, held, f"near the data's, {low:.4g} to {high:.4g}", "fail")
+                severity: Severity = "warn" if 1 / FAR <= ratio <= FAR else "fail"
+                yield Flaw(None, tensor, what, held, f"near the data's, {low:.4g} to {high:.4g}", severity)

@@ -120,6 +120,13 @@ FIXED: dict[str, dict[str, tuple[float, int]]] = {
     "TANH": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128), "INT16": (1 / 32768, 0)},
 }
 
+# Inputs of the output's type, where R9 does not say so. SOFTMAX alone has kernels from int8 to int16.
+ONE_TYPE: dict[str, Slots] = {
+    **FREE,
+    **{name: (products[0].data,) for name, products in PRODUCTS.items()},
+    **{name: (0,) for name in FIXED if name != "SOFTMAX"},
+}
+
 # Ops between the caller's type and the graph's own, or between two scales.
 BORDER = ("QUANTIZE", "DEQUANTIZE")
 
@@ -129,12 +136,14 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"), ("BOOL",)),
 }
 
-# TABLE's quantizable_int16 = false. The converter refuses these with int16 activations, and so do the kernels.
+# TABLE's quantizable_int16 = false: the converter refuses these with int16 activations, and so do the kernels. It lets
+# pass two that LiteRT 2.3.0 has no right kernel for: SQUARED_DIFFERENCE ends the inference, and SUM is cut off at the
+# range of its input, or is 0 on the reference kernels.
 NOT_INT16 = frozenset(
     {
         "ARG_MAX", "DEPTH_TO_SPACE", "EQUAL", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "L2_NORMALIZATION", "LESS",
-        "LESS_EQUAL", "LOG_SOFTMAX", "LSTM", "NOT_EQUAL", "PRELU", "RELU_N1_TO_1", "SPACE_TO_DEPTH", "SVDF",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "LESS_EQUAL", "LOG_SOFTMAX", "LSTM", "NOT_EQUAL", "PRELU", "RELU_N1_TO_1", "SPACE_TO_DEPTH",
+        "SQUARED_DIFFERENCE", "SUM", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM",
     }
 )  # fmt: skip
 

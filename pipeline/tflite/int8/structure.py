@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.int8 import spec
-from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, Severity, data, public_names
+from pipeline.tflite.int8.flaw import COMPUTED, Flaw, data, public_names
 from pipeline.tflite.model import FloatUse, Model
 from pipeline.tflite.quantization import entries
 
 MANY, STORM = 8, 0.1  # QUANTIZE ops, and their share of all ops; converted networks of keras.applications have none
 
 
-def no_floats(model: Model, limits: Limits) -> Iterator[Flaw]:
+def no_floats(model: Model) -> Iterator[Flaw]:
     """R1. What a QUANTIZE takes from the caller, or a DEQUANTIZE returns to it, is the border and not computed with."""
     border = set(_border(model))
     uses: dict[Op, FloatUse] = {}
@@ -56,73 +56,54 @@ def int16_kernels(op: Op) -> Iterator[Flaw]:
         yield Flaw(op, wide, "type of the activations", "INT16", "INT8, the only one of its quantized kernels")
 
 
-def static_shapes(model: Model, limits: Limits) -> Iterator[Flaw]:
+def static_shapes(model: Model) -> Iterator[Flaw]:
     """Of R14: where an open dimension comes into the graph, and not everywhere that it goes."""
-    severity: Severity = "fail" if limits.static_shapes else "warn"
-    if limits.static_shapes is False:
-        return
     names = public_names(model)
     for graph in model.subgraphs:
         for tensor in graph.inputs:
             if -1 in tensor.shape_signature:
                 what = f"shape of input {names.get(tensor, tensor.name)!r}"
-                yield Flaw(None, tensor, what, _shape(tensor), "static", severity)
+                yield Flaw(None, tensor, what, _shape(tensor), "static")
         for op in graph.ops:
             opened = next((tensor for tensor in op.outputs if -1 in tensor.shape_signature), None)
             if opened is not None and not any(-1 in tensor.shape_signature for tensor in op.reads):
-                yield Flaw(op, opened, "shape of the output", _shape(opened), "static", severity)
+                yield Flaw(op, opened, "shape of the output", _shape(opened), "static")
 
 
 def _shape(tensor: Tensor) -> str:
     return str(tensor.shape_signature)
 
 
-def border_types(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R14."""
-    sides = (("input", model.inputs, limits.input_type), ("output", model.outputs, limits.output_type))
-    names = public_names(model)
-    for side, tensors, wanted in sides:
-        for tensor in tensors:
-            if wanted is not None and tensor.dtype != wanted:
-                what = f"type of {side} {names.get(tensor, tensor.name)!r}"
-                yield Flaw(None, tensor, what, tensor.dtype, wanted, "fail")
-
-
-def foreign_ops(model: Model, limits: Limits) -> Iterator[Flaw]:
+def foreign_ops(model: Model) -> Iterator[Flaw]:
     """Of R15. Flex ops are TensorFlow's own kernels, in float."""
     for op in model.ops:
         if op.name.startswith("Flex"):
             yield Flaw(op, None, "op", f"TensorFlow's {op.name}", "a built-in op", "fail")
-        elif op.custom and (limits.custom_ops is None or op.name not in limits.custom_ops):
-            severity: Severity = "warn" if limits.custom_ops is None else "fail"
-            yield Flaw(op, None, "op", f"the custom op {op.name}", "one that the runtime has", severity)
+        elif op.custom:
+            yield Flaw(op, None, "op", f"the custom op {op.name}", "one that the runtime has")
 
 
-def state(model: Model, limits: Limits) -> Iterator[Flaw]:
+def state(model: Model) -> Iterator[Flaw]:
     """Of R15. A forgotten strip_pruning leaves such ops behind."""
-    return _unwanted(model, spec.STATE, limits.stateful, "an op without variables")
+    return _unwanted(model, spec.STATE, "an op without variables")
 
 
-def control_flow(model: Model, limits: Limits) -> Iterator[Flaw]:
+def control_flow(model: Model) -> Iterator[Flaw]:
     """Of R15."""
-    return _unwanted(model, spec.CONTROL, limits.control_flow, "one graph without branches and loops")
+    return _unwanted(model, spec.CONTROL, "one graph without branches and loops")
 
 
-def _unwanted(model: Model, names: frozenset[str], allowed: bool | None, expected: str) -> Iterator[Flaw]:
-    for op in model.ops:
-        if op.name in names and not allowed:
-            yield Flaw(op, None, "op", op.name, expected, "warn" if allowed is None else "fail")
+def _unwanted(model: Model, names: frozenset[str], expected: str) -> Iterator[Flaw]:
+    return (Flaw(op, None, "op", op.name, expected) for op in model.ops if op.name in names)
 
 
-def requantized(model: Model, limits: Limits) -> Iterator[Flaw]:
+def requantized(model: Model) -> Iterator[Flaw]:
     """Of R15: each QUANTIZE from one scale to another costs time and rounds once more."""
     ops = list(model.ops)
     count = sum(op.name == "QUANTIZE" and _is_requantize(op) for op in ops)
-    if limits.requantize is not None and count > limits.requantize:
-        yield Flaw(None, None, "number of int to int QUANTIZE", str(count), f"at most {limits.requantize}", "fail")
-    elif limits.requantize is None and count > max(MANY, STORM * len(ops)):
-        expected = f"at most {max(MANY, int(STORM * len(ops)))} of {len(ops)} ops"
-        yield Flaw(None, None, "number of int to int QUANTIZE", str(count), expected, "warn")
+    most = max(MANY, int(STORM * len(ops)))
+    if count > most:
+        yield Flaw(None, None, "number of int to int QUANTIZE", str(count), f"at most {most} of {len(ops)} ops")
 
 
 def _is_requantize(op: Op) -> bool:
@@ -130,29 +111,10 @@ def _is_requantize(op: Op) -> bool:
     return len(types) == 1 and types <= {*COMPUTED}
 
 
-def inner_dequantize(model: Model, limits: Limits) -> Iterator[Flaw]:
+def inner_dequantize(model: Model) -> Iterator[Flaw]:
     """Of R15: behind it, somebody computes in float."""
     border = set(_border(model))
     for op in model.ops:
         if op.name == "DEQUANTIZE" and op not in border:
             read = next((place.tensor for place in data(op, (0,))), None)
-            yield Flaw(op, read, "op", "a DEQUANTIZE inside of the graph", "at its border only", "warn")
-
-
-def op_versions(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R17."""
-    for op in model.ops:
-        newest = (limits.op_versions or {}).get(op.name)
-        if newest is not None and op.version > newest:
-            yield Flaw(op, None, "op version", str(op.version), f"at most {newest}")
-
-
-def runtime_version(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R17. The converter notes the oldest runtime that has all ops in the versions used."""
-    found = model.min_runtime_version
-    if limits.runtime is not None and found and _ordered(found) > _ordered(limits.runtime):
-        yield Flaw(None, None, "min_runtime_version", found, f"at most {limits.runtime}")
-
-
-def _ordered(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+            yield Flaw(op, read, "op", "a DEQUANTIZE inside of the graph", "at its border only")

@@ -1,15 +1,13 @@
 """Rules about weights and biases."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.int8 import spec
-from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, number
-from pipeline.tflite.model import Model
-from pipeline.tflite.names import keras_layers
+from pipeline.tflite.int8.flaw import COMPUTED, Flaw, number
 
 TOLERANCE = 1e-5  # relative; healthy files hold to 1e-6, which is the rounding of a float32 product
 TINY = float(np.finfo(np.float32).tiny)  # scales below lose digits
@@ -58,9 +56,9 @@ def narrow_range(op: Op) -> Iterator[Flaw]:
 
 def symmetric(op: Op) -> Iterator[Flaw]:
     """R4. FULLY_CONNECTED alone has kernels that subtract a zero point, for weights that were computed."""
-    for _, _, weights, _ in _products(op):
-        points = [point for point in weights.zero_points if point]
-        if points and (weights.constant or op.name != "FULLY_CONNECTED"):
+    computed = (weights for _, _, weights, _ in _products(op) if not weights.constant and op.name != "FULLY_CONNECTED")
+    for weights in (*computed, *_quantized_weights(op)):
+        if points := [point for point in weights.zero_points if point]:
             yield Flaw(op, weights, "zero point of the weights", str(points[0]), "0")
 
 
@@ -151,40 +149,3 @@ def saturated_bias(op: Op) -> Iterator[Flaw]:
         if cut.size:
             received = f"{cut[0]} in {cut.size} of {values.size} channels"
             yield Flaw(op, bias, "bias", received, f"inside of the range of {bias.dtype}")
-
-
-def sparsity(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R18. A quantized zero is a zero, because weights are symmetric."""
-    for op, tensor, least in _asked(model, limits.sparsity):
-        share = 1 - np.count_nonzero(tensor.data()) / max(tensor.elements, 1)
-        if share < least:
-            yield Flaw(op, tensor, "share of zeros", f"{share:.4f}", f"at least {least:g}")
-    yield from _absent(model, limits.sparsity)
-
-
-def clusters(model: Model, limits: Limits) -> Iterator[Flaw]:
-    """Of R18."""
-    for op, tensor, most in _asked(model, limits.clusters):
-        unique = np.unique(tensor.data()).size
-        if unique > most:
-            yield Flaw(op, tensor, "number of different weights", str(unique), f"at most {most:g}")
-    yield from _absent(model, limits.clusters)
-
-
-def _weights(model: Model) -> Iterator[tuple[Op, Tensor, frozenset[str]]]:
-    """Every weight tensor with its Keras layers."""
-    return ((op, tensor, keras_layers(tensor.name)) for op in model.ops for tensor in dict.fromkeys(op.weights))
-
-
-def _asked(model: Model, limits: Mapping[str, float] | None) -> Iterator[tuple[Op, Tensor, float]]:
-    for op, tensor, layers in _weights(model):
-        yield from ((op, tensor, limit) for layer, limit in (limits or {}).items() if layer in layers)
-
-
-def _absent(model: Model, limits: Mapping[str, float] | None) -> Iterator[Flaw]:
-    """Layers that something was promised of, and that the file has no weights of."""
-    if limits:
-        present = {layer for _, _, layers in _weights(model) for layer in layers}
-        for layer in limits:
-            if layer not in present:
-                yield Flaw(None, None, f"number of weight tensors of the layer {layer!r}", "0", "at least 1")
