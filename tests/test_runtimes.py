@@ -7,7 +7,6 @@ from tflite_models import images, models  # noqa: F401  (fixtures)
 from pipeline import litert, runtimes, tflite
 from pipeline.stage import Spec
 
-
 SPEC = Spec((16, 16, 3), ())
 
 
