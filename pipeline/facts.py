@@ -35,7 +35,9 @@ class LayerFacts(Part):
     """One op of a .tflite file with its output tensor and, where it has one, its weights."""
 
     index: int
+    subgraph: int = 0
     op: str
+    version: int | None = Field(default=None, description="of the op")
     name: str = Field(description="of the output tensor, which carries the Keras layer's name")
     shape: tuple[int, ...] = Field(description="of the output")
     dtype: str = Field(description="of the output")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.facts import CheckResult
 from pipeline.report import words
 from pipeline.report.document import Report
+from pipeline.report.terminal import text as _text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +16,6 @@ _STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
 _LONGEST_HEAD = 8  # letters of the baseline's name over its column: 80 columns hold all figures
 _FIGURES = 72  # columns that the figures of a row take with two spaces between them
-_ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
 
 
 def render(report: Report, console: "Console", where: str = "") -> None:
@@ -30,19 +30,6 @@ def render(report: Report, console: "Console", where: str = "") -> None:
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)
-
-
-def _text(text: str, console: "Console", style: str = "") -> "Text":
-    """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
-    from rich.text import Text
-
-    line = words.line(text)
-    encoding = console.encoding or "utf-8"
-    try:
-        line.encode(encoding)
-    except UnicodeEncodeError:
-        line = line.translate(_ASCII).encode(encoding, "replace").decode(encoding)
-    return Text(line, style)
 
 
 def _verdict(report: Report, console: "Console") -> "Text":
