@@ -25,11 +25,15 @@ from pipeline.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, Tensor, read
 from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
 
-__all__ = ["Kernels", "Latency", "Runner", "dequantize", "latency", "quantize", "run"]
+__all__ = ["Kernels", "Latency", "RefusedError", "Runner", "dequantize", "latency", "quantize", "run"]
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
 Source = Model | str | os.PathLike[str] | bytes
 K = TypeVar("K")
+
+
+class RefusedError(InputError):
+    """This runtime can't run the file: an op or a version that it does not have."""
 
 
 class Latency(NamedTuple):
@@ -48,13 +52,13 @@ class Runner:
 
     keep leaves every tensor's memory its own, so that `record` can read them all after an invocation.
 
-    Raises InputError when the file is not valid or this runtime can't run it.
+    Raises InputError when the file is not valid, and RefusedError when this runtime can't run it.
     """
 
     def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
         self.model = source if isinstance(source, Model) else read(source)
         self._where = self.model.path or ""
-        with _plain(InputError, "LiteRT can't run this model", self._where):
+        with _plain(RefusedError, "LiteRT can't run this model", self._where):
             self._interpreter = _interpreter(self.model.content, kernels, threads, keep)
             self._interpreter.allocate_tensors()
 

@@ -37,6 +37,8 @@ def read(name: str, path: Path) -> ModelFacts:
         parameters=model.parameters,
         input=_port(model.inputs),
         output=_port(model.outputs),
+        inputs=tuple(map(_one, model.inputs)),
+        outputs=tuple(map(_one, model.outputs)),
         sparsity=model.sparsity(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
     )
@@ -79,9 +81,10 @@ def against(
 
 def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
     """The one input or output; None when there are several."""
-    if len(tensors) != 1:
-        return None
-    (tensor,) = tensors
+    return _one(tensors[0]) if len(tensors) == 1 else None
+
+
+def _one(tensor: tflite.Tensor) -> Port:
     return Port(
         name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
     )

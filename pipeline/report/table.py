@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.facts import CheckResult
-from pipeline.report import words
+from pipeline.report import answers, words
 from pipeline.report.document import Report
 from pipeline.report.terminal import text as _text
 
@@ -22,7 +22,7 @@ def render(report: Report, console: "Console", where: str = "") -> None:
     """Print to the console. where: the path or address of the report, printed on one line to be clicked or copied."""
     console.print()
     console.print(_verdict(report, console))
-    for part in (_models, _checks, _notes):
+    for part in (_models, _answers, _checks, _notes):
         table = part(report, console)
         if table.row_count:
             console.print()
@@ -62,6 +62,18 @@ def _models(report: Report, console: "Console") -> "Table":
     return table
 
 
+def _answers(report: Report, console: "Console") -> "Table":
+    """A row for each output of a file with examples without labels, and what it was compared with."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for place, head in enumerate(answers.HEADS):
+        table.add_column(head, overflow="fold", justify="left" if place < 2 else "right", no_wrap=place > 1)
+    for row in answers.rows(report):
+        table.add_row(*(_text(cell, console) for cell in row.cells))
+    return table
+
+
 def _grid() -> "Table":
     from rich.table import Table
 
@@ -98,6 +110,10 @@ def _notes(report: Report, console: "Console") -> "Table":
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    unanswered = {f"{row.cells[1]}: {row.why}": None for row in answers.rows(report) if row.why}
+    unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := answers.missing(model))]
+    for line in (*unanswered, *unmeasured):
+        table.add_row(_text("note", console, "yellow"), _text(line, console))
     for step in report.steps:
         for note in step.notes:
             table.add_row(_text("note", console, "yellow"), _text(f"{step.name}: {note}", console))
