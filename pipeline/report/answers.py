@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 
 def rows(report: Report) -> Iterator[Row]:
-    """The rows of the models that have a baseline, or none; those of XNNPACK, which all are held to, where it failed."""
+    """The rows of all models but the baseline; those of XNNPACK, which all are held to, only where it failed."""
     compared = any(model.baseline for model in report.models)
     for model in report.models:
         for output in () if model.baseline else model.answers:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tflite.graph import Op, Tensor
+from pipeline.tflite.graph import BITS, Op, Tensor
 from pipeline.tflite.int8 import spec
 from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, number
 from pipeline.tflite.model import Model
@@ -131,7 +131,9 @@ def wide_bias(op: Op) -> Iterator[Flaw]:
 def dead_channels(op: Op) -> Iterator[Flaw]:
     """Of R16. Healthy networks have some: MLPerf Tiny's visual wake words has nine convolutions with dead channels."""
     for product, _, weights, _ in _products(op):
-        if product.axis is None or not weights.constant or weights.sparse or product.axis >= len(weights.shape):
+        if product.axis is None or not weights.constant or product.axis >= len(weights.shape):
+            continue
+        if weights.sparse or not BITS[weights.dtype]:  # no value for each element
             continue
         others = tuple(axis for axis in range(len(weights.shape)) if axis != product.axis)
         alive = np.any(weights.data(), axis=others)
