@@ -322,9 +322,7 @@ def _run(runtime: runtimes.Runtime, model: tflite.Model) -> tuple[str, str]:
 def main() -> None:
     import tflite_models
 
-    arguments = argparse.ArgumentParser(
-        description="Fuzz the reader and the native runtimes with hostile .tflite files."
-    )
+    arguments = argparse.ArgumentParser(description="Hostile .tflite files against the reader and the runtimes.")
     arguments.add_argument("folder", type=Path, help="where the seed models and the files that show a bug are kept")
     arguments.add_argument("--count", type=int, default=10_000, help="how many files (default: %(default)s)")
     arguments.add_argument("--seed", type=int, default=1, help="another seed makes other files (default: %(default)s)")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tflite.graph import BITS, Op, Tensor
+from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.int8 import spec
 from pipeline.tflite.int8.flaw import COMPUTED, Flaw, Limits, number
 from pipeline.tflite.model import Model
@@ -133,10 +133,11 @@ def dead_channels(op: Op) -> Iterator[Flaw]:
     for product, _, weights, _ in _products(op):
         if product.axis is None or not weights.constant or product.axis >= len(weights.shape):
             continue
-        if weights.sparse or not BITS[weights.dtype]:  # no value for each element
+        values = weights.data()
+        if values.ndim != len(weights.shape):  # sparse, or strings
             continue
         others = tuple(axis for axis in range(len(weights.shape)) if axis != product.axis)
-        alive = np.any(weights.data(), axis=others)
+        alive = np.any(values, axis=others)
         if not alive.all():
             received = f"{np.count_nonzero(~alive)} of {alive.size}"
             yield Flaw(op, weights, "number of channels whose weights are all zero", received, "0")
