@@ -85,7 +85,7 @@ def verify(
     data: Data | Arrays | None,
     baseline: Path | None,
     promises: Promises,
-    limits: child.Limits = LIMITS,
+    limits: child.Limits | None = None,
 ) -> Report:
     """The report of one file: facts, figures on the test split where data is given, and checks.
 
@@ -93,6 +93,7 @@ def verify(
     """
     if isinstance(data, Data):
         data.spec()
+    limits = limits or LIMITS
     device = asked(promises.all())
     base, base_right = _examined(baseline, None, data, device, limits) if baseline else (None, None)
     facts, right = _examined(model, baseline, data, device, limits)

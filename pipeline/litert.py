@@ -108,15 +108,15 @@ class Runner:
     def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
         """The tensors' values of every invocation: (calls, *shape)."""
         ports, tensor = self.model.signature, self._interpreter.tensor
-        inputs = [(tensor(port.index), given.stacks[name]) for name, port in ports.inputs.items()]
+        inputs = [(port.index, given.stacks[name]) for name, port in ports.inputs.items()]
         outputs = {key: tensor(each.index) for key, each in tensors.items()}
         stacks: dict[K, Array] = {}
         for call in range(given.calls):
             if self.model.stateful:
                 self._interpreter.reset_all_variables()
-            for view, stack in inputs:
-                view()[...] = stack[call]  # no view may live on: invoke() refuses while one does
-            self._interpreter.invoke()
+            for index, stack in inputs:
+                self._interpreter.set_tensor(index, stack[call])
+            self._interpreter.invoke()  # refuses while a view of a tensor lives on
             if not call:
                 stacks = {key: np.empty((given.calls, *view().shape), view().dtype) for key, view in outputs.items()}
             for key, view in outputs.items():
