@@ -70,6 +70,8 @@ class Npz(ArrayData):
                 yield archive
         except InputError:
             raise
+        except OSError as error:
+            raise self._wrong("the data file can't be read", error.strerror or str(error)) from None
         except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
             raise self._wrong("is no readable .npz archive of plain arrays", str(error)) from None
 

@@ -57,7 +57,7 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "open shapes", f"{len(facts['dynamic'])}: {_listed(facts['dynamic'], _short, '; ', 2)}"
     if facts["stateful"]:
         yield "state", "it has variables, which keep their values from one run to the next"
-    yield "MACs", units.count(facts["macs"])
+    yield "MACs", units.count(facts["macs"]) + (", without the custom ops" if facts["custom_ops"] else "")
     yield "parameters", units.count(facts["parameters"])
     yield "activations", f"{units.size(facts['peak_activation_bytes'])} live at the peak"
 
