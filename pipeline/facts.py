@@ -38,7 +38,9 @@ class LayerFacts(Part):
     """One op of a .tflite file with its output tensor and, where it has one, its weights."""
 
     index: int
+    subgraph: int = 0
     op: str
+    version: int | None = Field(default=None, description="of the op")
     name: str = Field(description="of the output tensor, which carries the Keras layer's name")
     shape: tuple[int, ...] = Field(description="of the output")
     dtype: str = Field(description="of the output")
@@ -163,6 +165,24 @@ class Mistake(Part):
     examples: int = Field(description="spread evenly over the test split")
 
 
+class OutputError(Part):
+    """One output of a file against the baseline's on the same examples, in real units, over all elements."""
+
+    mean_abs: float
+    max_abs: float
+    sqnr_db: float | None = Field(description="10 log10(sum(baseline^2) / sum(error^2)); null when the error is zero")
+    cosine: float | None = Field(description="of the angle between both; null when one is zero throughout")
+
+
+class OutputFacts(Part):
+    """One output of a file on examples without labels."""
+
+    name: str = Field(description="in the file's signature")
+    runtimes: tuple[RuntimeFacts, ...] = Field(description="its values there; accuracy and flips are null")
+    error: OutputError | None = Field(default=None, description="against the baseline's output of the same name")
+    error_why: str = Field(default="there is no baseline", description="why error is null")
+
+
 class Finding(Part):
     """One place where a .tflite file breaks a rule of the int8 specification; see pipeline.tflite.int8."""
 
@@ -233,10 +253,13 @@ class ModelFacts(Part):
     dynamic: tuple[str, ...] = Field(default=(), description="tensors with a dimension that the file leaves open")
     macs: int | None = None
     parameters: int | None = None
-    input: Port | None = None
-    output: Port | None = None
+    input: Port | None = Field(default=None, description="the one input; null where there are several")
+    output: Port | None = Field(default=None, description="the one output; null where there are several")
+    inputs: tuple[Port, ...] = Field(default=(), description="all inputs, in the file's order")
+    outputs: tuple[Port, ...] = Field(default=(), description="all outputs, in the file's order")
     contract: Contract | None = Field(default=None, description="the preprocessing that the file itself asks for")
     contract_why: str = Field(default=NONE, description="why contract is null")
+    answers: tuple[OutputFacts, ...] = Field(default=(), description="each output, on examples without labels")
     arena_bytes: int | None = None
     arena: ArenaFacts | None = None
     arena_why: str = Field(default="not measured: no target or check asks for it", description="why arena is null")

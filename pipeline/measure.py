@@ -44,6 +44,8 @@ def read(name: str, path: Path) -> ModelFacts:
         parameters=model.parameters,
         input=_port(model.inputs),
         output=_port(model.outputs),
+        inputs=tuple(map(_one, model.inputs)),
+        outputs=tuple(map(_one, model.outputs)),
         contract=carried,
         contract_why=why,
         sparsity=model.sparsity(),
@@ -92,9 +94,10 @@ def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdic
 
 def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
     """The one input or output; None when there are several."""
-    if len(tensors) != 1:
-        return None
-    (tensor,) = tensors
+    return _one(tensors[0]) if len(tensors) == 1 else None
+
+
+def _one(tensor: tflite.Tensor) -> Port:
     return Port(
         name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
     )

@@ -170,7 +170,7 @@ def _plain(error: type[InputError] | type[StageError], rule: str, where: str) ->
     with _native_stderr() as said:
         try:
             yield
-        except (RuntimeError, ValueError) as problem:
+        except Exception as problem:  # the package's Python trusts the file: any of IndexError, AttributeError, ...
             message = " ".join(f"{problem}: {said()}".split())[:400]
             raise error(Fault(rule, where=where, received=message)) from problem
 

@@ -149,10 +149,10 @@ def test_constants_match_the_runtime(models: Models, name: str) -> None:
 def test_float_island_names_op_tensor_and_origin(models: Models) -> None:
     found = [str(use) for use in tflite.read(models["elu"]).floats()]
     assert found == [
-        "DEQUANTIZE writes FLOAT32 'tfl.dequantize'",
-        "ELU reads FLOAT32 'tfl.dequantize', made by DEQUANTIZE",
-        "ELU writes FLOAT32 'model/conv/Elu'",
-        "QUANTIZE reads FLOAT32 'model/conv/Elu', made by ELU",
+        "DEQUANTIZE writes FLOAT32 'tfl.dequantize' (layer 'conv')",
+        "ELU reads FLOAT32 'tfl.dequantize', made by DEQUANTIZE (layer 'conv')",
+        "ELU writes FLOAT32 'model/conv/Elu' (layer 'conv')",
+        "QUANTIZE reads FLOAT32 'model/conv/Elu', made by ELU (layer 'conv')",
     ]
 
 
@@ -189,7 +189,9 @@ def test_layers_have_the_reports_fields(models: Models) -> None:
     layer = tflite.read(models["int8"]).layers()[0]
     assert layer == tflite.Layer(
         index=0,
+        subgraph=0,
         op="CONV_2D",
+        version=layer.version,
         name="conv1",
         shape=(1, 16, 16, 8),
         dtype="INT8",

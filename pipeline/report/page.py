@@ -16,8 +16,8 @@ from markupsafe import Markup, escape
 
 from pipeline import units
 from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port
+from pipeline.report import answers, words
 from pipeline.report import figures as drawings
-from pipeline.report import words
 from pipeline.report.document import Report, StepFacts
 
 MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures; above, a heat map
@@ -102,8 +102,10 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         worse=words.worse(report) if words.compared(report) else "",
         classes=[(model, _classes(model)) for model in report.models if model.metrics],
         runtimes=[model for model in report.models if model.runtimes],
-        kernels={"xnnpack": "LiteRT, XNNPACK", "reference": "LiteRT, reference kernels", "tflm": "TFLite Micro"},
+        kernels=answers.KERNELS,
         mistaken=[model for model in report.models if model.mistakes],
+        answered=list(answers.rows(report)),
+        answer_heads=answers.HEADS,
         traced=[model for model in report.models if model.tensors],
         left_out=words.left_out(report.steps),
         config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),

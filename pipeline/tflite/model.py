@@ -9,13 +9,16 @@ import numpy as np
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
 from pipeline.tflite.memory import peak_bytes
-from pipeline.tflite.names import layer_name
+from pipeline.tflite.names import known_layer, layer_name
 from pipeline.tflite.quantization import entries, quantization
 
 
 @dataclass(frozen=True)
 class FloatUse:
-    """One place where data is not integer: an op that reads or writes a float tensor."""
+    """One place where data is not integer: an op that reads or writes a float tensor.
+
+    layer  the Keras layer that the tensor comes from; "" when no name tells
+    """
 
     subgraph: int
     op: str
@@ -24,10 +27,12 @@ class FloatUse:
     tensor: str
     dtype: str
     made_by: str
+    layer: str = ""
 
     def __str__(self) -> str:
         origin = f", made by {self.made_by}" if self.role == "reads" else ""
-        return f"{self.op} {self.role} {self.dtype} {self.tensor!r}{origin}"
+        layer = f" (layer {self.layer!r})" if self.layer else ""
+        return f"{self.op} {self.role} {self.dtype} {self.tensor!r}{origin}{layer}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class Layer:
     """One op with its first output and, where it has some, its weights. Fields of the report's LayerFacts."""
 
     index: int
+    subgraph: int
     op: str
+    version: int
     name: str
     shape: tuple[int, ...]
     dtype: str
@@ -167,7 +174,9 @@ class Model:
         elements = sum(tensor.elements for tensor in weights)
         return Layer(
             index=index,
+            subgraph=op.subgraph,
             op=op.name,
+            version=op.version,
             name=layer_name(output.name) or public.get(output, output.name),
             shape=output.shape,
             dtype=output.dtype,
@@ -194,20 +203,31 @@ def _by_name(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
 def _floats(graph: Subgraph, entry: bool) -> Iterator[FloatUse]:
     made = {tensor: op.name for op in graph.ops for tensor in op.outputs}
     made.update(dict.fromkeys(graph.inputs, "the caller"))
+    layers = _layers(graph)
     touched: set[Tensor] = set()
     for op in graph.ops:
         for role, tensors in (("reads", op.reads), ("writes", op.outputs)):
             touched.update(tensors)
-            yield from (_use(op, role, tensor, made) for tensor in dict.fromkeys(tensors) if tensor.floating)
+            yield from (_use(op, role, tensor, made, layers) for tensor in dict.fromkeys(tensors) if tensor.floating)
     if entry:
         for role, tensors in (("takes", graph.inputs), ("returns", graph.outputs)):
             loose = (tensor for tensor in tensors if tensor.floating and tensor not in touched)
             yield from (FloatUse(graph.index, "graph", -1, role, t.name, t.dtype, "the caller") for t in loose)
 
 
-def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str]) -> FloatUse:
+def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str], layers: dict[Tensor, str]) -> FloatUse:
     origin = "the file" if tensor.constant else made.get(tensor, "nobody")
-    return FloatUse(op.subgraph, op.name, op.index, role, tensor.name, tensor.dtype, origin)
+    return FloatUse(op.subgraph, op.name, op.index, role, tensor.name, tensor.dtype, origin, layers.get(tensor, ""))
+
+
+def _layers(graph: Subgraph) -> dict[Tensor, str]:
+    """The Keras layer of each tensor: by its name, or that of what the op which makes it reads first."""
+    layers = {tensor: known_layer(tensor.name) for tensor in graph.tensors}
+    for op in graph.ops:
+        source = next((layers[tensor] for tensor in op.reads if layers[tensor]), "")
+        for tensor in op.outputs:
+            layers[tensor] = layers[tensor] or source
+    return layers
 
 
 def _count_zeros(tensor: Tensor) -> int:

@@ -312,7 +312,14 @@ def _check_calls(subgraphs: Sequence[Subgraph]) -> None:
 def _signature(table: Table, subgraphs: Sequence[Subgraph]) -> Signature:
     graph: Subgraph = _pick(subgraphs, table.number(4, U32), "subgraph")
     inputs, outputs = (
-        {item.text(0): _pick(graph.tensors, item.number(1, U32), "tensor") for item in table.tables(slot)}
-        for slot in (0, 1)
+        {item.text(0): _port(graph, ports, item.number(1, U32), what) for item in table.tables(slot)}
+        for slot, ports, what in ((0, {*graph.inputs}, "input"), (1, {*graph.outputs}, "output"))
     )
     return Signature(table.text(2), graph.index, inputs, outputs)
+
+
+def _port(graph: Subgraph, ports: set[Tensor], index: int, what: str) -> Tensor:
+    tensor: Tensor = _pick(graph.tensors, index, "tensor")
+    if tensor not in ports:
+        raise MalformedError(f"a signature names tensor {index}, which is no {what} of subgraph {graph.index}")
+    return tensor
