@@ -183,9 +183,14 @@ def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
     taken += [_box(axes.bbox.x0, y - 1, axes.bbox.x1, y + 1) for y in lines]
     front = sorted((x, y) for (x, y), point in zip(around, points, strict=True) if point.front)
     taken += [box for start, end in pairwise(front) for box in _along(start, end)]
+    names: list[Bbox] = []
     for point in points:
-        text = _place(axes, point, taken)
-        taken.append(text.get_window_extent())
+        place = _place(axes, point, taken, names)
+        names.append(_name(axes, point, place).get_window_extent())
+        if place in _AWAY:
+            line = {"arrowstyle": "-", "color": canvas.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
+            axes.annotate("", (point.kib, point.score), place[:2], textcoords="offset points", arrowprops=line)
+            taken += _leader(axes, point, place)
 
 
 def _along(start: tuple[float, float], end: tuple[float, float], step: float = 4.0) -> "Iterator[Bbox]":
@@ -208,26 +213,33 @@ _BESIDE: tuple[Place, ...] = (
     (9, 9, "left", "bottom"), (9, -9, "left", "top"), (-9, 9, "right", "bottom"), (-9, -9, "right", "top"),
 )  # fmt: skip
 _AWAY: tuple[Place, ...] = tuple(
-    (right, 14.0 * up, "left" if right > 0 else "right", "center")
-    for up in (1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6)
-    for right in (34.0, -34.0)
+    (right, 14.0 * up * side, "left" if right > 0 else "right", "center")
+    for up in range(1, 14)
+    for side in (1, -1)
+    for right in (34.0, -34.0, 68.0, -68.0, 6.0, -6.0)
 )
 
 
-def _place(axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
-    """The name at the first place that is free, or else the one with the fewest collisions."""
+def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]") -> Place:
+    """The first place of a name that is free, or else the one with the fewest collisions; its line meets no name."""
     tried: list[tuple[int, Place]] = []
     for place in (*_BESIDE, *_AWAY):
         text = _name(axes, point, place)
-        tried.append((_collisions(axes, text.get_window_extent(), taken), place))
+        box = text.get_window_extent()
+        crossed = sum(map(bool, (part.overlaps(name) for part in _leader(axes, point, place) for name in names)))
+        tried.append((100 * _collisions(axes, box, names) + 3 * _collisions(axes, box, taken) + crossed, place))
         text.remove()
         if not tried[-1][0]:
             break
-    best = min(tried, key=lambda trial: trial[0])[1]
-    if best in _AWAY:
-        line = {"arrowstyle": "-", "color": canvas.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
-        axes.annotate("", (point.kib, point.score), best[:2], textcoords="offset points", arrowprops=line)
-    return _name(axes, point, best)
+    return min(tried, key=lambda trial: trial[0])[1]
+
+
+def _leader(axes: "Axes", point: Point, place: Place) -> "list[Bbox]":
+    """The line from a point to a name that is away from it, as boxes."""
+    if place not in _AWAY:
+        return []
+    x, y = axes.transData.transform((point.kib, point.score))
+    return list(_along((x, y), (x + place[0], y + place[1])))
 
 
 def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
@@ -273,8 +285,8 @@ def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> 
 
 def _name_ends(axes: "Axes", train: Sequence[float], validation: Sequence[float]) -> None:
     """`train` and `validation` at the ends of their lines, at least 13 px apart."""
-    ends = [(name, line, colour) for name, line, colour in (("train", train, canvas.MUTED), ("validation", validation, canvas.ACCENT))
-            if line and math.isfinite(line[-1])]  # fmt: skip
+    named = (("train", train, canvas.MUTED), ("validation", validation, canvas.ACCENT))
+    ends = [(name, line, colour) for name, line, colour in named if line and math.isfinite(line[-1])]
     heights = [axes.transData.transform((1, line[-1]))[1] for _, line, _ in ends]
     gap = heights[-1] - heights[0] if ends else 0.0
     push = max(0.0, 13 - abs(gap)) / 2 if len(ends) == 2 else 0.0

@@ -57,7 +57,8 @@ def _verdict(report: Report) -> tuple[list[str], str]:
         if names:
             return names, _short_of(status, [check for check in report.checks if check.model in names])
     if not report.checks:
-        return [], f"No check ran: {_files(len(report.models))} made, nothing about {_them(report)} is proved"
+        done = "made" if report.steps else "measured"
+        return [], f"No check ran: {_files(len(report.models))} {done}, nothing about {_them(report)} is proved"
     names = list(dict.fromkeys(check.model for check in report.checks))
     count = len(report.checks)
     total = {1: "the one check", 2: "both checks"}.get(count, f"all {count} checks")
@@ -202,8 +203,7 @@ def front(report: Report) -> set[str]:
     return {
         one
         for one, (size, value) in scored.items()
-        if isfinite(value)
-        and not any(a >= size and b >= value and (a, b) != (size, value) for a, b in scored.values())
+        if isfinite(value) and not any(a >= size and b >= value and (a, b) != (size, value) for a, b in scored.values())
     }
 
 
@@ -254,6 +254,16 @@ def _arena(report: Report, model: ModelFacts) -> Cell:
     used, head, tail = map(units.size, (model.arena.total, model.arena.head, model.arena.tail))
     smallest = f"{units.whole(model.arena.smallest)} bytes are the smallest that works on TFLite Micro"
     return Cell(units.size(model.arena.smallest), f"{smallest}; used {used}, head {head} and tail {tail}")
+
+
+def arena(report: Report) -> str:
+    """What each model needs of a device's RAM, as a line; "" when nothing was measured."""
+    needs = [
+        f"{model.name} {'does not run' if model.arena is None else units.size(model.arena.smallest)}"
+        for model in report.models
+        if model.arena or model.arena_refused
+    ]
+    return f"Smallest arena on TFLite Micro: {', '.join(needs)}" if needs else ""
 
 
 def _yes(value: bool | None) -> str:

@@ -56,4 +56,3 @@ def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str
 def _reason(error: InputError | StageError) -> str:
     fault = error.faults[0]
     return f"{fault.rule}: {fault.received}" if fault.received else fault.rule
-
