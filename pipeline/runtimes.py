@@ -44,7 +44,8 @@ def compare(path: Path, x: NDArray[np.float32], y: NDArray[np.int64]) -> tuple[R
         try:
             other = outputs(path, x[:count], runtime)
         except (EdgepipeError, tflm.Unavailable) as error:
-            found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=str(error)))
+            why = error.faults[0].reason if isinstance(error, EdgepipeError) else str(error)
+            found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=why))
             continue
         found.append(_against(runtime, other, base[:count], y[:count], output.scale))
     return tuple(found)

@@ -193,7 +193,7 @@ def _tried(content: bytes, size: int) -> dict[str, str]:
     try:
         (answer,) = child.gather("TFLM", [(_try, content, size)], LIMITS)
     except StageError as error:
-        return {"crash": f"{error.faults[0].rule}: {error.faults[0].received}"}
+        return {"crash": error.faults[0].reason}
     found: dict[str, str] = answer
     return found
 

@@ -417,6 +417,14 @@ def test_the_page_names_the_bytes_that_ship() -> None:
     assert text.count("<figure") == 2 + 6 + 3 + 2 * 3
 
 
+def test_the_page_of_files_that_no_run_made_has_no_empty_sections() -> None:
+    run = sample(steps=(), config={}, checks=())
+    text = page.html(run, {})
+    assert not re.search('id="(notes|steps|config)"', text)
+    assert "Name what must hold with --checks FILE." in text
+    assert words.headline(run) == "No check ran: 3 models were measured, nothing about them is proved"
+
+
 def test_the_page_works_without_drawings() -> None:
     text = page.html(sample(), {})
     assert "Learning curves" not in text

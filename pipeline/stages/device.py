@@ -40,7 +40,7 @@ def _arena(path: Path) -> dict[str, Any]:
     except tflm.Unavailable as missing:
         return {"arena_why": str(missing)}
     except (InputError, StageError) as error:  # its own words, without the place: that is in the store
-        return {"arena_why": _reason(error), "arena_refused": True}
+        return {"arena_why": error.faults[0].reason, "arena_refused": True}
     return {"arena": ArenaFacts(**found._asdict()), "arena_bytes": found.total, "arena_why": ""}
 
 
@@ -50,9 +50,4 @@ def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str
     except vela.Unavailable as missing:
         return {"vela_why": str(missing)}
     except StageError as error:
-        return {"vela_why": _reason(error)}
-
-
-def _reason(error: InputError | StageError) -> str:
-    fault = error.faults[0]
-    return f"{fault.rule}: {fault.received}" if fault.received else fault.rule
+        return {"vela_why": error.faults[0].reason}
