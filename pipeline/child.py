@@ -30,7 +30,8 @@ P = ParamSpec("P")
 Send = Callable[[Any], None]  # the child's way to tell its parent something
 
 # What a fork server imports before the first child: with TensorFlow for stages, without for running .tflite files.
-TENSORFLOW, RUNTIMES = "pipeline.preload", "pipeline.runtimes"
+# It passes over what is not installed.
+TENSORFLOW, RUNTIMES = ("pipeline.preload",), ("pipeline.runtimes", "tflite_micro")
 
 _EXPLAINED = {
     signal.SIGKILL: "no memory is the usual cause: try a smaller batch_size",
@@ -40,13 +41,13 @@ _EXPLAINED = {
 }
 
 
-def start_server(log: Path | None, preload: str = TENSORFLOW) -> None:
+def start_server(log: Path | None, preload: Sequence[str] = TENSORFLOW) -> None:
     """Start this process's fork server now, in the background, so that its imports overlap other work.
 
     What it and its children print goes to the log, and nowhere without one. Does nothing when it runs already.
     """
     context = _context()
-    context.set_forkserver_preload([preload])
+    context.set_forkserver_preload(list(preload))
     with _output_to(log or Path(os.devnull)):
         forkserver.ensure_running()
 
@@ -83,7 +84,9 @@ def call(
         child.listen(hear)
 
 
-def gather(who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits(), preload: str = RUNTIMES) -> list[Any]:
+def gather(
+    who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits(), preload: Sequence[str] = RUNTIMES
+) -> list[Any]:
     """Run ``function(send, *args)`` for each ``(function, *args)`` in a process of its own, all at once.
 
     Returns what each sent last, in the order of the calls. Raises as `call` does, for the first that fails, and

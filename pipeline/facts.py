@@ -262,7 +262,7 @@ class ModelFacts(Part):
     answers: tuple[OutputFacts, ...] = Field(default=(), description="each output, on examples without labels")
     arena_bytes: int | None = None
     arena: ArenaFacts | None = None
-    arena_why: str = Field(default="not measured: no target or check asks for it", description="why arena is null")
+    arena_why: str = Field(default="not measured", description="why arena is null")
     arena_refused: bool = Field(default=False, description="TensorFlow Lite Micro can't run the file at all")
     vela: VelaFacts | None = None
     vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")

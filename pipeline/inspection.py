@@ -30,7 +30,7 @@ def inspect(path: Path, within: child.Limits | None = None) -> Facts:
     Raises InputError for what is no .tflite file, and for one that is not read within the limits.
     """
     try:
-        (facts,) = child.gather("reading it", [(_tell, path)], within or limits(path), preload=__name__)
+        (facts,) = child.gather("reading it", [(_tell, path)], within or limits(path), preload=(__name__,))
     except StageError as error:
         raise blamed(error, path) from None
     found: Facts = facts

@@ -56,7 +56,8 @@ def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Ra
         try:
             other = outputs(path, x[:count], runtime)
         except (EdgepipeError, tflm.Unavailable) as error:
-            found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=str(error)))
+            why = error.faults[0].reason if isinstance(error, EdgepipeError) else str(error)
+            found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=why))
             continue
         scored = _scored(other, output, x[:count], y[:count], spec)
         flipped = flips(real(other, output), real(base[:count], output), spec)

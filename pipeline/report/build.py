@@ -24,7 +24,8 @@ from pipeline.stages.verify import Verify
 from pipeline.store import Store, key_of, sha256
 
 LIBRARIES = (
-    "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "scikit-learn", "pydantic",
+    "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "tflite-micro", "numpy",
+    "scikit-learn", "pydantic",
 )  # fmt: skip
 
 

@@ -31,6 +31,9 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
         if table.row_count:
             console.print()
             console.print(table)
+        if part is _models and (arena := words.arena(report)):
+            console.print()
+            console.print(_text(arena, console))
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)

@@ -30,7 +30,7 @@ class Verify(Stage):
     """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
 
     The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
-    the arena and the figures of an NPU are only measured when a check, or the target, asks for them.
+    the figures of an NPU are only estimated when a check, or the target, asks for them.
     """
 
     takes = "tflite"
