@@ -200,7 +200,7 @@ def test_data_and_model_are_checked_as_the_stages_are(faults):
         "model: {source: small_cnn, filters: 0}\nstages: [{stage: train, epochs: 1}]\n"
     )
     assert faults(text) == [
-        "2:24: data.path: is not a known setting; known: labels, source, split_seed, splits",
+        "2:24: data.path: is not a known setting; known: labels, normal, source, split_seed, splits",
         "2:42: data.splits.test: must be less than 1 (received 1.0)",
         "2:53: data.splits.tset: is not a known setting; did you mean 'test'?",
         "2:65: data.labels: must have at least 1 item (received [])",
