@@ -149,12 +149,9 @@ stages:
     with pytest.raises(ConfigError) as caught:
         planned(text)
     rows = [str(fault).partition("tiny.yaml:")[2] for fault in caught.value.faults]
-    lines = text.splitlines()
-
-    def at(line, setting):
-        return f"{line}:{lines[line - 1].index(f'{setting}:') + 1}"
-
+    lines, stages = text.splitlines(), "stages.verify.checks"
     expected = [
+<<<<<<< HEAD
         f"{at(3, 'source')}: model.source: autoencoder is for anomaly (received data for regression)",
         f"{at(5, 'label_smoothing')}: stages.train.label_smoothing: is for classifiers (received 0.1 for regression)",
         f"{at(5, 'class_weights')}: stages.train.class_weights: is for classifiers (received balanced for regression)",
@@ -163,8 +160,19 @@ stages:
         f"{at(12, 'check')}: stages.verify.checks.agreement.check: agreement is for classifiers",
         f"{at(13, 'check')}: stages.verify.checks.flips.check: flips is for classifiers",
         f"{at(14, 'metric')}: stages.verify.checks.metric.metric: is not a metric of regression (received auc)",
+=======
+        (3, "source", "model.source: autoencoder is for anomaly (received data for regression)"),
+        (5, "label_smoothing", "stages.train.label_smoothing: is for classifiers (received 0.1 for regression)"),
+        (5, "class_weights", "stages.train.class_weights: is for classifiers (received balanced for regression)"),
+        (5, "monitor", "stages.train.early_stopping.monitor: must be val_loss or val_mae for regression (received"),
+        (11, "check", f"{stages}.accuracy.check: accuracy is for classifiers (received data for regression)"),
+        (12, "check", f"{stages}.agreement.check: agreement is for classifiers"),
+        (13, "check", f"{stages}.flips.check: flips is for classifiers"),
+        (14, "metric", f"{stages}.metric.metric: is not a metric of regression (received auc)"),
+>>>>>>> tasks
     ]
-    assert [row[: len(text)] for row, text in zip(rows, expected, strict=True)] == expected
+    for row, (line, setting, rule) in zip(rows, expected, strict=True):
+        assert row.startswith(f"{line}:{lines[line - 1].index(f'{setting}:') + 1}: {rule}")
     assert "use {check: metric, metric: mae}" in rows[4]
 
 
