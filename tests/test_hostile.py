@@ -73,7 +73,7 @@ def long_name(root):
 def many_ops(root):
     graph = root.subgraphs[0]
     op, output = graph.operators[-1], graph.tensors[graph.operators[-1].outputs[0]]
-    for _ in range(20_000):
+    for _ in range(10_000):
         graph.tensors.append(output)
         graph.operators.append(copy.copy(op))
         graph.operators[-1].outputs = [len(graph.tensors) - 1]
