@@ -29,7 +29,7 @@ SEEDS = (
 )  # fmt: skip
 LIMITS = child.Limits(seconds=300, memory=1 << 30, message=64 << 20)  # of a batch, on a machine however busy
 SECONDS = 2  # of processor time for one file, which takes 10 ms on a quiet machine
-BATCH = 50  # files that one process takes, as long as none ends it
+BATCH = 500  # files that one process takes, as long as none ends it
 LARGEST = 1 << 18  # elements of an input that is fed
 
 Root = Any  # schema.ModelT

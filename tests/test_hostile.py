@@ -45,8 +45,8 @@ def test_a_file_that_ends_its_process_is_exit_code_3(edgepipe, outcomes, tmp_pat
         if code:
             assert (code, out) == (3, "")
             assert err.startswith(f"error: {path}: ")
-        else:  # it ends the reference kernels or TFLM alone
-            assert "was killed" in " ".join(out.split())
+        else:  # it ends the reference kernels or TFLM alone, or LiteRT refuses it before they are tried
+            assert any(reason in " ".join(out.split()) for reason in ("was killed", "can't run this model"))
 
 
 def edited(path, edit):
@@ -65,15 +65,15 @@ def file(tmp_path):
     return write
 
 
-def long_names(root):
-    for tensor in root.subgraphs[0].tensors:
-        tensor.name = b"a;b/c/" * (1 << 21)
+def long_name(root):
+    """Of 100 MB, in as many parts as the converter never fused."""
+    root.subgraphs[0].tensors[0].name = b"a;b/c/d;" * (100 << 17)
 
 
 def many_ops(root):
     graph = root.subgraphs[0]
     op, output = graph.operators[-1], graph.tensors[graph.operators[-1].outputs[0]]
-    for _ in range(100_000):
+    for _ in range(10_000):
         graph.tensors.append(output)
         graph.operators.append(copy.copy(op))
         graph.operators[-1].outputs = [len(graph.tensors) - 1]
@@ -91,7 +91,7 @@ def deep_loops(root):
     assert condition is root.subgraphs[1]
 
 
-@pytest.mark.parametrize(("name", "edit"), [("int8", long_names), ("int8", many_ops), ("loop", deep_loops)])
+@pytest.mark.parametrize(("name", "edit"), [("int8", long_name), ("int8", many_ops), ("loop", deep_loops)])
 def test_a_file_that_asks_for_much_is_read_within_limits(models, edgepipe, file, name, edit):  # noqa: F811
     path = file(edited(models[name], edit))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
