@@ -151,16 +151,6 @@ stages:
     rows = [str(fault).partition("tiny.yaml:")[2] for fault in caught.value.faults]
     lines, stages = text.splitlines(), "stages.verify.checks"
     expected = [
-<<<<<<< HEAD
-        f"{at(3, 'source')}: model.source: autoencoder is for anomaly (received data for regression)",
-        f"{at(5, 'label_smoothing')}: stages.train.label_smoothing: is for classifiers (received 0.1 for regression)",
-        f"{at(5, 'class_weights')}: stages.train.class_weights: is for classifiers (received balanced for regression)",
-        f"{at(5, 'monitor')}: stages.train.early_stopping.monitor: must be val_loss or val_mae for regression",
-        f"{at(11, 'check')}: stages.verify.checks.accuracy.check: accuracy is for classifiers",
-        f"{at(12, 'check')}: stages.verify.checks.agreement.check: agreement is for classifiers",
-        f"{at(13, 'check')}: stages.verify.checks.flips.check: flips is for classifiers",
-        f"{at(14, 'metric')}: stages.verify.checks.metric.metric: is not a metric of regression (received auc)",
-=======
         (3, "source", "model.source: autoencoder is for anomaly (received data for regression)"),
         (5, "label_smoothing", "stages.train.label_smoothing: is for classifiers (received 0.1 for regression)"),
         (5, "class_weights", "stages.train.class_weights: is for classifiers (received balanced for regression)"),
@@ -169,7 +159,6 @@ stages:
         (12, "check", f"{stages}.agreement.check: agreement is for classifiers"),
         (13, "check", f"{stages}.flips.check: flips is for classifiers"),
         (14, "metric", f"{stages}.metric.metric: is not a metric of regression (received auc)"),
->>>>>>> tasks
     ]
     for row, (line, setting, rule) in zip(rows, expected, strict=True):
         assert row.startswith(f"{line}:{lines[line - 1].index(f'{setting}:') + 1}: {rule}")
