@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.compare import Difference
+    from pipeline.recheck import Recheck
 
 CHECK_FAILED = 5
 
@@ -36,8 +37,9 @@ def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_js
     with build.folder(out, config.name) as folder:
         with display.choose() as watcher:
             outcomes = run_steps(config, document, steps, store, folder / "log.txt", watcher)
-        report = build.build(config, outcomes)
-        build.write(report, outcomes, store, folder)
+        build.ship(config, outcomes, folder)
+        report = build.build(config, outcomes, folder)
+        build.write(report, store, folder)
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
@@ -194,6 +196,60 @@ def verify(
     else:
         table.render(report, _console(), str(out / "report.html") if out else "")
     return 0 if report.status == "pass" else CHECK_FAILED
+
+
+def check_verify(given: set[str]) -> None:
+    """ConfigError for arguments of `verify` that make no sense together."""
+    faults = []
+    if "report" not in given:
+        if "model" not in given:
+            faults.append(Fault("needs a file", where="verify", do="name MODEL.tflite, or a run with --report FILE"))
+        for name in sorted(given & {"rerun", "store"}):
+            faults.append(Fault("is for a run folder", where=f"--{name}", do="name its report.json with --report FILE"))
+    else:
+        for name in sorted(given & {"model", "baseline", "checks", "target", "out"}):
+            where = "MODEL.tflite" if name == "model" else f"--{name}"
+            faults.append(Fault("is not for a run folder", where=where, do="leave it or --report out"))
+        for name in sorted(given & {"data", "store"} if "rerun" not in given else ()):
+            faults.append(Fault("is for measuring again", where=f"--{name}", do="add --rerun"))
+    if faults:
+        raise ConfigError(*faults)
+
+
+def recheck(report: Path, data: str | None, rerun: bool, store_root: Path, as_json: bool) -> int:
+    """Check a run folder again and print what is wrong; returns the exit code: 0, or 5 when something is."""
+    from pipeline import recheck as rechecking
+
+    found = rechecking.recheck(report, (data, Store(store_root, _warn)) if rerun else None)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print_recheck(found)
+    return 0 if found.status == "pass" else CHECK_FAILED
+
+
+def _print_recheck(found: "Recheck") -> None:
+    from rich.markup import escape
+
+    console = _console()
+    checks = f"{found.models} models, {found.checks} checks judged again"
+    if found.mismatches:
+        verdict = f"[red]FAIL[/]  {escape(found.report)}: {len(found.mismatches)} things are not as they should be"
+    else:
+        verdict = f"[green]PASS[/]  {escape(found.report)}: {checks}{', every figure measured again' * found.rerun}"
+    console.print(verdict, soft_wrap=True)
+    for each in found.mismatches:
+        line = f"{each.file}: {each.what}: expected {each.expected}, received {each.received}"
+        console.print(f"[red]✗ fail[/]  {escape(line)}", soft_wrap=True)
+    if found.mismatches and found.changed:
+        for name, (there, here) in found.changed.items():
+            console.print(f"[yellow]other[/]   {escape(f'{name}: {there} in the report, {here} here')}", soft_wrap=True)
+        console.print("Figures can depend on these: a difference alone does not prove that the report was edited.")
+    for name, (here_ms, there_ms) in found.latency_ms.items():
+        line = f"{name}: {units.ms(here_ms)} here, {units.ms(there_ms)} in the report"
+        console.print(f"[dim]latency[/]  {escape(line)} (not compared)", soft_wrap=True)
+    for skipped in found.unchecked:
+        console.print(f"[dim]not checked[/]  {escape(f'{skipped.what}: {skipped.why}')}", soft_wrap=True)
 
 
 def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:

@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -169,12 +169,17 @@ def _item_name(item: Any, position: int) -> str:
 
 def _paths_from(value: Any, folder: Path) -> Any:
     """The values with each relative `path:` made relative to the config file's folder."""
+    return with_paths(value, lambda path: str(folder / path))
+
+
+def with_paths(value: Any, change: Callable[[str], str]) -> Any:
+    """The values with each `path:` in them changed."""
     if isinstance(value, dict):
         return {
-            key: str(folder / item) if key == "path" and isinstance(item, str) and item else _paths_from(item, folder)
+            key: change(item) if key == "path" and isinstance(item, str) and item else with_paths(item, change)
             for key, item in value.items()
         }
-    return [_paths_from(item, folder) for item in value] if isinstance(value, list) else value
+    return [with_paths(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _faults(

@@ -186,6 +186,21 @@ class VelaFacts(Part):
     inferences_per_second: float | None
 
 
+class Halves(Part):
+    """How far two disjoint halves of the calibration examples move the file."""
+
+    range: float = Field(description="the largest relative difference of a tensor's scale")
+    decisions: float = Field(description="share of the validation examples that are decided otherwise")
+
+
+class CalibrationFacts(Part):
+    """The examples that the converter observed."""
+
+    samples: int
+    sha256: str = Field(description="of the examples in their order, after preprocessing")
+    halves: Halves | None = Field(default=None, description="null when the config did not ask for it")
+
+
 class ModelFacts(Part):
     """One .tflite file. The fields after `verified` are null or empty when no verify stage named the model."""
 
@@ -195,6 +210,9 @@ class ModelFacts(Part):
     bytes: int
     gzip_bytes: int
     verified: bool
+    calibration: CalibrationFacts | None = Field(
+        default=None, description="what the activation ranges come from; null when nothing was calibrated"
+    )
     baseline: bool = False
     quantization: str | None = None
     integer_only: bool | None = None

@@ -11,12 +11,9 @@ from pydantic import Field
 from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Part, Port
 
 __all__ = [
-    "CheckResult", "DataFacts", "Errors", "Latency", "LayerFacts", "ModelFacts", "Part", "Port", "Report", "Split",
-    "StepFacts",
+    "CheckResult", "DataFacts", "Errors", "FileFacts", "Latency", "LayerFacts", "ModelFacts", "Part", "Port", "Report",
+    "Split", "StepFacts",
 ]  # fmt: skip
-
-
-DECISIONS = "decisions.npz"  # in a run folder: sha256 of the test split, and each verified model's decisions (N,)
 
 
 class Split(Part):
@@ -48,13 +45,23 @@ class StepFacts(Part):
     settings: dict[str, Any] = Field(default={}, description="the stage's own resolved settings")
 
 
+class FileFacts(Part):
+    """A file of the run folder."""
+
+    sha256: str
+    bytes: int
+
+
 class Report(Part):
     name: str
     status: Literal["pass", "fail"]
     schema_version: Literal[1] = 1
     environment: dict[str, str]
-    config: dict[str, Any]
+    config: dict[str, Any] = Field(description="the resolved config; its paths are relative to the run folder")
     data: DataFacts
     steps: tuple[StepFacts, ...]
     models: tuple[ModelFacts, ...]
     checks: tuple[CheckResult, ...]
+    files: dict[str, FileFacts] = Field(
+        default={}, description="files of the run folder that hold results, beside the models and the report's own"
+    )
