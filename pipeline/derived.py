@@ -1,13 +1,12 @@
 """A report as it follows from the files of its folder, and where the one that is there differs from it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from pipeline import child, measure, metrics, tflite
-from pipeline.anyfile import LIMITS
+from pipeline import measure, metrics, tflite
 from pipeline.config import with_paths
 from pipeline.errors import InputError
 from pipeline.facts import CheckResult, ModelFacts
@@ -22,28 +21,21 @@ OF_ANY_FILE = {"name", "file", "sha256", "bytes", "gzip_bytes", "calibration"}  
 Fresh = Mapping[str, Mapping[str, Any]]  # model -> its fields as they were found now
 
 
-def read(folder: Folder) -> dict[str, dict[str, Any]]:
-    """What the bytes of each intact model say, read in a process with limits; an `error` where they say nothing.
-
-    Raises StageError when the process does not end as it should.
-    """
-    paths = {model.name: (folder.path / model.file, model.pruned) for model in folder.intact}
-    (found,) = child.gather(f"the reading of {folder.path}", [(_read, paths)], LIMITS)
-    fresh: dict[str, dict[str, Any]] = found
-    return fresh
-
-
-def _read(send: child.Send, paths: Mapping[str, tuple[Path, tuple[str, ...]]]) -> None:
-    """What the child process does."""
-    send({name: _fields(name, path, pruned) for name, (path, pruned) in paths.items()})
+def read(folder: Folder) -> tuple[dict[str, dict[str, Any]], list[Mismatch]]:
+    """What the bytes of each intact model say; and the files that are no models."""
+    fresh, wrong = {}, []
+    for model in folder.intact:
+        try:
+            fresh[model.name] = _fields(folder.path / model.file, model)
+        except InputError as error:
+            rule = error.faults[0].rule
+            wrong.append(Mismatch(file=model.file, what="content", expected="a .tflite file", received=rule))
+    return fresh, wrong
 
 
-def _fields(name: str, path: Path, pruned: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        facts = measure.read(name, path)
-    except InputError as error:
-        return {"error": str(error.faults[0].rule)}
-    known = tuple(tensor for tensor in pruned if tensor in facts.sparsity)
+def _fields(path: Path, model: ModelFacts) -> dict[str, Any]:
+    facts = measure.read(model.name, path)
+    known = tuple(name for name in model.pruned if name in facts.sparsity)
     found = {field: getattr(facts, field) for field in facts.model_fields_set - {"verified"}}
     return {**found, "pruned": known, "pruned_sparsity": share_of_zeros(tflite.read(path), known)}
 
@@ -52,6 +44,8 @@ def named_mismatches(folder: Folder) -> Iterator[Mismatch]:
     """Models and steps of the report that are not those of its config; nothing can be derived of such a report."""
     stages = folder.config.stages
     models = [stage.label for stage in stages if stage.gives == "tflite"]
+    for name in sorted({name for stage in folder.verifies for name in stage.reads()} - set(models)):
+        yield Mismatch(file="report.json", what="config.stages", expected="names of models", received=name)
     for what, expected, received in (
         ("models", models, [model.name for model in folder.report.models]),
         ("steps", [stage.label for stage in stages], [step.name for step in folder.report.steps]),
@@ -65,7 +59,7 @@ def decision_mismatches(folder: Folder, found: Decisions, where: str) -> Iterato
     """What in the decisions does not belong to the report's models or test split."""
     test = folder.report.data.splits.get("test")
     expected = {name for stage in folder.verifies for name in stage.reads()}
-    classes = max((len(model.confusion) for model in folder.report.models), default=0)
+    classes = len(folder.report.data.labels)
     for what, wanted, got in (
         ("models", sorted(expected), sorted(found.models)),
         ("split", test and test.sha256, found.split),
@@ -115,19 +109,17 @@ def report(folder: Folder, fresh: Fresh, found: Decisions | None) -> Report:
 
 
 def _model(folder: Folder, model: ModelFacts, fresh: Mapping[str, Any], found: Decisions | None) -> ModelFacts:
-    fresh = {field: value for field, value in fresh.items() if field != "error"}
     if not any(model.name in stage.reads() for stage in folder.verifies):
         kept = {field: getattr(model, field) for field in OF_ANY_FILE}
         return ModelFacts(**kept | {f: v for f, v in fresh.items() if f in OF_ANY_FILE}, verified=False)
     update: dict[str, Any] = {"verified": True, "arena_bytes": model.arena.total if model.arena else None}
     if found and "metrics" not in fresh:
-        update |= _decided(model, found)
-    return model.model_copy(update=update | fresh)
+        update |= _decided(model, found, folder.report.data.labels)
+    return model.model_copy(update={**update, **fresh})
 
 
-def _decided(model: ModelFacts, found: Decisions) -> dict[str, Any]:
+def _decided(model: ModelFacts, found: Decisions, labels: Sequence[str]) -> dict[str, Any]:
     """The fields that the decisions alone decide."""
-    labels = [facts.label for facts in model.per_class]
     decided = metrics.decisions(found.models[model.name], found.y, labels)
     accuracy = decided.metrics["accuracy"]
     return {
