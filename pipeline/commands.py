@@ -231,25 +231,24 @@ def recheck(report: Path, data: str | None, rerun: bool, store_root: Path, as_js
 def _print_recheck(found: "Recheck") -> None:
     from rich.markup import escape
 
-    console = _console()
-    checks = f"{found.models} models, {found.checks} checks judged again"
-    if found.mismatches:
-        verdict = f"[red]FAIL[/]  {escape(found.report)}: {len(found.mismatches)} things are not as they should be"
-    else:
-        verdict = f"[green]PASS[/]  {escape(found.report)}: {checks}{', every figure measured again' * found.rerun}"
-    console.print(verdict, soft_wrap=True)
+    from pipeline.report import words
+
+    count = len(found.mismatches)
+    good = f"{found.models} models, {found.checks} checks judged again{', all figures measured again' * found.rerun}"
+    said = f"{count} finding{'s' * (count > 1)}" if count else good
+    verdict = "[red]FAIL[/]" if count else "[green]PASS[/]"
+    lines = [(verdict, f"{found.report}: {said}")]
     for each in found.mismatches:
-        line = f"{each.file}: {each.what}: expected {each.expected}, received {each.received}"
-        console.print(f"[red]✗ fail[/]  {escape(line)}", soft_wrap=True)
-    if found.mismatches and found.changed:
-        for name, (there, here) in found.changed.items():
-            console.print(f"[yellow]other[/]   {escape(f'{name}: {there} in the report, {here} here')}", soft_wrap=True)
-        console.print("Figures can depend on these: a difference alone does not prove that the report was edited.")
-    for name, (here_ms, there_ms) in found.latency_ms.items():
-        line = f"{name}: {units.ms(here_ms)} here, {units.ms(there_ms)} in the report"
-        console.print(f"[dim]latency[/]  {escape(line)} (not compared)", soft_wrap=True)
-    for skipped in found.unchecked:
-        console.print(f"[dim]not checked[/]  {escape(f'{skipped.what}: {skipped.why}')}", soft_wrap=True)
+        told = f"{each.file}: {each.what}: expected {each.expected}, received {each.received}"
+        lines.append(("[red]✗ fail[/]", told))
+    for name, (there, here) in found.changed.items() if count else ():
+        lines.append(("[yellow]changed[/]", f"{name}: {there} in the report, {here} here; figures may depend on it"))
+    for name, (now, then) in found.latency_ms.items():
+        lines.append(("[dim]latency[/]", f"{name}: {units.ms(now)} here, {units.ms(then)} in the report; not compared"))
+    lines += [("[dim]not checked[/]", f"{skipped.what}: {skipped.why}") for skipped in found.unchecked]
+    console = _console()
+    for mark, text in lines:
+        console.print(f"{mark}  {escape(words.line(text))}", soft_wrap=True)
 
 
 def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from pipeline.store import Store
 
 NOT_COMPARED = {"latency_ms", "file"}  # a time is of the machine and the moment; a file's place is not its own
 FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity")  # fields that need the Keras model
+
+_ELSEWHERE = "say where the data is now with --data"
 
 
 class Job(NamedTuple):
@@ -63,7 +65,10 @@ def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
     be read, StageError when a runtime crashes.
     """
     data = find_data(folder, spec)
-    done = Rerun(mismatches=list(_data_mismatches(folder, data)))
+    try:
+        done = Rerun(mismatches=list(_data_mismatches(folder, data)))
+    except InputError as error:
+        raise InputError(*(replace(fault, do=fault.do or _ELSEWHERE) for fault in error.faults)) from None
     if any(mismatch.what == "data.splits.test.sha256" for mismatch in done.mismatches):
         names = ", ".join(model.name for model in folder.report.models if model.verified)
         done.unmeasured.append((names, "this is not the test split of the report"))
