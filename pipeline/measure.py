@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline import litert, metrics, runtimes, tflite
 from pipeline.facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.tflite import demands, int8
+from pipeline.tflite.values import real
 
 Decisions = NDArray[np.int64]  # (N,)
 
@@ -49,7 +50,9 @@ def run(
 
     split is the sha256 of those examples, which the figures are bound to.
     """
-    output = litert.run(path, x)
+    raw = litert.raw(path, x)
+    (port,) = tflite.read(path).signature.outputs.values()
+    output = real(raw, port)
     found = metrics.classification(output, y, labels, facts.output.scale if facts.output else None)
     measured = {
         "examples": len(y),
@@ -60,7 +63,7 @@ def run(
         "per_class": found.per_class,
         "confusion": found.confusion,
         "latency_ms": Latency(**litert.latency(path, x[:1])._asdict()),
-        "runtimes": runtimes.compare(path, x, y),
+        "runtimes": runtimes.compare(path, x, y, raw),
     }
     return facts.model_copy(update=measured), output
 

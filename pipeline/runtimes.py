@@ -4,7 +4,6 @@ The same bytes give other results on other kernels. Bit equality is not to be ha
 round differently), so what counts is how far they are apart and how many decisions flip.
 """
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,8 @@ Raw = NDArray[np.generic]  # outputs as the file gives them, (n, ...)
 # XNNPACK 0.15 ms, reference kernels 3.5 ms, TFLM 7 ms an image). A count, not a clock: the sample is the same anywhere.
 BUDGET: dict[Runtime, int] = {"reference": 7 * 10**9, "tflm": 4 * 10**9}
 LEAST = 32  # examples, however large the model
-WORTH = 2 * 10**9  # multiply-accumulates on XNNPACK that are worth a second process: about 25 ms of a core
+SLOWER: dict[Runtime, int] = {"xnnpack": 1, "reference": 23, "tflm": 47}  # from the same measurement
+WORTH = 2 * 10**9  # multiply-accumulates, as of XNNPACK, that are worth a second process: about 25 ms of a core
 
 
 def sample(model: tflite.Model, runtime: Runtime, examples: int) -> int:
@@ -32,11 +32,13 @@ def sample(model: tflite.Model, runtime: Runtime, examples: int) -> int:
     return min(examples, max(LEAST, BUDGET[runtime] // max(model.macs, 1)))
 
 
-def compare(path: Path, x: NDArray[np.float32], y: NDArray[np.int64]) -> tuple[RuntimeFacts, ...]:
-    """Facts of each runtime on examples x (N, ...) with labels y (N,), LiteRT with XNNPACK first."""
+def compare(path: Path, x: NDArray[np.float32], y: NDArray[np.int64], base: Raw) -> tuple[RuntimeFacts, ...]:
+    """Facts of each runtime on examples x (N, ...) with labels y (N,), LiteRT with XNNPACK first.
+
+    base: what LiteRT with XNNPACK gave for them, raw (N, ...).
+    """
     model = tflite.read(path)
     (output,) = model.signature.outputs.values()
-    base = outputs(path, x, "xnnpack")
     decisions = base.reshape(len(base), -1).argmax(axis=1)
     found = [RuntimeFacts(runtime="xnnpack", examples=len(x), accuracy=float(np.mean(decisions == y)))]
     for runtime in BUDGET:
@@ -65,26 +67,23 @@ def _against(runtime: Runtime, other: Raw, base: Raw, y: NDArray[np.int64], scal
 
 
 def outputs(path: Path, x: NDArray[np.float32], runtime: Runtime) -> Raw:
-    """Raw outputs (N, ...) in their order, from as many processes as the work is worth and the machine has cores.
+    """Raw outputs (N, ...) in their order, by all cores that the work is worth.
 
-    Processes share a busy machine fairly, where the threads of one interpreter would wait for each other. A file that
-    crashes its runtime is a StageError.
+    In processes of their own: a file that crashes its runtime is a StageError. LiteRT shares the examples among
+    threads; TFLM, which holds Python's lock while it runs, among processes.
     """
-    model = tflite.read(path)
-    work = len(x) * max(model.macs, 1) * {"xnnpack": 1, "reference": 23, "tflm": 47}[runtime]
-    if model.quantization == "int16x8" and runtime == "xnnpack":
-        work *= 31  # XNNPACK takes no int16: built-in kernels, 4.7 ms for that ResNet-8
-    count = max(1, min(os.cpu_count() or 1, work // WORTH, len(x)))
+    work = len(x) * tflite.read(path).macs * SLOWER[runtime]
+    count = max(1, min(litert.cores(), len(x), work // WORTH)) if runtime == "tflm" else 1
     parts = np.array_split(x, count)
     return np.concatenate(child.gather(f"{runtime} runtime", [(_outputs, runtime, path, part) for part in parts]))
 
 
 def _outputs(send: child.Send, runtime: Runtime, path: Path, x: NDArray[np.float32]) -> None:
     """What each process does."""
-    model = tflite.read(path)
-    ((name, _),) = model.signature.inputs.items()
     if runtime == "tflm":
+        model = tflite.read(path)
+        ((name, _),) = model.signature.inputs.items()
         (result,) = tflm.raw(model, {name: x}).values()
+        send(result)
     else:
-        (result,) = litert.Runner(model, kernels=runtime).raw({name: x}).values()
-    send(result)
+        send(litert.raw(path, x, runtime))

@@ -145,6 +145,11 @@ def test_open_dimensions_follow_the_data() -> None:
     assert runner(np.array([[-5.0]])).tolist() == [[5.0]]
 
 
+def test_several_workers_give_the_outputs_of_one_in_order(models, images):
+    (alone,) = litert.Runner(models["int8"]).raw({"image": images}).values()
+    np.testing.assert_array_equal(litert.raw(models["int8"], images, workers=3), alone)
+
+
 def test_latency(models: Models, images: Any) -> None:
     found = litert.latency(models["int8"], images, runs=20, warmup=2)
     assert found.runs == 20

@@ -14,7 +14,8 @@ def labels(models, images):  # noqa: F811
 
 def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa: F811
     pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
-    found = {facts.runtime: facts for facts in runtimes.compare(models["int8"], images, labels)}
+    base = litert.raw(models["int8"], images)
+    found = {facts.runtime: facts for facts in runtimes.compare(models["int8"], images, labels, base)}
     assert found["xnnpack"].accuracy == 1.0
     for name in ("reference", "tflm"):
         facts = found[name]
@@ -31,15 +32,19 @@ def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa:
 
 
 def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  # noqa: F811
-    found = {facts.runtime: facts for facts in runtimes.compare(models["elu"], images[:, :8, :8], labels)}
+    x = images[:, :8, :8]
+    found = {f.runtime: f for f in runtimes.compare(models["elu"], x, labels, litert.raw(models["elu"], x))}
     assert "ELU" in found["reference"].unavailable
     assert found["reference"].accuracy is None
 
 
-def test_several_processes_give_the_outputs_of_one_in_order(models, images, monkeypatch):  # noqa: F811
-    (alone,) = litert.Runner(models["int8"], kernels="reference").raw({"image": images}).values()
+@pytest.mark.parametrize("runtime", ["reference", "tflm"])
+def test_all_cores_together_give_the_outputs_of_one_in_order(models, images, monkeypatch, runtime):  # noqa: F811
+    if runtime == "tflm":
+        pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
+    alone = runtimes.outputs(models["int8"], images, runtime)
     monkeypatch.setattr(runtimes, "WORTH", 1)
-    assert np.array_equal(runtimes.outputs(models["int8"], images, "reference"), alone)
+    assert np.array_equal(runtimes.outputs(models["int8"], images, runtime), alone)
 
 
 def test_a_slow_runtime_is_given_a_sample_that_depends_on_the_model_alone(models):  # noqa: F811

@@ -13,8 +13,8 @@ from pipeline.tflite.model import Model
 Array = NDArray[Any]
 K = TypeVar("K")
 
-_CHUNK = 1 << 20  # elements that are quantized at a time: temporary arrays stay at a few MiB
-_FAR = 1e6  # beyond every int16, and small enough for exact float32 sums
+_CHUNK = 1 << 16  # elements that are quantized at a time: what they need stays in a core's own cache
+_HALF = np.nextafter(np.float32(0.5), np.float32(0))  # 0.5 itself would lift the float below 0.5 to 1
 _QUANTIZED = ("INT8", "UINT8", "INT16")
 
 
@@ -29,13 +29,13 @@ def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
     out = np.empty(x.shape, dtype)
     source, target = np.ascontiguousarray(x).reshape(-1), out.reshape(-1)
     for start in range(0, source.size, _CHUNK):
-        ratio = source[start : start + _CHUNK].astype(np.float32) / np.float32(scale)
-        if np.isnan(ratio).any():
+        values = np.divide(source[start : start + _CHUNK], np.float32(scale), dtype=np.float32)
+        if np.isnan(values.min()):
             raise InputError(Fault("the data must not hold NaN"))
-        np.clip(ratio, -_FAR, _FAR, out=ratio)
-        whole = np.trunc(ratio)
-        whole += np.trunc((ratio - whole) * 2)  # the rest is exact and below 1: its double is a whole -1, 0 or 1
-        target[start : start + _CHUNK] = np.clip(whole + zero_point, limits.min, limits.max)
+        values += np.copysign(_HALF, values)
+        np.trunc(values, out=values)
+        values += np.float32(zero_point)
+        target[start : start + _CHUNK] = np.clip(values, limits.min, limits.max, out=values)
     return out
 
 
