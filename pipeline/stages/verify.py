@@ -103,8 +103,7 @@ class Verify(Stage):
             ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text(encoding="utf-8"))
         ]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
-        y, decisions = self.decisions(folder)
-        return self.compared(named, y, decisions)
+        return self.compared(named, *self.decisions(folder)) if self.baseline else tuple(named)
 
     def compared(
         self, models: Sequence[ModelFacts], y: NDArray[np.int64], decisions: Mapping[str, NDArray[np.int64]]
