@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.compare import Difference
+    from pipeline.recheck import Recheck
     from pipeline.targets import Target
 
 CHECK_FAILED = 5
@@ -37,8 +38,9 @@ def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_js
     with build.folder(out, config.name) as folder:
         with display.choose() as watcher:
             outcomes = run_steps(config, document, steps, store, folder / "log.txt", watcher)
-        report = build.build(config, outcomes)
-        build.write(report, outcomes, store, folder)
+        build.ship(config, outcomes, folder)
+        report = build.build(config, outcomes, folder)
+        build.write(report, store, folder)
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
@@ -157,6 +159,59 @@ def verify(
     else:
         table.render(report, _console(), str(out / "report.html") if out else "", mistakes=True)
     return 0 if report.status == "pass" else CHECK_FAILED
+
+
+def check_verify(given: set[str]) -> None:
+    """ConfigError for arguments of `verify` that make no sense together."""
+    faults = []
+    if "report" not in given:
+        if "model" not in given:
+            faults.append(Fault("needs a file", where="verify", do="name MODEL.tflite, or a run with --report FILE"))
+        for name in sorted(given & {"rerun", "store"}):
+            faults.append(Fault("is for a run folder", where=f"--{name}", do="name its report.json with --report FILE"))
+    else:
+        for name in sorted(given & {"model", "baseline", "checks", "target", "out"}):
+            where = "MODEL.tflite" if name == "model" else f"--{name}"
+            faults.append(Fault("is not for a run folder", where=where, do="leave it or --report out"))
+        for name in sorted(given & {"data", "store"} if "rerun" not in given else ()):
+            faults.append(Fault("is for measuring again", where=f"--{name}", do="add --rerun"))
+    if faults:
+        raise ConfigError(*faults)
+
+
+def recheck(report: Path, data: str | None, rerun: bool, store_root: Path, as_json: bool) -> int:
+    """Check a run folder again and print what is wrong; returns the exit code: 0, or 5 when something is."""
+    from pipeline import recheck as rechecking
+
+    found = rechecking.recheck(report, (data, Store(store_root, _warn)) if rerun else None)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print_recheck(found)
+    return 0 if found.status == "pass" else CHECK_FAILED
+
+
+def _print_recheck(found: "Recheck") -> None:
+    from rich.markup import escape
+
+    from pipeline.report import words
+
+    count = len(found.mismatches)
+    good = f"{found.models} models, {found.checks} checks judged again{', all figures measured again' * found.rerun}"
+    said = f"{count} finding{'s' * (count > 1)}" if count else good
+    verdict = "[red]FAIL[/]" if count else "[green]PASS[/]"
+    lines = [(verdict, f"{found.report}: {said}")]
+    for each in found.mismatches:
+        told = f"{each.file}: {each.what}: expected {each.expected}, received {each.received}"
+        lines.append(("[red]✗ fail[/]", told))
+    for name, (there, here) in found.changed.items() if count else ():
+        lines.append(("[yellow]changed[/]", f"{name}: {there} in the report, {here} here; figures may depend on it"))
+    for name, (now, then) in found.latency_ms.items():
+        lines.append(("[dim]latency[/]", f"{name}: {units.ms(now)} here, {units.ms(then)} in the report; not compared"))
+    lines += [("[dim]not checked[/]", f"{skipped.what}: {skipped.why}") for skipped in found.unchecked]
+    console = _console()
+    for mark, text in lines:
+        console.print(f"{mark}  {escape(words.line(text))}", soft_wrap=True)
 
 
 def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:

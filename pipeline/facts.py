@@ -228,6 +228,23 @@ class VelaFacts(Part):
     inferences_per_second: float | None
 
 
+class Halves(Part):
+    """How far two disjoint halves of the calibration examples move the file."""
+
+    range: float = Field(description="the largest relative difference of a tensor's scale")
+    decisions: float | None = Field(default=None, description="share of validation examples that are decided otherwise")
+    accuracy: tuple[float, float] | None = Field(default=None, description="of either half on the validation examples")
+    accuracy_spread: float | None = Field(default=None, description="how far those are apart")
+
+
+class CalibrationFacts(Part):
+    """The examples that the converter observed."""
+
+    samples: int
+    sha256: str = Field(description="of the examples in their order, after preprocessing")
+    halves: Halves | None = Field(default=None, description="null when the config did not ask for it")
+
+
 class ModelFacts(Part):
     """One .tflite file. The fields after `verified` are null or empty when no verify stage named the model."""
 
@@ -237,6 +254,9 @@ class ModelFacts(Part):
     bytes: int
     gzip_bytes: int
     verified: bool
+    calibration: CalibrationFacts | None = Field(
+        default=None, description="what the activation ranges come from; null when nothing was calibrated"
+    )
     baseline: bool = False
     quantization: str | None = None
     integer_only: bool | None = None
