@@ -42,7 +42,7 @@ RULES = (
     Rule("R10", "ops that compute read and write one type", "fail", TABLE, each_op(ranges.one_type)),
     Rule("R11", "indices, shapes and comparisons are plain integers and booleans", "fail", TABLE,
          each_op(structure.plain_answers)),
-    Rule("R12", "int16 has the zero point 0, outputs that are fixed 1/32768, biases int64, cells of LSTMs a power of two",
+    Rule("R12", "int16 has the zero point 0, outputs that are fixed 1/32768, biases int64, LSTM cells a power of two",
          "fail", TABLE, _all(ranges.symmetric_int16, ranges.fixed_output("INT16"), each_op(weights.wide_bias),
                              each_op(ranges.cell_state))),
     Rule("R13", "ops without an int16 kernel read no int16", "fail", TABLE, each_op(structure.int16_kernels)),
