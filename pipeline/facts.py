@@ -45,6 +45,7 @@ class LayerFacts(Part):
     weights_dtype: str | None = None
     weights_scales: int | None = Field(default=None, description="1 is per-tensor, more is per-channel")
     sparsity: float | None = Field(default=None, description="share of zeros in the weights")
+    unique_values: int | None = Field(default=None, description="most different stored weights that share a scale")
     macs: int | None = None
     parameters: int | None = None
 
@@ -127,11 +128,14 @@ class TensorError(Part):
 class RuntimeFacts(Part):
     """The same file on another runtime or other kernels, against LiteRT with XNNPACK on the same examples.
 
+    A file that LiteRT can't run, because its weights are compressed for TFLite Micro, is measured on that alone.
+
     Counts are of the first `examples` of the test split: where the runtime is slow that is a part of it. All figures
     are None when the file did not run there; `unavailable` then says why.
     """
 
     runtime: Literal["xnnpack", "reference", "tflm"]
+    base: bool = Field(default=False, description="what the others are compared with, and the model's metrics are of")
     examples: int
     accuracy: float | None = None
     differ: float | None = Field(default=None, description="share of output values that are not bit-equal")
@@ -221,6 +225,10 @@ class ModelFacts(Part):
     sparsity: dict[str, float] = Field(default={}, description="share of zeros of each weight tensor")
     pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
     pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")
+    unique_values: dict[str, int] = Field(
+        default={}, description="most different stored values that share a scale, of each weight tensor"
+    )
+    clustered: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a cluster stage clustered")
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
     split_sha256: str | None = Field(default=None, description="of that test split")

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import litert, metrics, runtimes, tflite
+from pipeline import litert, metrics, runtimes, tflite, tflm
+from pipeline.errors import Fault, StageError
 from pipeline.facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.tflite import demands, int8
+from pipeline.tflite.values import real
 
 Decisions = NDArray[np.int64]  # (N,)
 
@@ -38,6 +40,7 @@ def read(name: str, path: Path) -> ModelFacts:
         input=_port(model.inputs),
         output=_port(model.outputs),
         sparsity=model.sparsity(),
+        unique_values=model.unique_values(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
     )
 
@@ -49,7 +52,8 @@ def run(
 
     split is the sha256 of those examples, which the figures are bound to.
     """
-    output = litert.run(path, x)
+    model = tflite.read(path)
+    output = _outputs(model, path, x)
     found = metrics.classification(output, y, labels, facts.output.scale if facts.output else None)
     measured = {
         "examples": len(y),
@@ -59,10 +63,22 @@ def run(
         "missing": found.missing,
         "per_class": found.per_class,
         "confusion": found.confusion,
-        "latency_ms": Latency(**litert.latency(path, x[:1])._asdict()),
+        "latency_ms": None if model.compressed else Latency(**litert.latency(path, x[:1])._asdict()),
         "runtimes": runtimes.compare(path, x, y),
     }
     return facts.model_copy(update=measured), output
+
+
+def _outputs(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Real outputs (N, ...) on the runtime that counts for this file. StageError when it is not there."""
+    if not model.compressed:
+        return litert.run(path, x)
+    (tensor,) = model.signature.outputs.values()
+    try:
+        return real(runtimes.outputs(path, x, "tflm"), tensor)
+    except tflm.Unavailable as missing:
+        rule = "only TensorFlow Lite Micro runs a file with compressed weights"
+        raise StageError(Fault(rule, where=str(path), received=str(missing))) from missing
 
 
 def against(

@@ -21,6 +21,7 @@ Raw = NDArray[np.generic]  # outputs as the file gives them, (n, ...)
 # Multiply-accumulates that a runtime is given, about two seconds of one core each (measured on ResNet-8, 12.5 M MACs:
 # XNNPACK 0.15 ms, reference kernels 3.5 ms, TFLM 7 ms an image). A count, not a clock: the sample is the same anywhere.
 BUDGET: dict[Runtime, int] = {"reference": 7 * 10**9, "tflm": 4 * 10**9}
+NO_DECODER = "its weights are compressed for TensorFlow Lite Micro; LiteRT has no TFLM_DECODE op"
 LEAST = 32  # examples, however large the model
 WORTH = 2 * 10**9  # multiply-accumulates on XNNPACK that are worth a second process: about 25 ms of a core
 
@@ -32,13 +33,22 @@ def sample(model: tflite.Model, runtime: Runtime, examples: int) -> int:
     return min(examples, max(LEAST, BUDGET[runtime] // max(model.macs, 1)))
 
 
+def main(model: tflite.Model) -> Runtime:
+    """The runtime whose outputs a model's metrics are of."""
+    return "tflm" if model.compressed else "xnnpack"
+
+
 def compare(path: Path, x: NDArray[np.float32], y: NDArray[np.int64]) -> tuple[RuntimeFacts, ...]:
-    """Facts of each runtime on examples x (N, ...) with labels y (N,), LiteRT with XNNPACK first."""
+    """Facts of each runtime on examples x (N, ...) with labels y (N,), that of `main` first."""
     model = tflite.read(path)
     (output,) = model.signature.outputs.values()
-    base = outputs(path, x, "xnnpack")
+    base = outputs(path, x, main(model))
     decisions = base.reshape(len(base), -1).argmax(axis=1)
-    found = [RuntimeFacts(runtime="xnnpack", examples=len(x), accuracy=float(np.mean(decisions == y)))]
+    accuracy = float(np.mean(decisions == y))
+    found = [RuntimeFacts(runtime=main(model), base=True, examples=len(x), accuracy=accuracy)]
+    if model.compressed:
+        others: tuple[Runtime, ...] = ("xnnpack", "reference")
+        return (*found, *(RuntimeFacts(runtime=other, examples=0, unavailable=NO_DECODER) for other in others))
     for runtime in BUDGET:
         count = sample(model, runtime, len(x))
         try:

@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline.facts import CheckResult, ModelFacts
 from pipeline.stage import Strict
 
-Unit = Literal["fraction", "points", "bytes", "text"]
+Unit = Literal["fraction", "points", "bytes", "count", "text"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

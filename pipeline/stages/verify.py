@@ -1,7 +1,7 @@
 """Measure .tflite files on LiteRT, over the whole test split, and judge them by checks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors 
 
 
 class Verify(Stage):
-    """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
+    """Measure every named model on `ai_edge_litert`, from the very bytes that ship; on `tflite_micro` what it alone runs.
 
     The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
     the arena and the figures of an NPU are only measured when a check, or the target, asks for them.
@@ -36,7 +36,7 @@ class Verify(Stage):
 
     stage: Literal["verify"]
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    """Names of the convert stages to verify."""
+    """Names of the convert and compress stages to verify."""
     baseline: str | None = None
     """Name of the convert stage that drops are measured against."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
@@ -141,26 +141,35 @@ def _measure(
     """All facts of one file, and its decisions (N,). x: (N, ...) float32 and y: (N,) are the test split."""
     path, test = artifact.path / "model.tflite", data.split("test")
     facts, output = measure.run(measure.read(name, path), path, x, y, data.spec().labels, test.sha256)
-    assert artifact.made_from is not None
-    source = tf.load_model(artifact.made_from.path / "model.h5")
-    pruned = _pruned(artifact, facts)
-    traced = x[:TRACED] if facts.quantization in INTEGER else x[:0]
+    source = tf.load_model(_keras(artifact).path / "model.h5")
+    pruned = _touched(artifact, facts, "sparsity")
+    model = tflite.read(path)
+    traced = x[:TRACED] if facts.quantization in INTEGER and not model.compressed else x[:0]
     more = {
         "pruned": tuple(pruned),
-        "pruned_sparsity": _share_of_zeros(tflite.read(path), pruned),
+        "pruned_sparsity": _share_of_zeros(model, pruned),
+        "clustered": tuple(_touched(artifact, facts, "clusters")),
         "error": _errors(output, tf.predict(source, test)),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
     return facts.model_copy(update=more), output.argmax(axis=1)
 
 
-def _pruned(artifact: Artifact, facts: ModelFacts) -> list[str]:
-    """Names of the weight tensors that belong to layers which a prune stage pruned."""
-    layers: set[str] = set()
-    above = artifact.made_from
-    while above is not None:
-        layers |= set(read_facts(above.path).get("sparsity", {}))
-        above = above.made_from
+def _above(artifact: Artifact) -> Iterator[Artifact]:
+    """What a file was made from, nearest first."""
+    while artifact.made_from is not None:
+        artifact = artifact.made_from
+        yield artifact
+
+
+def _keras(artifact: Artifact) -> Artifact:
+    """The Keras model that a file was made from."""
+    return next(above for above in _above(artifact) if above.kind == "keras")
+
+
+def _touched(artifact: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
+    """Names of the weight tensors that belong to layers which a prune stage pruned, or a cluster stage clustered."""
+    layers = {layer for above in _above(artifact) for layer in read_facts(above.path).get(what, {})}
     return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
 
 
