@@ -228,7 +228,9 @@ class ModelFacts(Part):
     unique_values: dict[str, int] = Field(
         default={}, description="most different stored values that share a scale, of each weight tensor"
     )
-    clustered: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a cluster stage clustered")
+    clustered: tuple[str, ...] = Field(
+        default=(), description="weight tensors of the layers that a cluster stage clustered"
+    )
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
     split_sha256: str | None = Field(default=None, description="of that test split")

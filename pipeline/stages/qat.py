@@ -30,8 +30,8 @@ class Qat(Training):
 
     stage: Literal["qat"]
     preserve: Literal["sparsity", "clusters", "both", "none"] | None = None
-    """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself from the stages
-    above when left out."""
+    """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
+    and cluster stages when left out."""
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
@@ -62,7 +62,7 @@ class Qat(Training):
         )
 
     def _clustered(self, above: dict[str, Any]) -> dict[str, int]:
-        """Most different weights of each clustered layer by its name. StageError when there must be some and is none."""
+        """Different weights in each clustered layer, by its name. StageError when there must be some and is none."""
         clustered: dict[str, int] = above.get("clusters", {})
         if self.preserve in ("clusters", "both") and not clustered:
             raise StageError(Fault(f"preserve: {self.preserve} needs a cluster stage above", received="none"))

@@ -23,7 +23,7 @@ INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors 
 
 
 class Verify(Stage):
-    """Measure every named model on `ai_edge_litert`, from the very bytes that ship; on `tflite_micro` what it alone runs.
+    """Measure every named model on `ai_edge_litert`, or on TFLite Micro what that alone runs, from the bytes that ship.
 
     The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
     the arena and the figures of an NPU are only measured when a check, or the target, asks for them.

@@ -29,7 +29,7 @@ def decode(encoded: Tensor, ancillary: Tensor, output: Tensor) -> Tensor | None:
         return None
     head, tables = ancillary.raw[:HEADER], ancillary.raw[HEADER:]
     if head.size < HEADER:
-        raise MalformedError(f"tensor {ancillary.index} describes an encoding in {head.size} bytes, and {HEADER} is least")
+        raise MalformedError(f"tensor {ancillary.index} describes an encoding in {head.size} of {HEADER} bytes")
     if head[0] != 0 or head[1] != 1 or head[4] != 1:
         return None
     bits, axis, stride = int(head[5]) & 7, int(head[5]) >> 4, int(head[6])
@@ -53,7 +53,7 @@ def decode(encoded: Tensor, ancillary: Tensor, output: Tensor) -> Tensor | None:
 def _unpack(raw: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.integer[Any]]:
     """The first indices of packed ones, (count,)."""
     flags = np.unpackbits(raw[: -(-count * bits // 8)])[: count * bits].reshape(count, bits)
-    codes = np.zeros(count, np.uint8)
+    codes: NDArray[np.integer[Any]] = np.zeros(count, np.uint8)
     for place in range(bits):
         codes = codes << 1 | flags[:, place]
     return codes

@@ -168,7 +168,7 @@ class Model:
 
     @cached_property
     def _unique(self) -> dict[Tensor, int]:
-        return {tensor: _count_unique(tensor) for tensor in self._zeros}
+        return {tensor: count_unique(tensor) for tensor in self._zeros}
 
     def layers(self) -> tuple[Layer, ...]:
         """One row an op, numbered through all subgraphs. Ops without an output (CALL_ONCE) have no row."""
@@ -237,7 +237,8 @@ def _count_zeros(tensor: Tensor) -> int:
     return max(absent, 0) + int(np.count_nonzero(values == points[0]))
 
 
-def _count_unique(tensor: Tensor) -> int:
+def count_unique(tensor: Tensor) -> int:
+    """Most different stored values of a constant that share a scale."""
     values = tensor.data()
     if len(tensor.scales) > 1 and not tensor.sparse:
         ordered = np.sort(np.moveaxis(values, tensor.axis, 0).reshape(len(tensor.scales), -1), axis=1)

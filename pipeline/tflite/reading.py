@@ -200,7 +200,7 @@ def _quantization(table: Table | None, shape: tuple[int, ...], dtype: str) -> di
     scales, zero_points = tuple(table.array(2, "<f4").tolist()), table.ints(3, "<i8")
     axis, details = table.number(6, I32), table.table(5)
     if len(scales) > 1 and not (0 <= axis < len(shape) and len(scales) == shape[axis]):
-        if dtype == "UINT8":  # encoded weights: TFLite Micro's compression (2026-10) leaves them the scales of the plain
+        if dtype == "UINT8":  # encoded weights, to which TFLite Micro's tools (2026-10) leave the plain ones' scales
             return {}
         raise MalformedError(f"a tensor of shape {shape} has {len(scales)} scales along axis {axis}")
     if scales and len(zero_points) not in (0, 1, len(scales)):
