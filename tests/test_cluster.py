@@ -1,4 +1,4 @@
-"""Shared weights from the cluster stage to the file: clustering, quantization-aware training, compression, the check."""
+"""Shared weights from the cluster stage to the compressed file, and the check that counts them."""
 
 import numpy as np
 import pytest

@@ -28,10 +28,10 @@ class Table(NamedTuple):
 class Compress(Stage):
     """Weight compression of TensorFlow Lite Micro: a lookup table and indices of a few bits, decoded as the file runs.
 
-    It pays behind a cluster stage: 16 different weights a channel are indices of 4 bits. Only TensorFlow Lite Micro
-    (2026 and later) runs the file. The stage proves that every weight decodes to the same bytes, and that outputs on
-    examples of the validation split are equal to those of the plain file.
-    Decoded weights take RAM: while an op runs, its weights are in the arena.
+    It pays behind a cluster stage: 16 different weights a channel are indices of 4 bits. Only a TensorFlow Lite Micro
+    with the op TFLM_DECODE runs the file. The stage proves that every weight decodes to the same bytes, and that outputs
+    on examples of the validation split are equal to those of the plain file. Decoded weights take RAM: while an op runs,
+    its weights are in the arena.
     """
 
     takes = "tflite"
