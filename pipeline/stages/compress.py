@@ -29,9 +29,9 @@ class Compress(Stage):
     """Weight compression of TensorFlow Lite Micro: a lookup table and indices of a few bits, decoded as the file runs.
 
     It pays behind a cluster stage: 16 different weights a channel are indices of 4 bits. Only a TensorFlow Lite Micro
-    with the op TFLM_DECODE runs the file. The stage proves that every weight decodes to the same bytes, and that outputs
-    on examples of the validation split are equal to those of the plain file. Decoded weights take RAM: while an op runs,
-    its weights are in the arena.
+    with the op TFLM_DECODE runs the file. The stage proves that each weight decodes to the same bytes, and that outputs
+    on examples of the validation split equal those of the plain file. Decoded weights take RAM: while an op runs, its
+    weights are in the arena.
     """
 
     takes = "tflite"
@@ -62,19 +62,19 @@ class Compress(Stage):
 
 
 def _table(tensor: tflite.Tensor) -> Table | None:
-    """The encoding of least bytes; None for a type or a number of values that the format does not take."""
+    """The encoding: a table for each channel that has a scale; None for types and counts that the format does not take.
+
+    One table for a tensor with several scales would be smaller at times, but the interpreter of 2026-10 decodes it wrong.
+    """
     if tensor.dtype not in ("INT8", "INT16") or tensor.sparse:
         return None
     values = tensor.data()
-    axes = (None, tensor.axis) if len(tensor.scales) > 1 else (None,)
-    found = []
-    for axis in axes:
-        parts = [values] if axis is None else np.moveaxis(values, axis, 0)
-        most = max(np.unique(part).size for part in parts)
-        bits = max(1, (most - 1).bit_length())
-        size = -(-values.size * bits // 8) + HEADER + len(parts) * most * values.itemsize
-        found.append(Table(bits, axis, size))
-    return min((table for table in found if table.bits <= MAX_BITS), key=lambda table: table.bytes, default=None)
+    axis = tensor.axis if len(tensor.scales) > 1 else None
+    parts = [values] if axis is None else np.moveaxis(values, axis, 0)
+    most = max(np.unique(part).size for part in parts)
+    bits = max(1, (most - 1).bit_length())
+    size = -(-values.size * bits // 8) + HEADER + len(parts) * most * values.itemsize
+    return Table(bits, axis, size) if bits <= MAX_BITS else None
 
 
 def _saves(tensor: tflite.Tensor, table: Table) -> bool:
