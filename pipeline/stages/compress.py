@@ -64,7 +64,7 @@ class Compress(Stage):
 def _table(tensor: tflite.Tensor) -> Table | None:
     """The encoding: a table for each channel that has a scale; None for types and counts that the format does not take.
 
-    One table for a tensor with several scales would be smaller at times, but the interpreter of 2026-10 decodes it wrong.
+    One table for a tensor with several scales can be smaller, but the interpreter of 2026-10 decodes it wrong.
     """
     if tensor.dtype not in ("INT8", "INT16") or tensor.sparse:
         return None
