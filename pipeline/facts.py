@@ -50,6 +50,7 @@ class LayerFacts(Part):
     weights_dtype: str | None = None
     weights_scales: int | None = Field(default=None, description="1 is per-tensor, more is per-channel")
     sparsity: float | None = Field(default=None, description="share of zeros in the weights")
+    unique_values: int | None = Field(default=None, description="most different stored weights that share a scale")
     macs: int | None = None
     parameters: int | None = None
 
@@ -137,11 +138,14 @@ class TensorError(Part):
 class RuntimeFacts(Part):
     """The same file on another runtime or other kernels, against LiteRT with XNNPACK on the same examples.
 
+    A file that LiteRT can't run, because its weights are compressed for TFLite Micro, is measured on that alone.
+
     Counts are of the first `examples` of the test split: where the runtime is slow that is a part of it. All figures
     are None when the file did not run there; `unavailable` then says why.
     """
 
     runtime: Literal["xnnpack", "reference", "tflm"]
+    base: bool = Field(default=False, description="what the others are compared with, and the model's metrics are of")
     examples: int
     accuracy: float | None = None
     score: float | None = Field(default=None, description="the task's main metric: accuracy, mae or auc")
@@ -287,9 +291,14 @@ class ModelFacts(Part):
     vela: VelaFacts | None = None
     vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")
     sparsity: dict[str, float] = Field(default={}, description="share of zeros of each weight tensor")
-    unique_values: dict[str, int] = Field(default={}, description="different values in each weight tensor")
     pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
     pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")
+    unique_values: dict[str, int] = Field(
+        default={}, description="most different stored values that share a scale, of each weight tensor"
+    )
+    clustered: tuple[str, ...] = Field(
+        default=(), description="weight tensors of the layers that a cluster stage clustered"
+    )
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
     split_sha256: str | None = Field(default=None, description="of that test split")

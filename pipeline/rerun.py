@@ -26,7 +26,7 @@ from pipeline.store import Store
 from pipeline.task import Truth
 
 NOT_COMPARED = {"latency_ms", "file"}  # a time is of the machine and the moment; a file's place is not its own
-FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity")  # fields that need the Keras model
+FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "clustered")  # fields that need the Keras model
 
 _ELSEWHERE = "say where the data is now with --data"
 
@@ -194,7 +194,7 @@ def _artifact(store: Store, identity: Mapping[str, Any]) -> Artifact | None:
     above = _artifact(store, entry.identity) if entry.identity["needs"] else None
     if entry.identity["needs"] and above is None:
         return None
-    return Artifact(entry.stage, "keras", entry.path, above)
+    return Artifact(entry.stage, "tflite" if "model.tflite" in entry.files else "keras", entry.path, above)
 
 
 def _kept_mismatches(folder: Folder, fresh: Mapping[str, Verdicts]) -> Iterator[Mismatch]:

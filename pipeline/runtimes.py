@@ -31,6 +31,7 @@ SECONDS = 300  # of wall time for what the budget allows: where the machine is t
 KERNELS: dict[Runtime, str] = {
     "xnnpack": "LiteRT", "reference": "LiteRT with reference kernels", "tflm": "TFLite Micro",
 }  # fmt: skip
+NO_DECODER = "its weights are compressed for TensorFlow Lite Micro; LiteRT has no TFLM_DECODE op"
 LEAST = 32  # examples, however large the model
 SLOWER: dict[Runtime, int] = {"xnnpack": 1, "reference": 23, "tflm": 47}  # from the same measurement
 WORTH = 2 * 10**9  # multiply-accumulates, as of XNNPACK, that are worth a second process: about 25 ms of a core
@@ -43,14 +44,23 @@ def sample(model: tflite.Model, runtime: Runtime, examples: int) -> int:
     return min(examples, max(LEAST, BUDGET[runtime] // max(model.macs, 1)))
 
 
-def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Raw) -> tuple[RuntimeFacts, ...]:
-    """Facts of each runtime on examples x (N, ...) with labels or values y, LiteRT with XNNPACK first.
+def main(model: tflite.Model) -> Runtime:
+    """The runtime whose outputs a model's metrics are of."""
+    return "tflm" if model.compressed else "xnnpack"
 
-    base: what LiteRT with XNNPACK gave for them, raw (N, ...).
+
+def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Raw) -> tuple[RuntimeFacts, ...]:
+    """Facts of each runtime on examples x (N, ...) with labels or values y, that of `main` first.
+
+    base: what that gave for them, raw (N, ...).
     """
     model = tflite.read(path)
     (output,) = model.signature.outputs.values()
-    found = [RuntimeFacts(runtime="xnnpack", examples=len(x), **_scored(base, output, x, y, spec))]
+    scores = _scored(base, output, x, y, spec)
+    found = [RuntimeFacts(runtime=main(model), base=True, examples=len(x), **scores)]
+    if model.compressed:
+        others: tuple[Runtime, ...] = ("xnnpack", "reference")
+        return (*found, *(RuntimeFacts(runtime=other, examples=0, unavailable=NO_DECODER) for other in others))
     for runtime in BUDGET:
         count = sample(model, runtime, len(x))
         try:

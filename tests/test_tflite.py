@@ -124,12 +124,13 @@ def test_sparsity_and_unique_values_match_the_runtime(models: Models) -> None:
 
     model = tflite.read(models["int8"])
     interpreter = Interpreter(model_path=str(models["int8"]))
-    details = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
+    details = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
     assert len(model.sparsity()) == 4
     for name, sparsity in model.sparsity().items():
-        values = interpreter.get_tensor(details[name])
+        values = interpreter.get_tensor(details[name]["index"])
+        channels = np.moveaxis(values, details[name]["quantization_parameters"]["quantized_dimension"], 0)
         assert sparsity == np.mean(values == 0)
-        assert model.unique_values()[name] == len(np.unique(values))
+        assert model.unique_values()[name] == max(len(np.unique(channel)) for channel in channels)
     assert tflite.read(models["float32"]).sparsity()["net/logits/MatMul"] == 0.5
 
 
@@ -199,6 +200,7 @@ def test_layers_have_the_reports_fields(models: Models) -> None:
         weights_dtype="INT8",
         weights_scales=8,
         sparsity=0.0,
+        unique_values=layer.unique_values,
         macs=MACS["conv1"],
         parameters=PARAMETERS["conv1"],
     )

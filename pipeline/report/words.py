@@ -278,6 +278,11 @@ def _change(report: Report, model: ModelFacts, name: str) -> Cell:
 
 
 def _latency(report: Report, model: ModelFacts) -> Cell:
+    if any(row.base and row.runtime == "tflm" for row in model.runtimes):
+        return Cell(
+            units.DASH,
+            "not measured: LiteRT can't run this file, and the time of TensorFlow Lite Micro here tells little",
+        )
     if model.latency_ms is None:
         return _cell(report, model, "latency", units.DASH)
     took = model.latency_ms

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.stages.cluster import Cluster
+from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
-AnyStage = Annotated[Train | Prune | Qat | Convert | Verify, Field(discriminator="stage")]
+AnyStage = Annotated[Train | Prune | Cluster | Qat | Convert | Compress | Verify, Field(discriminator="stage")]

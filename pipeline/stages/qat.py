@@ -10,6 +10,7 @@ from pipeline import tf
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.tied import most_values, tied
 from pipeline.stages.training import Training, fit
 
 if TYPE_CHECKING:
@@ -28,19 +29,24 @@ class Qat(Training):
     gives = "keras"
 
     stage: Literal["qat"]
-    preserve: Literal["sparsity", "none"] | None = None
-    """Keep the zeros of a pruned model; chosen by itself after a prune stage when left out."""
+    preserve: Literal["sparsity", "clusters", "both", "none"] | None = None
+    """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
+    and cluster stages when left out."""
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
-        pruned: dict[str, float] = read_facts(inputs.source.path).get("sparsity", {})
-        preserve = self.preserve == "sparsity" or (self.preserve is None and bool(pruned))
+        above = read_facts(inputs.source.path)
+        pruned: dict[str, float] = above.get("sparsity", {})
+        preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
+        clustered = self._clustered(above)
         reasons = {layer.name: _reason(layer) for layer in model.layers}
         if all(reasons.values()):
             raise StageError(Fault("there is no layer that tfmot can train quantization-aware", received=str(reasons)))
         quantized = _quantize(model, reasons, preserve)
-        curves = fit(quantized, self, inputs, tf.gives_logits(model))
+        shared = {name: kernel for name, kernel in _kernels(quantized) if name in clustered}
+        keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
+        curves = fit(quantized, self, inputs, tf.gives_logits(model), keep)
         if preserve:
             _bake_zeros(quantized)
         kept = {name: fraction for name, fraction in _sparsity(quantized) if name in pruned}
@@ -49,10 +55,18 @@ class Qat(Training):
             work,
             curves,
             [_row(layer, reasons[layer.name], kept) for layer in model.layers if layer.weights or reasons[layer.name]],
-            list(_notes(pruned, kept, preserve)),
+            [*_notes(pruned, kept, preserve), *_untied(clustered, shared)],
             sparsity=kept,
+            clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
         )
+
+    def _clustered(self, above: dict[str, Any]) -> dict[str, int]:
+        """Different weights in each clustered layer, by its name. StageError when there must be some and is none."""
+        clustered: dict[str, int] = above.get("clusters", {})
+        if self.preserve in ("clusters", "both") and not clustered:
+            raise StageError(Fault(f"preserve: {self.preserve} needs a cluster stage above", received="none"))
+        return clustered
 
 
 def _reason(layer: "tf_keras.layers.Layer") -> str:
@@ -106,11 +120,17 @@ def _bake_zeros(model: "tf_keras.Model") -> None:
                 weight.assign(weight * variables["sparsity_mask"])
 
 
-def _sparsity(model: "tf_keras.Model") -> Iterator[tuple[str, float]]:
-    """Share of zeros in each quantized kernel, by the name of the layer before quantization."""
+def _kernels(model: "tf_keras.Model") -> Iterator[tuple[str, Any]]:
+    """Each quantized kernel by the name of the layer before quantization."""
     for layer in model.layers:
         for weight, _, _ in getattr(layer, "_weight_vars", ()):
-            yield layer.layer.name, float(np.mean(weight.numpy() == 0))
+            yield layer.layer.name, weight
+
+
+def _sparsity(model: "tf_keras.Model") -> Iterator[tuple[str, float]]:
+    """Share of zeros in each quantized kernel, by the name of the layer before quantization."""
+    for name, kernel in _kernels(model):
+        yield name, float(np.mean(kernel.numpy() == 0))
 
 
 def _row(layer: "tf_keras.layers.Layer", why: str, kept: dict[str, float]) -> dict[str, Any]:
@@ -124,3 +144,11 @@ def _notes(pruned: dict[str, float], kept: dict[str, float], preserve: bool) -> 
         if before - after > LEAK:
             cause = "" if preserve else "; `preserve: sparsity` keeps them"
             yield f"{name} went from {before:.1%} to {after:.1%} zeros{cause}"
+
+
+def _untied(before: dict[str, int], after: dict[str, Any]) -> Iterator[str]:
+    for name, values in before.items():
+        if name not in after:
+            yield f"{name} is not trained quantization-aware: its {values} shared weights are not kept"
+        elif (now := most_values(after[name])) > values:
+            yield f"{name} went from {values} to {now} different weights a channel; `preserve: clusters` keeps them"

@@ -27,7 +27,7 @@ INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors 
 
 
 class Verify(Stage):
-    """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
+    """Measure every named model on `ai_edge_litert`, or on TFLite Micro what that alone runs, from the bytes that ship.
 
     The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
     the figures of an NPU are only estimated when a check, or the target, asks for them.
@@ -40,7 +40,7 @@ class Verify(Stage):
 
     stage: Literal["verify"]
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    """Names of the convert stages to verify."""
+    """Names of the convert and compress stages to verify."""
     baseline: str | None = None
     """Name of the convert stage that drops are measured against."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
@@ -167,29 +167,39 @@ def measure_file(
 
     above: what the file was made from; without it nothing is compared with the Keras model.
     """
-    test, spec = data.split("test"), data.spec()
+    test, spec, model = data.split("test"), data.spec(), tflite.read(path)
     facts, output, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
     facts = facts.model_copy(update={"mistakes": mistakes.measure(path, data)})
     if above is None:
         return facts, verdicts
-    source = tf.load_model(above.path / "model.h5")
-    pruned = _pruned(above, facts)
-    traced = x[:TRACED] if facts.quantization in INTEGER else x[:0]
+    source = tf.load_model(_keras(above).path / "model.h5")
+    pruned = _touched(above, facts, "sparsity")
+    traced = x[:TRACED] if facts.quantization in INTEGER and not model.compressed else x[:0]
     more = {
         "pruned": tuple(pruned),
-        "pruned_sparsity": share_of_zeros(tflite.read(path), pruned),
+        "pruned_sparsity": share_of_zeros(model, pruned),
+        "clustered": tuple(_touched(above, facts, "clusters")),
         "error": _errors(output, tf.predict(source, test), spec),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
     return facts.model_copy(update=more), verdicts
 
 
-def _pruned(above: Artifact | None, facts: ModelFacts) -> list[str]:
-    """Names of the weight tensors that belong to layers which a prune stage pruned."""
-    layers: set[str] = set()
-    while above is not None:
-        layers |= set(read_facts(above.path).get("sparsity", {}))
-        above = above.made_from
+def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
+    """An artifact and what it was made from, nearest first."""
+    while artifact is not None:
+        yield artifact
+        artifact = artifact.made_from
+
+
+def _keras(above: Artifact) -> Artifact:
+    """The Keras model that a file was made from."""
+    return next(each for each in _chain(above) if each.kind == "keras")
+
+
+def _touched(above: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
+    """Names of the weight tensors that belong to layers which a prune stage pruned, or a cluster stage clustered."""
+    layers = {layer for each in _chain(above) for layer in read_facts(each.path).get(what, {})}
     return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
 
 

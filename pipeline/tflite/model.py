@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
+from pipeline.tflite.lut import DECODE
 from pipeline.tflite.memory import peak_bytes
 from pipeline.tflite.names import known_layer, layer_name
 from pipeline.tflite.quantization import entries, quantization
@@ -52,6 +53,7 @@ class Layer:
     weights_dtype: str | None
     weights_scales: int | None
     sparsity: float | None
+    unique_values: int | None
     macs: int | None
     parameters: int | None
 
@@ -92,6 +94,11 @@ class Model:
             if signature.subgraph == 0:
                 return signature
         return Signature("", 0, _by_name(self.inputs), _by_name(self.outputs))
+
+    @property
+    def compressed(self) -> bool:
+        """It has weights that TFLite Micro decodes as it runs; no other runtime has that op."""
+        return any(op.name == DECODE for op in self.ops)
 
     @property
     def stateful(self) -> bool:
@@ -160,8 +167,15 @@ class Model:
         return {name: self._zeros[t] / max(t.elements, 1) for name, t in _by_name(self._zeros).items()}
 
     def unique_values(self) -> dict[str, int]:
-        """Number of different stored values in each kernel and matrix, by tensor name."""
-        return {name: _count_unique(tensor) for name, tensor in _by_name(self._zeros).items()}
+        """Most different stored values that share a scale, of each kernel and matrix by tensor name.
+
+        That is the whole tensor where it has one scale, and the channel with the most where each has its own.
+        """
+        return {name: self._unique[tensor] for name, tensor in _by_name(self._zeros).items()}
+
+    @cached_property
+    def _unique(self) -> dict[Tensor, int]:
+        return {tensor: count_unique(tensor) for tensor in self._zeros}
 
     def layers(self) -> tuple[Layer, ...]:
         """One row an op, numbered through all subgraphs. Ops without an output (CALL_ONCE) have no row."""
@@ -186,6 +200,7 @@ class Model:
             weights_dtype=first.dtype if first else None,
             weights_scales=len(first.scales) or None if first else None,
             sparsity=sum(self._zeros[tensor] for tensor in weights) / elements if elements else None,
+            unique_values=max((self._unique[tensor] for tensor in weights), default=None),
             macs=op.macs,
             parameters=op.parameters,
         )
@@ -242,8 +257,12 @@ def _count_zeros(tensor: Tensor) -> int:
     return max(absent, 0) + int(np.count_nonzero(values == points[0]))
 
 
-def _count_unique(tensor: Tensor) -> int:
+def count_unique(tensor: Tensor) -> int:
+    """Most different stored values of a constant that share a scale."""
     values = tensor.data()
+    if len(tensor.scales) > 1 and not tensor.sparse:
+        ordered = np.sort(np.moveaxis(values, tensor.axis, 0).reshape(len(tensor.scales), -1), axis=1)
+        return 1 + int(np.count_nonzero(np.diff(ordered, axis=1), axis=1).max()) if ordered.size else 0
     if values.dtype.itemsize == 1:
         return int(np.count_nonzero(np.bincount(values.reshape(-1).view(np.uint8), minlength=256)))
     return int(np.unique(values).size)
