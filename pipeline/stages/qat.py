@@ -48,7 +48,7 @@ class Qat(Training):
         if not _weight_quantizers(quantized):
             rule = "there is no layer that can be trained quantization-aware"
             raise StageError(Fault(rule, received="; ".join(f"{name}: {why}" for name, why in left.items())))
-        wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, self._examples(inputs.data)))
+        wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, list(self._examples(inputs.data))))
         curves = fit(quantized, self, inputs, tf.gives_logits(model))
         if preserve:
             _bake_zeros(quantized)

@@ -14,6 +14,7 @@ Within what TFLite computes in one op, as a convolution, its normalisation and a
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.surgery import raw
 from pipeline.surgery.graph import Call, Rebuild
 from pipeline.surgery.rewrite import FUSED
 
@@ -72,10 +73,22 @@ class Quantized(Rebuild):
             self.left[call.layer.name] = f"there is no training with 8-bit rounding for {_kind(call.layer)}"
         if kind not in ("kernel", "range"):
             return self.copy(call)
+        if raw.symbol(call.layer):
+            return self._rounded(call, self.copy(call))
         ranged = not _fused(call)
         y = self.put(call, lambda name: self._wrapped(call, ranged), *call.args, **call.kwargs)
         if ranged:
             self._ranged[call.layer.name] = y._keras_history.layer._output_quantizer_vars
+        return y
+
+    def _rounded(self, call: Call, y: Any) -> Any:
+        """The result of a raw op, for which there is no wrapper, rounded by a layer of its own."""
+        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
+        from tensorflow_model_optimization.quantization.keras import quantizers
+
+        rounding = quantizers.MovingAverageQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        y = self.put(call, lambda name: quantize_layer.QuantizeLayer(rounding, name=name), y, suffix="_rounded")
+        self._ranged[call.layer.name] = y._keras_history.layer.quantizer_vars
         return y
 
     def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
@@ -137,6 +150,8 @@ def role(layer: "tf_keras.layers.Layer") -> str:
         return ""
     if kind == "Activation":
         return ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "")
+    if symbol := raw.symbol(layer):
+        return "range" if symbol in raw.RANGED else "pass" if symbol in raw.PASSING else ""
     if kind in KERNELS and getattr(layer.activation, "__name__", "") not in FUSED:
         return ""
     if kind == "UpSampling2D" and layer.interpolation == "nearest":
@@ -173,4 +188,4 @@ def _kind(layer: "tf_keras.layers.Layer") -> str:
     kind = type(layer).__name__
     if kind == "Activation":
         return f"the activation {getattr(layer.activation, '__name__', layer.activation)}"
-    return f"{kind} of {layer.symbol}" if getattr(layer, "symbol", None) else kind
+    return f"the TensorFlow op {raw.symbol(layer)}" if raw.symbol(layer) else kind

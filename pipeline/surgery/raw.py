@@ -5,6 +5,7 @@ Keras keeps such an op as a TFOpLambda layer that knows its function by its publ
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,20 @@ import numpy as np
 from pipeline.surgery.graph import Call
 
 if TYPE_CHECKING:
+    import tf_keras
+
     from pipeline.surgery.rewrite import Rewrite
 
 OPS = ("TFOpLambda", "SlicingOpLambda")
+# Ops by their public names whose int8 kernels give the result a range of its own, and those that pass the input's on.
+RANGED = {
+    "math.reduce_mean", "math.rsqrt", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
+    "nn.leaky_relu", "__operators__.add", "math.add", "math.subtract", "math.multiply", "image.resize",
+}  # fmt: skip
+PASSING = {
+    "__operators__.getitem", "reshape", "transpose", "expand_dims", "squeeze", "split", "tile", "identity", "concat",
+    "nn.max_pool2d", "nn.avg_pool2d", "pad", "gather", "math.reduce_max", "stack", "unstack",
+}  # fmt: skip
 
 _ACTIVATIONS = {
     "nn.relu": "relu", "nn.relu6": "relu6", "nn.sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.tanh": "tanh",
@@ -32,22 +44,30 @@ _QUOTIENTS = ("math.truediv", "math.divide", "truediv", "divide")
 
 def layers(build: "Rewrite", call: Call) -> Any:
     """The tensors of equal Keras layers, or of the same op when there are none."""
-    found = _found(build, call, _symbol(call))
+    found = _found(build, call, symbol(call.layer))
     return build.copy(call) if found is None else found
 
 
-def _symbol(call: Call) -> str:
-    return str(getattr(call.layer, "symbol", None) or "")
+def op(function: Callable[..., Any]) -> Callable[..., "tf_keras.layers.Layer"]:
+    """A layer class for a TensorFlow function: what Keras itself makes of a call on its tensors."""
+    from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
+
+    return partial(TFOpLambda, function)
 
 
-def _found(build: "Rewrite", call: Call, symbol: str) -> Any | None:
-    if symbol in _ACTIVATIONS and _as_by_default(call):
-        return _activation(build, call, _ACTIVATIONS[symbol])
+def symbol(layer: "tf_keras.layers.Layer") -> str:
+    """The public name of the layer's function; "" for an ordinary layer."""
+    return str(getattr(layer, "symbol", None) or "")
+
+
+def _found(build: "Rewrite", call: Call, name: str) -> Any | None:
+    if name in _ACTIVATIONS and _as_by_default(call):
+        return _activation(build, call, _ACTIVATIONS[name])
     for symbols, make in _ARITHMETIC.items():
-        if symbol in symbols:
+        if name in symbols:
             first, second, *_ = _arguments(call).values()
             return make(build, call, first, second)
-    return _OTHERS[symbol](build, call, _arguments(call)) if symbol in _OTHERS else None
+    return _OTHERS[name](build, call, _arguments(call)) if name in _OTHERS else None
 
 
 def _arguments(call: Call) -> dict[str, Any]:

@@ -164,6 +164,29 @@ class Rewrite(Rebuild):
             call, lambda name: layers.DepthwiseConv2D(1, use_bias=False, name=name), call.x, weights=[kernel]
         )
 
+    def _layer_normalization(self, call: Call) -> Any:
+        """(x - mean) / sqrt(variance + epsilon) over the channels of each position, op by op, each rounded."""
+        import tensorflow as tf
+        from tf_keras import layers
+
+        old, x = call.layer, self._wide(call)
+        if list(old.axis) != [call.x.shape.rank - 1]:
+            return self.copy(call)
+
+        def add(make: Any, *args: Any, suffix: str, **kwargs: Any) -> Any:
+            return self.put(call, lambda name: make(name=name), *args, suffix=suffix, **kwargs)
+
+        mean = add(raw.op(tf.reduce_mean), x, suffix="_mean", axis=-1, keepdims=True)
+        centred = add(layers.Subtract, [x, mean], suffix="_centred")
+        square = add(layers.Multiply, [centred, centred], suffix="_square")
+        variance = add(raw.op(tf.reduce_mean), square, suffix="_variance", axis=-1, keepdims=True)
+        inverse = add(raw.op(tf.math.rsqrt), self.shifted(call, variance, old.epsilon, "_epsilon"), suffix="_inverse")
+        y = add(layers.Multiply, [centred, inverse], suffix="_normal")
+        kernel = old.gamma.numpy() if old.scale else np.ones(x.shape[-1])
+        weights = [kernel.reshape(1, 1, -1, 1), *([old.beta.numpy()] if old.center else [])]
+        y = self.put(call, lambda name: layers.DepthwiseConv2D(1, use_bias=old.center, name=name), y, weights=weights)
+        return self._narrow(call, y)
+
     def affine(self, call: Call, x: Any, scale: Any, offset: Any) -> Any:
         """scale * x + offset for each channel of x (n, h, w, c), not trained: a depthwise 1x1 convolution is exact."""
         from tf_keras import layers
