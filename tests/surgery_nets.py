@@ -42,7 +42,7 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
     """Networks as (shape of an example, function from the input to the outputs), one construct each."""
     import tensorflow as tf
     import tf_keras as keras
-    from tf_keras import layers as l  # noqa: E741
+    from tf_keras import layers as l
 
     def shared(x: Any) -> Any:
         nest = _nest(l, keras)
@@ -84,7 +84,10 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         "mean and slice": (IMAGE, lambda x: tf.reduce_mean(x[:, 1:-1, 2:6], [1, 2], keepdims=True) * x),
         "normalisation alone": (IMAGE, lambda x: l.BatchNormalization()(l.Add()([l.BatchNormalization()(x), x]))),
         "normalisation beside": (IMAGE, two_readers),
-        "normalised vectors": (VECTOR, lambda x: l.ReLU()(l.BatchNormalization()(l.Dense(8)(l.BatchNormalization()(x))))),
+        "normalised vectors": (
+            VECTOR,
+            lambda x: l.ReLU()(l.BatchNormalization()(l.Dense(8)(l.BatchNormalization()(x)))),
+        ),
         "1D layers": (SEQUENCE, sequence),
         "dense on a sequence": (SEQUENCE, lambda x: l.Dense(5, activation="gelu")(l.Dense(5)(x))),
         "separable": (IMAGE, lambda x: l.SeparableConv2D(6, 3, strides=2, activation="swish", depth_multiplier=2)(x)),

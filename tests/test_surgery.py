@@ -1,4 +1,4 @@
-"""Networks in layers that have int8 kernels: equal to the original, and integer-only after quantization-aware training."""
+"""Networks in layers that have int8 kernels: equal to the original, and integer-only after qat."""
 
 from typing import Any
 

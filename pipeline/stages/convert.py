@@ -13,11 +13,13 @@ from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.tflite import int8
 
 if TYPE_CHECKING:
     import tensorflow
     import tf_keras
 
+PARITY = 32  # examples on which a calibrated file is compared with the Keras model
 INTEGER = ("int8", "int16x8")
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 
@@ -77,6 +79,8 @@ class Convert(Stage):
         if sample is not None:
             check_input(content, sample)
             notes += _remaining(content)
+            if aware and calibrated:
+                notes.append(_parity(content, model, sample))
             if calibrated:
                 used = {"samples": len(sample.x), "sha256": sample.sha256}
                 if self.calibration and self.calibration.halves:
@@ -178,6 +182,27 @@ def _function(model: "tf_keras.Model") -> Any:
         return dict(zip(outputs, tf.nest.flatten(model(inputs, training=False)), strict=True))
 
     return forward.get_concrete_function(signature)
+
+
+def _parity(content: bytes, model: "tf_keras.Model", sample: Sample) -> str:
+    """How close a calibrated file is to the Keras model that was trained quantization-aware.
+
+    StageError when a bias has not the scale of its input times its weights': the converter mixes the two kinds of
+    ranges, and such a file runs without a word and gives wrong results.
+    """
+    file = tflite.read(content)
+    wrong = [str(found) for found in int8.findings(file) or () if found.rule == "R7"]
+    if wrong:
+        rule = "each bias must have the scale of its input times its weights' after calibration of a model of qat"
+        do = "convert the stage above qat instead, and report the network to the authors of edgepipe"
+        raise StageError(Fault(rule, received="; ".join(wrong[:3]), do=do))
+    x = sample.x[:PARITY]
+    step = file.outputs[0].scale or 1.0
+    error = np.abs(litert.run(content, x) - np.asarray(model(x, training=False), np.float32)) / step
+    return (
+        f"floats remained after qat, so {len(sample.x)} examples calibrated them; outputs differ from the Keras "
+        f"model's by {error.max():.1f} steps at most and {error.mean():.2f} on average"
+    )
 
 
 def _remaining(content: bytes) -> Iterator[str]:
