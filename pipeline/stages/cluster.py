@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline import tf
+from pipeline import surgery, tf
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
 from pipeline.stages.choice import choose
@@ -57,7 +57,7 @@ class Cluster(Training):
         import tensorflow_model_optimization as tfmot
         import tf_keras
 
-        model = tf.load_model(inputs.source.path / "model.h5")
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         self._check_above(above)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
-from pipeline import tf
+from pipeline import surgery, tf
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
 from pipeline.stages.choice import choose
@@ -60,7 +60,7 @@ class Prune(Training):
         import tensorflow_model_optimization as tfmot
         import tf_keras
 
-        model = tf.load_model(inputs.source.path / "model.h5")
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
         reasons = choose(model, self.skip, "prune", self._reason)
         schedule = self._schedule(self.epochs * self.steps(inputs.data.split("train")))
 
