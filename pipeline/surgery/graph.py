@@ -5,7 +5,7 @@ shared in the new model too, and so are the layers that replace it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Fault, StageError
@@ -35,6 +35,10 @@ class Call:
     def x(self) -> Any:
         """The first argument: a tensor, or a list of them for a layer that merges."""
         return self.args[0]
+
+    def on(self, x: Any) -> "Call":
+        """The same call on another input."""
+        return replace(self, args=(x, *self.args[1:]))
 
 
 class Rebuild:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.surgery import raw
 from pipeline.surgery.graph import Call, Rebuild
-from pipeline.surgery.rewrite import FUSED
+from pipeline.surgery.kernels import FUSED
 
 if TYPE_CHECKING:
     import tf_keras

@@ -15,9 +15,8 @@ from pipeline.surgery.graph import Call
 if TYPE_CHECKING:
     import tf_keras
 
-    from pipeline.surgery.rewrite import Rewrite
+    from pipeline.surgery.builder import Builder
 
-OPS = ("TFOpLambda", "SlicingOpLambda")
 # Ops by their public names whose int8 kernels give the result a range of its own, and those that pass the input's on.
 RANGED = {
     "math.reduce_mean", "math.rsqrt", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
@@ -42,7 +41,7 @@ _PRODUCTS = ("math.multiply", "multiply", "__operators__.mul")
 _QUOTIENTS = ("math.truediv", "math.divide", "truediv", "divide")
 
 
-def layers(build: "Rewrite", call: Call) -> Any:
+def layers(build: "Builder", call: Call) -> Any:
     """The tensors of equal Keras layers, or of the same op when there are none."""
     found = _found(build, call, symbol(call.layer))
     return build.copy(call) if found is None else found
@@ -60,7 +59,7 @@ def symbol(layer: "tf_keras.layers.Layer") -> str:
     return str(getattr(layer, "symbol", None) or "")
 
 
-def _found(build: "Rewrite", call: Call, name: str) -> Any | None:
+def _found(build: "Builder", call: Call, name: str) -> Any | None:
     if name in _ACTIVATIONS and _as_by_default(call):
         return _activation(build, call, _ACTIVATIONS[name])
     for symbols, make in _ARITHMETIC.items():
@@ -83,18 +82,18 @@ def _as_by_default(call: Call) -> bool:
     return all(key == "name" or value == parameters[key].default for key, value in rest)
 
 
-def _activation(build: "Rewrite", call: Call, name: str) -> Any:
+def _activation(build: "Builder", call: Call, name: str) -> Any:
     from tf_keras import layers
 
     x = next(iter(_arguments(call).values()))
     if name == "hard_sigmoid":
         return build.hard_sigmoid(call, x)
     if name == "relu6":
-        return build.relu6(call, x, "")
+        return build.relu6(call, x)
     return build.put(call, lambda own: layers.Activation(name, name=own), x)
 
 
-def _add(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
+def _add(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
     from tf_keras import layers
 
     if _tensors(a, b):
@@ -103,7 +102,7 @@ def _add(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
     return None if constant is None else build.shifted(call, x, constant)
 
 
-def _subtract(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
+def _subtract(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
     from tf_keras import layers
 
     if _tensors(a, b):
@@ -115,7 +114,7 @@ def _subtract(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
     return None if constant is None else build.shifted(call, build.scaled(call, b, -1.0, "_negated"), constant)
 
 
-def _multiply(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
+def _multiply(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
     from tf_keras import layers
 
     if _tensors(a, b):
@@ -124,14 +123,14 @@ def _multiply(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
     return None if constant is None else build.scaled(call, x, constant)
 
 
-def _divide(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
+def _divide(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
     constant = None if _tensors(b) else _constant(b)
     if constant is None or not np.all(constant):
         return None
     return build.scaled(call, a, (1 / np.asarray(constant)).tolist())
 
 
-def _maximum(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
+def _maximum(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
     from tf_keras import layers
 
     if _tensors(a, b):
@@ -140,19 +139,19 @@ def _maximum(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
     return build.put(call, lambda name: layers.ReLU(name=name), x) if _constant(constant) == 0 else None
 
 
-def _minimum(build: "Rewrite", call: Call, a: Any, b: Any) -> Any | None:
+def _minimum(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
     from tf_keras import layers
 
     return _merge(build, call, layers.Minimum, a, b) if _tensors(a, b) else None
 
 
-def _merge(build: "Rewrite", call: Call, kind: Any, a: Any, b: Any) -> Any | None:
+def _merge(build: "Builder", call: Call, kind: Any, a: Any, b: Any) -> Any | None:
     if a.shape.rank != b.shape.rank:  # TensorFlow adds axes at the front, Keras's layers behind the batch
         return None
     return build.put(call, lambda name: kind(name=name), [a, b])
 
 
-def _concat(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | None:
+def _concat(build: "Builder", call: Call, values: dict[str, Any]) -> Any | None:
     from tf_keras import layers
 
     tensors, axis = values["values"], values["axis"]
@@ -161,7 +160,7 @@ def _concat(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | None:
     return build.put(call, lambda name: layers.Concatenate(axis, name=name), list(tensors))
 
 
-def _reshape(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | None:
+def _reshape(build: "Builder", call: Call, values: dict[str, Any]) -> Any | None:
     from tf_keras import layers
 
     shape = values["shape"]
@@ -170,7 +169,7 @@ def _reshape(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | None
     return build.put(call, lambda name: layers.Reshape(shape[1:], name=name), values["tensor"])
 
 
-def _reduce_mean(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | None:
+def _reduce_mean(build: "Builder", call: Call, values: dict[str, Any]) -> Any | None:
     """The mean over all positions of an image or a sequence."""
     from tf_keras import layers
 
@@ -183,13 +182,13 @@ def _reduce_mean(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | 
     return None if kind is None else build.put(call, lambda name: kind(keepdims=keep, name=name), x)
 
 
-def _clip(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any | None:
+def _clip(build: "Builder", call: Call, values: dict[str, Any]) -> Any | None:
     if (_constant(values["clip_value_min"]), _constant(values["clip_value_max"])) != (0, 6):
         return None
-    return build.relu6(call, values["t"], "")
+    return build.relu6(call, values["t"])
 
 
-def _identity(build: "Rewrite", call: Call, values: dict[str, Any]) -> Any:
+def _identity(build: "Builder", call: Call, values: dict[str, Any]) -> Any:
     from tf_keras import layers
 
     return build.put(call, lambda name: layers.Activation("linear", name=name), values["input"])
