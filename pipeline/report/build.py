@@ -8,13 +8,14 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pipeline import __version__, code
 from pipeline.config import Config, with_paths
-from pipeline.errors import Fault, StoreError
+from pipeline.errors import EdgepipeError, Fault, StoreError
 from pipeline.facts import CalibrationFacts, CheckResult, ModelFacts
 from pipeline.report import decisions, figures, junit, markdown, page, sums
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
@@ -177,10 +178,13 @@ def folder(out: Path, name: str) -> Iterator[Path]:
             work.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
             _swap(work, out / name)
             failed.unlink(missing_ok=True)
-    except BaseException:
+    except BaseException as error:
         log = work / "log.txt"
-        if log.is_file() and log.stat().st_size:
-            log.replace(failed)
+        if not log.is_file() or not log.stat().st_size:
+            raise
+        log.replace(failed)
+        if isinstance(error, EdgepipeError):
+            raise type(error)(*(replace(f, do=f.do.replace(str(log), str(failed))) for f in error.faults)) from error
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -122,7 +122,7 @@ class Convert(Stage):
         """The file's bytes, and whether calibration had a part in them."""
         if aware:
             content = self._convert(model, None)
-            if tflite.read(content).quantization == "int8":
+            if tflite.read(content).quantization in ("int8", "int8x4"):
                 return content, False
         return self._convert(model, sample.x if sample else None, report), sample is not None
 
@@ -245,7 +245,7 @@ def _remaining(content: bytes) -> Iterator[str]:
     """A note when an integer conversion left float tensors: the converter itself says nothing."""
     model = tflite.read(content)
     floats = model.floats()
-    if model.quantization not in INTEGER:
+    if model.quantization not in (*INTEGER, "int8x4"):
         yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from pipeline import surgery, tf
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Inputs
+from pipeline.stages.choice import named
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.tied import most_values, tied
 from pipeline.stages.training import Training, fit
@@ -38,6 +40,17 @@ class Qat(Training):
     """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
     and cluster stages when left out."""
 
+    weight_bits: Literal[4, 8] = 8
+    """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8, biases 32."""
+    keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Names or patterns (`block1*`) of layers whose weights stay 8 bits wide where weight_bits is 4."""
+
+    @model_validator(mode="after")
+    def _bits_fit(self) -> "Qat":
+        if self.keep_8 and self.weight_bits == 8:
+            raise ValueError("keep_8: has no effect where weight_bits is 8")
+        return self
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
@@ -46,7 +59,8 @@ class Qat(Training):
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
         clustered = self._clustered(above)
         network = surgery.quantizable(model)
-        wrapped = surgery.Quantized(preserve)
+        bits = self._bits(model, network)
+        wrapped = surgery.Quantized(preserve, bits)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
@@ -59,6 +73,7 @@ class Qat(Training):
         curves = fit(quantized, self, inputs, tf.gives_logits(model), keep)
         if preserve:
             _bake_zeros(quantized)
+        few = {network.origin[name]: count for name, count in bits.items()}
         trained = [layer for layer in model.layers if layer.weights or layer.name in left]
         zeros = {network.origin[name]: fraction for name, fraction in _sparsity(quantized)}
         kept = {name: fraction for name, fraction in zeros.items() if name in pruned}
@@ -66,12 +81,20 @@ class Qat(Training):
         write_facts(
             work,
             curves,
-            [_row(layer, left.get(layer.name, ""), kept) for layer in trained],
+            [_row(layer, left.get(layer.name, ""), kept, few.get(layer.name, 8)) for layer in trained],
             [*_notes(pruned, kept, preserve), *_untied(clustered, shared)],
             sparsity=kept,
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
         )
+
+    def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:
+        """Layer of the network -> bits of its weights where they are few. StageError for patterns without a layer."""
+        if self.weight_bits == 8:
+            return {}
+        few = [layer.name for layer in network.model.layers if type(layer).__name__ in surgery.FEW_BITS]
+        wide = set(named(model, self.keep_8, "keep_8"))
+        return {name: self.weight_bits for name in few if network.origin[name] not in wide}
 
     def _clustered(self, above: dict[str, Any]) -> dict[str, int]:
         """Different weights in each clustered layer, by its name. StageError when there must be some and is none."""
@@ -111,8 +134,9 @@ def _sparsity(model: "tf_keras.Model") -> Iterator[tuple[str, float]]:
         yield name, float(np.mean(weight.numpy() == 0))
 
 
-def _row(layer: "tf_keras.layers.Layer", why: str, kept: dict[str, float]) -> dict[str, Any]:
+def _row(layer: "tf_keras.layers.Layer", why: str, kept: dict[str, float], bits: int) -> dict[str, Any]:
     row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
+    row |= {"weight_bits": bits} if layer.weights and not why else {}
     return row | ({"sparsity": kept[layer.name]} if layer.name in kept else {})
 
 

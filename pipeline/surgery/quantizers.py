@@ -14,6 +14,7 @@ Within what TFLite computes in one op, as a convolution, its normalisation and a
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.rounding import few_bits
 from pipeline.surgery import raw
 from pipeline.surgery.graph import Call, Rebuild
 from pipeline.surgery.kernels import FUSED
@@ -39,18 +40,20 @@ ACTIVATIONS = {
     "sigmoid": "fixed", "tanh": "fixed", "softmax": "fixed",
 }  # fmt: skip
 _BEFORE_RELU = {"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "Add", "Subtract", "Multiply", "Rescaling"}
+FEW_BITS = {"Conv2D", "Dense"}  # kernels that take 4 bit weights on LiteRT and on TFLite Micro
 
 
 class Quantized(Rebuild):
     """The network with tfmot's wrappers, which round weights and results to 8 bits in training.
 
     preserve   whether zeros in kernels stay zeros
+    bits       old layer -> bits of its weights, where they are fewer than 8
     left       names of the old layers that are left to calibration, each with the reason
     """
 
-    def __init__(self, preserve: bool) -> None:
+    def __init__(self, preserve: bool, bits: Mapping[str, int]) -> None:
         super().__init__()
-        self.preserve = preserve
+        self.preserve, self.bits = preserve, bits
         self.left: dict[str, str] = {}
         self._ranged: dict[str, dict[str, Any]] = {}  # old layer -> the variables that hold its result's range
 
@@ -137,9 +140,11 @@ class Quantized(Rebuild):
         make, keep = {
             "Dense": (registry.Default8BitQuantizeConfig, preserving.PrunePreserveDefault8BitWeightsQuantizer),
         }.get(kind, (registry.Default8BitConvQuantizeConfig, preserving.PrunePreserveDefault8BitConvWeightsQuantizer))
-        config = make(weights, [], ranged)
+        bits = self.bits.get(layer.name, 8)
+        config = make(weights, [], ranged) if bits == 8 else few_bits()(weights, [], ranged, bits, kind != "Dense")
         if self.preserve:
             config.weight_quantizer = keep()
+            config.weight_quantizer.num_bits = bits
         return config
 
 
