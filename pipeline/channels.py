@@ -35,7 +35,7 @@ _PASSING = (
 _JOINING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Channels that the same layers make, each with its part in all of them.
 
@@ -54,7 +54,7 @@ class Group:
         return " + ".join(self.layers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wiring:
     """The channels that each layer reads and makes, by layer name; `frozen` tells why some must stay."""
 
