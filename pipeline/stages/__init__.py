@@ -5,10 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.stages.channel_prune import ChannelPrune
+from pipeline.stages.cluster import Cluster
+from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
-AnyStage = Annotated[Train | Prune | ChannelPrune | Qat | Convert | Verify, Field(discriminator="stage")]
+AnyStage = Annotated[
+    Train | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify, Field(discriminator="stage")
+]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from pipeline import tf, units
+from pipeline import surgery, tf, units
 from pipeline.channels import COUNTED, Group, Kept, Wiring, wiring, without
 from pipeline.errors import Fault, StageError, did_you_mean
 from pipeline.stage import Inputs
@@ -57,7 +57,7 @@ class ChannelPrune(training.Training):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = tf.load_model(inputs.source.path / "model.h5")
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
         if read_facts(inputs.source.path).get("quantized"):
             rule = "channels can't be removed from a model that was trained quantization-aware"
             raise StageError(Fault(rule, do="put channel_prune before qat"))
