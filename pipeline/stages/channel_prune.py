@@ -215,7 +215,7 @@ def _notes(wired: Wiring, kept: Kept, sparsity: dict[str, float]) -> Iterator[st
     parameters = [sum(wired.parameters(layer, which) for layer in layers) for which in (wired.all, kept)]
     yield (
         f"MACs went from {units.count(before)} to {units.count(after)} ({after / before:.1%}), parameters from "
-        f"{units.count(parameters[0])} to {units.count(parameters[1])}; the file and its time on any kernel follow"
+        f"{units.count(parameters[0])} to {units.count(parameters[1])}; no kernel has to know of it"
     )
     if sparsity:
         yield "the zeros of the prune stage above are trained away here; put prune behind channel_prune to have both"
