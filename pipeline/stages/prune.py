@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pipeline import surgery, tf
 from pipeline.errors import Fault, StageError, did_you_mean
 from pipeline.stage import Inputs
-from pipeline.stages import zeros
+from pipeline.stages import admm, zeros
 from pipeline.stages.choice import choose
 from pipeline.stages.sidecar import write_facts
 from pipeline.stages.training import Share, Training, fit
@@ -33,6 +33,11 @@ class Prune(Training):
     stage: Literal["prune"]
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of zeros in each pruned kernel at the end; asserted. Required, except with m_by_n."""
+    method: Literal["magnitude", "admm"] = "magnitude"
+    """Set the smallest weights to zero along a ramp, or draw the weights to a solution with these zeros until `end`,
+    then set and hold them (`admm`, Zhang et al., https://arxiv.org/abs/1804.03294)."""
+    rho: PositiveFloat = 0.01
+    """How strongly admm draws; in units of the loss over squared weights."""
     layers: dict[str, Share] = Field(default={})
     """Sparsity of single layers: name or pattern -> share of zeros, 0 for none. The last that fits counts."""
     m_by_n: Pair | None = None
@@ -72,6 +77,10 @@ class Prune(Training):
             raise ValueError("m_by_n: the zeros must be fewer than the weights they are among, such as [2, 4]")
         if self.m_by_n and self.block_size != (1, 1):
             raise ValueError("block_size: is not for m_by_n")
+        if self.method == "admm" and (self.m_by_n or self.block_size != (1, 1) or self.begin or self.initial_sparsity):
+            raise ValueError("method: admm has no m_by_n, block_size, begin and initial_sparsity")
+        if self.method == "admm" and not 0 < self.drawn < self.epochs:
+            raise ValueError("epochs: must leave at least one before and one after `end` for admm")
         if self.m_by_n and any(self.layers.values()):
             raise ValueError("layers: can only be 0, to leave a layer alone, with m_by_n")
         return self
@@ -90,14 +99,29 @@ class Prune(Training):
         usual = self.m_by_n[0] / self.m_by_n[1] if self.m_by_n else self.sparsity or 0.0
         return next((self.layers[pattern] for pattern in reversed(self.layers) if fnmatchcase(name, pattern)), usual)
 
+    @property
+    def drawn(self) -> int:
+        """Epochs in which admm draws the weights."""
+        return round(self.end * self.epochs)
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        import tensorflow_model_optimization as tfmot
-        import tf_keras
-
         model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
         self._refuse(model)
         reasons = choose(model, self.skip, "prune", self._reason)
+        curves, model = (self._drawn if self.method == "admm" else self._ramped)(model, reasons, inputs)
+        layers = list(self._achieved(model, reasons))
+        tf.save_model(model, work / "model.h5")
+        sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
+        write_facts(work, curves, layers, [SLOW], sparsity=sparsity)
+
+    def _ramped(
+        self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
+    ) -> tuple[dict[str, list[float]], "tf_keras.Model"]:
+        """The curves and the model after magnitude pruning."""
+        import tensorflow_model_optimization as tfmot
+        import tf_keras
+
         steps = self.epochs * self.steps(inputs.data.split("train"))
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
@@ -108,11 +132,26 @@ class Prune(Training):
         wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
         step = tfmot.sparsity.keras.UpdatePruningStep()
         curves = fit(wrapped, self, inputs, tf.gives_logits(model), [step])
-        model = tfmot.sparsity.keras.strip_pruning(wrapped)
-        layers = list(self._achieved(model, reasons))
-        tf.save_model(model, work / "model.h5")
-        sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
-        write_facts(work, curves, layers, [SLOW], sparsity=sparsity)
+        return curves, tfmot.sparsity.keras.strip_pruning(wrapped)
+
+    def _drawn(
+        self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
+    ) -> tuple[dict[str, list[float]], "tf_keras.Model"]:
+        """The curves and the model after ADMM."""
+        import tf_keras
+
+        trained = tf_keras.models.clone_model(model)
+        trained.set_weights(model.get_weights())
+        kernels = [
+            (kernel, self.target(layer.name))
+            for layer in trained.layers
+            for kernel in (() if reasons[layer.name] else _kernels(layer) or ())
+        ]
+        step = admm.callback(trained, kernels, self.rho, self.drawn)
+        curves = fit(trained, self, inputs, tf.gives_logits(model), [step])
+        for layer in model.layers:  # without what ADMM added to the model
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+        return curves, model
 
     def _refuse(self, model: "tf_keras.Model") -> None:
         """StageError with all patterns that match no layer, and all that the policy finds."""
