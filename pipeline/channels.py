@@ -131,7 +131,7 @@ def wiring(model: "tf_keras.Model") -> Wiring:
         for node in model._nodes_by_depth[depth]:
             trace.follow(node)
     for tensor in model.outputs:
-        trace.freeze(trace.of[id(tensor)], "makes the model's output")
+        trace.frozen |= dict.fromkeys(trace.of[id(tensor)].tolist(), "makes the model's output")
     settled = trace.settled
     frozen = {int(settled[channel]): why for channel, why in reversed(trace.frozen.items())}
     reads = {name: settled[ids] for name, ids in trace.reads.items()}
@@ -143,11 +143,14 @@ def wiring(model: "tf_keras.Model") -> Wiring:
 
 def without(model: "tf_keras.Model", wired: Wiring, kept: Kept) -> "tf_keras.Model":
     """The same network, smaller: with the kept channels alone, and their weights."""
-    config = model.get_config()
-    for entry in config["layers"]:
-        entry.pop("build_config", None)  # the shapes of before
-        _resize(entry["config"], _kind(model.get_layer(entry["config"]["name"])), wired, kept)
-    smaller = type(model).from_config(config)
+    import tf_keras
+
+    def resized(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
+        config = layer.get_config()
+        _resize(config, _kind(layer), wired, kept)
+        return type(layer).from_config(config)
+
+    smaller = tf_keras.models.clone_model(model, clone_function=resized)
     for layer in smaller.layers:
         old = model.get_layer(layer.name)
         axes_of = {variable.ref(): axes for variable, axes in wired.slices(old)}

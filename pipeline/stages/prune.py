@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the rounding to whole weights
-Pair = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+Pair = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_length=2)]
 SLOW = "zeros alone make no model faster here: the kernels multiply by them too; channel_prune takes channels out"
 
 

@@ -34,7 +34,7 @@ def unfit_for_m_by_n(kind: str, shape: tuple[int, ...], n: int) -> str:
     return f"has {shape[-2]} inputs, no multiple of {n}" if shape[-2] % n else ""
 
 
-def unfit_for_blocks(shape: tuple[int, ...], block: tuple[int, int]) -> str:
+def unfit_for_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> str:
     """Why a kernel can't be pruned in blocks; "" when it can."""
     if len(shape) != 2:
         return f"has a kernel of {len(shape)} dimensions; blocks are for two, as in a dense layer"
