@@ -54,6 +54,10 @@ def judge(settings: dict[str, Any], model: ModelFacts, baseline: ModelFacts | No
     [
         ({"check": "accuracy", "min": 0.97}, {}, "pass", 0.97),
         ({"check": "accuracy", "min": 0.971}, {}, "fail", 0.97),
+        ({"check": "macs", "max": 600}, {"macs": 600}, "pass", 600),
+        ({"check": "macs", "max": 599}, {"macs": 600}, "fail", 600),
+        ({"check": "macs", "max": 599}, {}, "unavailable", None),
+        ({"check": "macs", "max_ratio": 0.6}, {"macs": 600}, "unavailable", None),
         ({"check": "accuracy", "min": 0.5}, {"metrics": {}}, "unavailable", None),
         ({"check": "accuracy", "max_drop": 0.01}, {}, "pass", 0.01),
         ({"check": "accuracy", "max_drop": 0.009}, {}, "fail", 0.01),
@@ -118,8 +122,10 @@ def test_a_check_passes_fails_or_can_not_tell(
 
 
 @pytest.mark.parametrize(("limit", "status"), [(0.3, "pass"), (0.29, "fail")])
-def test_size_is_measured_against_the_baseline(limit: float, status: str) -> None:
+def test_size_and_macs_are_measured_against_the_baseline(limit: float, status: str) -> None:
     (found,) = judge({"check": "size", "max_ratio": limit}, facts(), facts(bytes=100_000))
+    assert (found.status, found.value) == (status, 0.3)
+    (found,) = judge({"check": "macs", "max_ratio": limit}, facts(macs=300), facts(macs=1000))
     assert (found.status, found.value) == (status, 0.3)
 
 
@@ -191,6 +197,7 @@ def test_each_promise_is_a_result_of_its_own(settings: dict[str, Any], rules: li
         ({"check": "flips"}, "give max_lost, max_class_drop or both"),
         ({"check": "io"}, "give input, output or both"),
         ({"check": "size"}, "give max_bytes, max_ratio or both"),
+        ({"check": "macs"}, "give max, max_ratio or both"),
     ],
 )
 def test_a_check_that_promises_nothing_is_refused(settings: dict[str, Any], rule: str) -> None:

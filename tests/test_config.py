@@ -162,7 +162,7 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         ("  - {stage: prune, epochs: 1, ^sparsity: 1.0}\n", "must be less than 1 (received 1.0)"),
         ("  - {stage: prune, epochs: 1, ^sparsity: 0}\n", "must be greater than 0 (received 0)"),
         ("  - {stage: prune, epochs: 1, ^sparsity: 1.5}\n", "must be less than 1 (received 1.5)"),
-        ("  - ^{stage: prune, epochs: 1}\n", "stages.prune.sparsity: is required"),
+        ("  - ^{stage: prune, epochs: 1}\n", "stages.prune.sparsity: give either sparsity or m_by_n"),
         # settings that do not fit each other
         (STAGE % "optimizer: adamw", "must be above 0 for adamw"),
         (STAGE % "schedule: {decay: cosine, warmup_epochs: 3}", "must be less than epochs, 3"),

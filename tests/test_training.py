@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline import child
 from pipeline.data import Digits
@@ -190,6 +191,10 @@ def test_patterns_leave_layers_alone_and_constant_pruning_reaches_its_target(run
     ("settings", "message"),
     [
         ({"skip": ["conv9"]}, r"skip: no layer matches 'conv9'.*did you mean 'conv"),
+        (
+            {"layers": {"conw2": 0.1}, "policy": "xnnpack_latency"},
+            r"no layer matches 'conw2'.*did you mean 'conv2'(.|\n)*must begin with ZeroPadding2D(.|\n)*pool1 must be",
+        ),
         ({"min_weights": 10**6}, r"there is no layer to prune .*conv1: has 36 weights"),
     ],
 )
@@ -206,3 +211,89 @@ def test_zeros_are_kept_by_themselves_after_pruning_and_their_loss_is_told(runne
     lost = facts(runner(Qat(stage="qat", epochs=1, batch_size=128, preserve="none"), pruned))
     assert all(fraction < 0.1 for fraction in lost["sparsity"].values())
     assert any("conv2 went from 50.0% to" in note and "`preserve: sparsity`" in note for note in lost["notes"])
+
+
+def test_m_by_n_pruning_leaves_that_many_zeros_among_consecutive_inputs(runner, trained):
+    stage = Prune(stage="prune", m_by_n=(2, 4), epochs=1, batch_size=128, min_weights=0, layers={"conv3": 0.0})
+    artifact = runner(stage, trained)
+    rows = {row["layer"]: row for row in facts(artifact)["layers"]}
+    assert rows["conv1"]["why"] == "has 1 inputs, no multiple of 4"
+    assert rows["conv3"]["why"] == "named in layers with 0"
+    assert rows["conv2"]["sparsity"] == 0.5
+    found = []
+    child.call("zeros", artifact.path / "log", found.append, zeros_of_four, artifact.path, "conv2")
+    assert found == [2]
+
+
+def zeros_of_four(send, folder, name):
+    from pipeline import tf
+    from pipeline.stages.zeros import least_zeros
+
+    tf.load()
+    send(least_zeros(tf.load_model(folder / "model.h5").get_layer(name).kernel.numpy(), 4))
+
+
+def test_blocks_and_single_layers_have_a_sparsity_of_their_own(runner, trained):
+    settings = {"block_size": (4, 2), "prune_output": True, "ramp": "gradual", "min_weights": 0, "epochs": 1}
+    stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
+    rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}
+    assert rows["conv2"]["why"] == "has a kernel of 4 dimensions; blocks are for two, as in a dense layer"
+    assert rows["logits"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    settings = {"layers": {"conv*": 0.25, "conv3": 0.75}, "epochs": 1, "min_weights": 100}
+    stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
+    rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}
+    assert [rows[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.25, 0.75], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "sparsity: give either sparsity or m_by_n"),
+        ({"sparsity": 0.5, "m_by_n": (2, 4)}, "sparsity: give either sparsity or m_by_n"),
+        ({"m_by_n": (4, 2)}, "m_by_n: the zeros must be fewer"),
+        ({"sparsity": 1.0}, "less than 1"),
+        ({"sparsity": 0.5, "method": "admm"}, "epochs: must leave at least one before and one after `end` for admm"),
+        ({"sparsity": 0.5, "method": "admm", "begin": 0.2}, "method: admm has no m_by_n, block_size, begin"),
+        ({"sparsity": 0.5, "initial_sparsity": 0.3, "layers": {"a": 0.2}}, "initial_sparsity: must be less than"),
+    ],
+)
+def test_patterns_of_zeros_that_can_not_be_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Prune.model_validate({"stage": "prune", "epochs": 1} | settings)
+
+
+def test_admm_draws_the_weights_and_ends_with_the_zeros_and_an_interruption_leaves_no_trace(runner, trained):
+    settings = {"method": "admm", "rho": 0.1, "end": 0.67, "epochs": 3, "batch_size": 128, "min_weights": 100}
+    stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, **settings})
+    whole = runner(stage, trained)
+    assert content(whole) == content(runner(stage, trained, interrupt_after=1))
+    assert content(whole) == content(runner(stage, trained, interrupt_after=2))
+    rows = {row["layer"]: row for row in facts(whole)["layers"]}
+    assert [rows[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.5, 0.5], abs=0.01)
+    found = []
+    child.call("drawn", whole.path / "log", found.append, drawn)
+    near, far = found
+    assert near < 0.5 * far
+
+
+def drawn(send):
+    """How far the weights are from those with the zeros, over their size, with a strong and a weak penalty."""
+    import numpy as np
+
+    from pipeline import tf
+    from pipeline.stages import admm
+
+    for rho in (1.0, 1e-6):
+        tf.start(1)
+        import tf_keras
+
+        model = tf_keras.Sequential([tf_keras.layers.Dense(8, input_shape=(16,), use_bias=False)])
+        kernel = model.layers[0].kernel
+        step = admm.callback(model, [(kernel, 0.5)], rho, 99)
+        model.compile("adam", "mse")
+        model.optimizer.learning_rate = 0.01
+        random = np.random.default_rng(1)
+        x, dense = random.normal(size=(64, 16)).astype(np.float32), random.normal(size=(16, 8))
+        model.fit(x, x @ dense, epochs=40, verbose=0, callbacks=[step])
+        w = kernel.numpy()
+        send(float(np.linalg.norm(w - admm.project(w, 0.5)) / np.linalg.norm(w)))

@@ -12,6 +12,7 @@ from pipeline.checks.flips import Flips
 from pipeline.checks.int8_spec import Int8Spec
 from pipeline.checks.integer_only import IntegerOnly
 from pipeline.checks.io import Io
+from pipeline.checks.macs import Macs
 from pipeline.checks.metric import Metric
 from pipeline.checks.npu import Npu
 from pipeline.checks.op_versions import OpVersions
@@ -29,6 +30,7 @@ AnyCheck = Annotated[
     | Int8Spec
     | IntegerOnly
     | Io
+    | Macs
     | Metric
     | Npu
     | OpVersions

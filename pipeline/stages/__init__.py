@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.cluster import Cluster
 from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
@@ -12,4 +13,6 @@ from pipeline.stages.qat import Qat
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
-AnyStage = Annotated[Train | Prune | Cluster | Qat | Convert | Compress | Verify, Field(discriminator="stage")]
+AnyStage = Annotated[
+    Train | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify, Field(discriminator="stage")
+]

@@ -1,15 +1,17 @@
 """Set the smallest weights to zero while training goes on."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipeline import surgery, tf
-from pipeline.errors import Fault, StageError
+from pipeline.errors import Fault, StageError, did_you_mean
 from pipeline.stage import Inputs
+from pipeline.stages import admm, zeros
 from pipeline.stages.choice import choose
 from pipeline.stages.sidecar import write_facts
 from pipeline.stages.training import Share, Training, fit
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     import tf_keras
 
 TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the rounding to whole weights
-UPDATES = 100  # of the masks over the schedule: tfmot's own default of one in 100 steps misses short trainings
+Pair = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_length=2)]
+SLOW = "zeros alone make no model faster here: the kernels multiply by them too; channel_prune takes channels out"
 
 
 class Prune(Training):
@@ -28,10 +31,29 @@ class Prune(Training):
     gives = "keras"
 
     stage: Literal["prune"]
-    sparsity: Annotated[float, Field(gt=0, lt=1)]
-    """Share of zeros in each pruned kernel at the end; asserted."""
-    ramp: Literal["polynomial", "constant"] = "polynomial"
-    """How the sparsity gets there: along a polynomial from initial_sparsity, or at once at `begin`."""
+    sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of zeros in each pruned kernel at the end; asserted. Required, except with m_by_n."""
+    method: Literal["magnitude", "admm"] = "magnitude"
+    """Set the smallest weights to zero along a ramp, or draw the weights to a solution with these zeros until `end`,
+    then set and hold them (`admm`, Zhang et al., https://arxiv.org/abs/1804.03294)."""
+    rho: PositiveFloat = 0.01
+    """How strongly admm draws; in units of the loss over squared weights."""
+    layers: dict[str, Share] = Field(default={})
+    """Sparsity of single layers: name or pattern -> share of zeros, 0 for none. The last that fits counts."""
+    m_by_n: Pair | None = None
+    """[2, 4] in place of sparsity: 2 zeros among each 4 consecutive inputs of a unit, which is what some processors
+    skip."""
+    block_size: Pair = (1, 1)
+    """Prune the kernels of dense layers (inputs, units) in blocks of this many weights; other layers are left alone."""
+    block_pooling: Literal["avg", "max"] = "avg"
+    """What a block counts by: the mean or the largest of its weights' sizes."""
+    policy: Literal["xnnpack_latency"] | None = None
+    """Prune 1x1 convolutions alone, and refuse a model that XNNPACK's sparse kernels would not take as a whole."""
+    ramp: zeros.Ramp = "polynomial"
+    """How the sparsity gets there: along a polynomial from initial_sparsity, in equal jumps (`gradual`), or at once at
+    `begin`. There is no ramp with m_by_n."""
+    rises: PositiveInt = 4
+    """Jumps of a gradual ramp."""
     initial_sparsity: Share = 0.0
     """Where the polynomial starts."""
     power: PositiveFloat = 3.0
@@ -48,34 +70,100 @@ class Prune(Training):
     """Kernels with fewer weights are left alone: there is little to win."""
 
     @model_validator(mode="after")
+    def _pattern_fits(self) -> "Prune":
+        if (self.sparsity is None) == (self.m_by_n is None):
+            raise ValueError("sparsity: give either sparsity or m_by_n")
+        if self.m_by_n and self.m_by_n[0] >= self.m_by_n[1]:
+            raise ValueError("m_by_n: the zeros must be fewer than the weights they are among, such as [2, 4]")
+        if self.m_by_n and self.block_size != (1, 1):
+            raise ValueError("block_size: is not for m_by_n")
+        if self.method == "admm" and (self.m_by_n or self.block_size != (1, 1) or self.begin or self.initial_sparsity):
+            raise ValueError("method: admm has no m_by_n, block_size, begin and initial_sparsity")
+        if self.method == "admm" and not 0 < self.drawn < self.epochs:
+            raise ValueError("epochs: must leave at least one before and one after `end` for admm")
+        if self.m_by_n and any(self.layers.values()):
+            raise ValueError("layers: can only be 0, to leave a layer alone, with m_by_n")
+        return self
+
+    @model_validator(mode="after")
     def _ramp_rises(self) -> "Prune":
         if self.begin >= self.end:
             raise ValueError(f"begin: must be less than end, {self.end}")
-        if self.initial_sparsity >= self.sparsity:
-            raise ValueError(f"initial_sparsity: must be less than sparsity, {self.sparsity}")
+        least = min(filter(None, [self.sparsity, *self.layers.values()]), default=1.0)
+        if self.initial_sparsity >= least:
+            raise ValueError(f"initial_sparsity: must be less than sparsity, {least}")
         return self
+
+    def target(self, name: str) -> float:
+        """The sparsity that is asked of a layer."""
+        usual = self.m_by_n[0] / self.m_by_n[1] if self.m_by_n else self.sparsity or 0.0
+        return next((self.layers[pattern] for pattern in reversed(self.layers) if fnmatchcase(name, pattern)), usual)
+
+    @property
+    def drawn(self) -> int:
+        """Epochs in which admm draws the weights."""
+        return round(self.end * self.epochs)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        self._refuse(model)
+        reasons = choose(model, self.skip, "prune", self._reason)
+        curves, model = (self._drawn if self.method == "admm" else self._ramped)(model, reasons, inputs)
+        layers = list(self._achieved(model, reasons))
+        tf.save_model(model, work / "model.h5")
+        sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
+        write_facts(work, curves, layers, [SLOW], sparsity=sparsity)
+
+    def _ramped(
+        self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
+    ) -> tuple[dict[str, list[float]], "tf_keras.Model"]:
+        """The curves and the model after magnitude pruning."""
         import tensorflow_model_optimization as tfmot
         import tf_keras
 
-        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
-        reasons = choose(model, self.skip, "prune", self._reason)
-        schedule = self._schedule(self.epochs * self.steps(inputs.data.split("train")))
+        steps = self.epochs * self.steps(inputs.data.split("train"))
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
             if reasons[layer.name]:
                 return layer
-            return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
+            return tfmot.sparsity.keras.prune_low_magnitude(layer, **self._pruning(layer.name, steps))
 
         wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
         step = tfmot.sparsity.keras.UpdatePruningStep()
         curves = fit(wrapped, self, inputs, tf.gives_logits(model), [step])
-        model = tfmot.sparsity.keras.strip_pruning(wrapped)
-        layers = list(self._achieved(model, reasons))
-        tf.save_model(model, work / "model.h5")
-        write_facts(work, curves, layers, sparsity={row["layer"]: row["sparsity"] for row in layers if row["done"]})
+        return curves, tfmot.sparsity.keras.strip_pruning(wrapped)
+
+    def _drawn(
+        self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
+    ) -> tuple[dict[str, list[float]], "tf_keras.Model"]:
+        """The curves and the model after ADMM."""
+        import tf_keras
+
+        trained = tf_keras.models.clone_model(model)
+        trained.set_weights(model.get_weights())
+        kernels = [
+            (kernel, self.target(layer.name))
+            for layer in trained.layers
+            for kernel in (() if reasons[layer.name] else _kernels(layer) or ())
+        ]
+        step = admm.callback(trained, kernels, self.rho, self.drawn)
+        curves = fit(trained, self, inputs, tf.gives_logits(model), [step])
+        for layer in model.layers:  # without what ADMM added to the model
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+        return curves, model
+
+    def _refuse(self, model: "tf_keras.Model") -> None:
+        """StageError with all patterns that match no layer, and all that the policy finds."""
+        names = [layer.name for layer in model.layers]
+        faults = [
+            Fault(f"layers: no layer matches {pattern!r}", do=did_you_mean(pattern, names))
+            for pattern in self.layers
+            if not any(fnmatchcase(name, pattern) for name in names)
+        ]
+        faults += zeros.xnnpack_faults(model) if self.policy else ()
+        if faults:
+            raise StageError(*faults)
 
     def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
         kernels = _kernels(layer)
@@ -87,19 +175,31 @@ class Prune(Training):
             return f"{type(layer).__name__} has no kernel that tfmot prunes"
         if output and not self.prune_output:
             return "is the output layer; prune_output: true prunes it"
+        if self.target(layer.name) == 0:
+            return "named in layers with 0"
+        if self.policy and not (type(layer).__name__ == "Conv2D" and layer.kernel_size == (1, 1)):
+            return "is no 1x1 convolution; policy: xnnpack_latency prunes nothing else"
+        if unfit := next(filter(None, (self._unfit(layer, tuple(kernel.shape)) for kernel in kernels)), ""):
+            return unfit
         count = sum(int(np.prod(kernel.shape)) for kernel in kernels)
         return f"has {count} weights; min_weights is {self.min_weights}" if count < self.min_weights else ""
 
-    def _schedule(self, steps: int) -> Any:
-        """tfmot's schedule in steps, with its last update exactly on its last step."""
-        from tensorflow_model_optimization.sparsity import keras as sparsity
+    def _unfit(self, layer: "tf_keras.layers.Layer", shape: tuple[int, ...]) -> str:
+        if self.m_by_n:
+            return zeros.unfit_for_m_by_n(type(layer).__name__, shape, self.m_by_n[1])
+        return zeros.unfit_for_blocks(shape, self.block_size) if self.block_size != (1, 1) else ""
 
+    def _pruning(self, name: str, steps: int) -> dict[str, Any]:
+        """What tfmot is told about a layer, for a training of so many steps."""
         begin, end = round(self.begin * steps), max(round(self.end * steps) - 1, 0)
-        frequency = max(1, (end - begin) // UPDATES)
-        begin = end - max(0, end - begin) // frequency * frequency
-        if self.ramp == "constant" or begin == end:
-            return sparsity.ConstantSparsity(self.sparsity, begin, end, frequency)
-        return sparsity.PolynomialDecay(self.initial_sparsity, self.sparsity, begin, end, self.power, frequency)
+        ramp = "constant" if self.m_by_n else self.ramp
+        target = self.target(name)
+        return {
+            "pruning_schedule": zeros.schedule(ramp, self.initial_sparsity, target, self.power, self.rises, begin, end),
+            "sparsity_m_by_n": self.m_by_n,
+            "block_size": self.block_size,
+            "block_pooling_type": self.block_pooling.upper(),
+        }
 
     def _achieved(self, model: "tf_keras.Model", reasons: dict[str, str]) -> Iterator[dict[str, Any]]:
         """A row for each layer with kernels; StageError when a pruned kernel has not the sparsity that was asked."""
@@ -109,12 +209,18 @@ class Prune(Training):
             why = reasons[layer.name]
             row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
             if not why:
-                values = np.concatenate([kernel.numpy().ravel() for kernel in _kernels(layer) or ()])
+                kernels = [kernel.numpy() for kernel in _kernels(layer) or ()]
+                values = np.concatenate([kernel.ravel() for kernel in kernels])
                 row["sparsity"] = float(np.mean(values == 0))
-                if abs(row["sparsity"] - self.sparsity) > TOLERANCE + 1 / values.size:
+                target = self.target(layer.name)
+                one = np.prod(self.block_size) / values.size
+                met = abs(row["sparsity"] - target) <= TOLERANCE + one
+                if self.m_by_n:
+                    met = all(zeros.least_zeros(kernel, self.m_by_n[1]) >= self.m_by_n[0] for kernel in kernels)
+                if not met:
                     raise StageError(
                         Fault(
-                            f"layer {layer.name} must be {self.sparsity:.1%} zeros after pruning",
+                            f"layer {layer.name} must be {target:.1%} zeros after pruning",
                             received=f"{row['sparsity']:.1%}",
                             do="give it more epochs, or an earlier end",
                         )

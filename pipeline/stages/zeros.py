@@ -1,0 +1,83 @@
+"""Which weights become zero and when: schedules, patterns of zeros, and what a fast sparse kernel demands."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Fault
+
+if TYPE_CHECKING:
+    import tf_keras
+
+Ramp = Literal["polynomial", "gradual", "constant"]
+UPDATES = 100  # of the masks over the schedule: tfmot's own default of one in 100 steps misses short trainings
+
+
+def schedule(ramp: Ramp, first: float, last: float, power: float, rises: int, begin: int, end: int) -> Any:
+    """tfmot's schedule from training step `begin` to `end`, with its last update exactly on its last step."""
+    from tensorflow_model_optimization.sparsity import keras as sparsity
+
+    frequency = max(1, (end - begin) // (rises if ramp == "gradual" else UPDATES))
+    begin = end - max(0, end - begin) // frequency * frequency
+    if ramp == "constant" or begin == end:
+        return sparsity.ConstantSparsity(last, begin, end, frequency)
+    # A polynomial of power 1 whose masks are updated `rises` times is a staircase of equal steps.
+    return sparsity.PolynomialDecay(first, last, begin, end, 1.0 if ramp == "gradual" else power, frequency)
+
+
+def unfit_for_m_by_n(kind: str, shape: tuple[int, ...], n: int) -> str:
+    """Why a kernel can't have m zeros of each n consecutive inputs; "" when it can."""
+    if kind in ("Conv2DTranspose", "Conv1D", "Conv3D", "Conv3DTranspose") or len(shape) not in (2, 4):
+        return f"tfmot has no m:n pattern for {kind}"
+    return f"has {shape[-2]} inputs, no multiple of {n}" if shape[-2] % n else ""
+
+
+def unfit_for_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> str:
+    """Why a kernel can't be pruned in blocks; "" when it can."""
+    if len(shape) != 2:
+        return f"has a kernel of {len(shape)} dimensions; blocks are for two, as in a dense layer"
+    fits = shape[0] % block[0] == 0 and shape[1] % block[1] == 0
+    return "" if fits else f"has a kernel {shape}, which is no multiple of blocks {block}"
+
+
+def least_zeros(values: NDArray[Any], n: int) -> int:
+    """The fewest zeros among n consecutive inputs of a kernel (..., inputs, outputs), in TFLite's order."""
+    rows = np.moveaxis(values, -2, -1).reshape(-1, n)
+    return int((rows == 0).sum(axis=1).min())
+
+
+def xnnpack_faults(model: "tf_keras.Model") -> Iterator[Fault]:
+    """All that keeps XNNPACK from running the model's 1x1 convolutions sparse, by tfmot's own rules.
+
+    Sources: tfmot's PruneForLatencyOnXNNPack, which tells the first alone; https://arxiv.org/abs/1911.09723.
+    """
+    import tensorflow_model_optimization as tfmot
+
+    policy = tfmot.sparsity.keras.PruneForLatencyOnXNNPack()
+    inputs = {tensor._keras_history.layer for tensor in model.inputs}
+    outputs = {tensor._keras_history.layer for tensor in model.outputs}
+    starts = policy._lookup_layers(inputs, policy._start_layer_stop_fn, policy._get_consumers)
+    ends = policy._lookup_layers(outputs, policy._end_layer_stop_fn, policy._get_producers)
+    if not starts:
+        rule = "must begin with ZeroPadding2D(1) and a 3x3 Conv2D of a 3-channel image, stride 2, padding valid"
+        yield Fault(f"policy: the model {rule}", received=" and ".join(sorted(layer.name for layer in inputs)))
+    if not ends:
+        names = " and ".join(sorted(layer.name for layer in outputs))
+        yield Fault("policy: there must be a GlobalAveragePooling2D(keepdims=True) above each output", received=names)
+    for layer in _between(policy, starts or inputs, ends):
+        if not policy._check_layer_support(layer):
+            yield Fault(f"policy: {layer.name} must be a layer that XNNPACK runs sparse", received=type(layer).__name__)
+
+
+def _between(policy: Any, starts: set[Any], ends: set[Any]) -> list[Any]:
+    """The layers behind the first ones, up to the last ones, each once."""
+    found: dict[int, Any] = {}
+    waiting = [layer for start in starts for layer in policy._get_consumers(start)]
+    while waiting:
+        layer = waiting.pop(0)
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            waiting += [] if layer in ends else policy._get_consumers(layer)
+    return list(found.values())
