@@ -166,6 +166,7 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         # settings that do not fit each other
         (STAGE % "optimizer: adamw", "must be above 0 for adamw"),
         (STAGE % "schedule: {decay: cosine, warmup_epochs: 3}", "must be less than epochs, 3"),
+        ("  - {stage: qat, epochs: 1, ^precision: mixed_bfloat16}\n", "must be float32 here: tfmot rounds"),
         ("  - {stage: prune, epochs: 1, sparsity: 0.3, begin: 0.8, end: 0.7}\n", "must be less than end, 0.7"),
         ("  - {stage: prune, epochs: 1, sparsity: 0.3, initial_sparsity: 0.5}\n", "must be less than sparsity, 0.3"),
         ("  - {stage: convert, quantization: int8, io: int16}\n", "int8"),

@@ -26,6 +26,7 @@ class Qat(Training):
 
     takes = "keras"
     gives = "keras"
+    only_float32 = "tfmot rounds weights and activations in float32 alone"
 
     stage: Literal["qat"]
     preserve: Literal["sparsity", "none"] | None = None

@@ -5,7 +5,7 @@ all state is saved. So a training that was killed goes on from its last finished
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pipeline.stage import Examples, Inputs, Stage, Strict
 from pipeline.stages.batches import Augment, in_order, shuffled
 from pipeline.stages.checkpoint import checkpoint
 from pipeline.task import Shape, Task
+from pipeline.tf import in_precision
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,6 +76,7 @@ class Training(Stage):
     """Settings of a stage that trains."""
 
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    only_float32: ClassVar[str] = ""  # why a stage can't train in another precision
 
     epochs: PositiveInt
     """Passes over the training split."""
@@ -105,6 +107,9 @@ class Training(Stage):
     classifiers."""
     augment: Augment = Augment()
     """Random changes of the training images."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What layers compute in while training. Weights and the last layer stay float32, and so does the model that is
+    saved; mixed_float16 scales the loss so that small gradients are not lost (https://arxiv.org/abs/1710.03740)."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Training":
@@ -112,6 +117,8 @@ class Training(Stage):
             raise ValueError("weight_decay: must be above 0 for adamw, such as 0.004; without one it is adam")
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(f"schedule.warmup_epochs: must be less than epochs, {self.epochs}")
+        if self.only_float32 and self.precision != "float32":
+            raise ValueError(f"precision: must be float32 here: {self.only_float32}")
         return self
 
     def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
@@ -137,14 +144,16 @@ def fit(
 ) -> dict[str, list[float]]:
     """Train the model in place, from the last finished epoch on; returns its curves, a value an epoch.
 
-    StageError when the loss is no longer a finite number.
+    The weights of its layers are float32 whatever precision it is trained in. StageError when the loss is no longer a
+    finite number.
     """
+    learner = in_precision(model, settings.precision)
     train, validation = inputs.data.split("train"), inputs.data.split("validation")
     spec, outputs, steps = inputs.data.spec(), model.output_shape[1:], settings.steps(train)
-    loss = _penalised(_loss(outputs, settings, spec.task, from_logits), model, settings)
-    model.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
+    loss = _penalised(loss_of(outputs, spec.task, from_logits, settings.label_smoothing), learner, settings)
+    learner.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
     stoppers = _stoppers(settings)
-    saved = checkpoint(model, stoppers, inputs)
+    saved = checkpoint(learner, stoppers, inputs)
     if not saved.finished:
         batches = shuffled(
             train,
@@ -156,7 +165,7 @@ def fit(
             augment=settings.augment,
             weights=_label_weights(settings, train, len(spec.labels)),
         )
-        model.fit(
+        learner.fit(
             batches,
             epochs=settings.epochs,
             initial_epoch=saved.epoch,
@@ -167,13 +176,15 @@ def fit(
         )
     best = next((s.best_weights for s in stoppers if getattr(s, "best_weights", None) is not None), None)
     if best is not None:
-        model.set_weights(best)
+        learner.set_weights(best)
+    if learner is not model:
+        model.set_weights(learner.get_weights())
     curves: dict[str, list[float]] = saved.curves
     return curves
 
 
 def _optimizer(settings: Training, steps: int) -> "tf_keras.optimizers.Optimizer":
-    from tf_keras import optimizers
+    from tf_keras import mixed_precision, optimizers
 
     rate = _rate(settings, steps)
     options: dict[str, Any] = {"global_clipnorm": settings.clip_norm, "jit_compile": False}
@@ -185,6 +196,8 @@ def _optimizer(settings: Training, steps: int) -> "tf_keras.optimizers.Optimizer
         optimizer = {"adam": optimizers.Adam, "adamw": optimizers.AdamW}[settings.optimizer](rate, **options)
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if settings.precision == "mixed_float16":
+        return mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
 
 
@@ -206,14 +219,14 @@ def _rate(settings: Training, steps: int) -> Any:
     return settings.learning_rate
 
 
-def _loss(outputs: Shape, settings: Training, task: Task, from_logits: bool) -> Any:
+def loss_of(outputs: Shape, task: Task, from_logits: bool, label_smoothing: float = 0.0) -> Any:
     """Cross entropy of labels, or the mean squared error of anything else."""
     from tf_keras import losses
 
     if not task.decides:
         return losses.MeanSquaredError()
     entropy = losses.BinaryCrossentropy if outputs == (1,) else losses.CategoricalCrossentropy
-    return entropy(from_logits, label_smoothing=settings.label_smoothing)
+    return entropy(from_logits, label_smoothing=label_smoothing)
 
 
 def _penalised(loss: Any, model: "tf_keras.Model", settings: Training) -> Any:
