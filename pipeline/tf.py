@@ -80,8 +80,8 @@ def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
     """
     import tf_keras
 
-    last = model.layers[-1]
-    if all(layer.dtype_policy.name == precision for layer in _computing(model, last)):
+    last = model.layers[-1] if precision != "float32" else None
+    if all(layer.dtype_policy.name == precision for layer in _floating_layers(model, last)):
         return model
 
     def copy(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
@@ -101,12 +101,13 @@ def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
     return copied
 
 
-def _computing(model: "tf_keras.Model", last: "tf_keras.layers.Layer") -> Iterator["tf_keras.layers.Layer"]:
-    """All layers at any depth that compute, but for the last."""
+def _floating_layers(model: "tf_keras.Model", last: Any) -> Iterator["tf_keras.layers.Layer"]:
+    """All layers at any depth that compute in floating point, but for `last`."""
     import tf_keras
 
-    ignored = (tf_keras.Model, tf_keras.layers.InputLayer)
-    return (layer for layer in model._flatten_layers() if layer is not last and not isinstance(layer, ignored))
+    passive = (tf_keras.Model, tf_keras.layers.InputLayer)
+    layers = (layer for layer in model._flatten_layers() if layer is not last and not isinstance(layer, passive))
+    return (layer for layer in layers if _floating(layer.dtype_policy.name))
 
 
 def _retyped(config: Any, precision: str) -> Any:
