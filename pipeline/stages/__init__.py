@@ -7,7 +7,8 @@ from pydantic import Field
 from pipeline.stages.convert import Convert
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
+from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
-AnyStage = Annotated[Train | Prune | Qat | Convert | Verify, Field(discriminator="stage")]
+AnyStage = Annotated[Train | Recalibrate | Prune | Qat | Convert | Verify, Field(discriminator="stage")]
