@@ -5,10 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.stages.convert import Convert
+from pipeline.stages.distill import Distill
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
-AnyStage = Annotated[Train | Recalibrate | Prune | Qat | Convert | Verify, Field(discriminator="stage")]
+AnyStage = Annotated[Train | Distill | Recalibrate | Prune | Qat | Convert | Verify, Field(discriminator="stage")]

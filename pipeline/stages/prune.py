@@ -12,7 +12,8 @@ from pipeline import tf
 from pipeline.errors import Fault, StageError, did_you_mean
 from pipeline.stage import Inputs
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.training import Share, Training, fit
+from pipeline.stages.teacher import Taught
+from pipeline.stages.training import Share, fit
 
 if TYPE_CHECKING:
     import tf_keras
@@ -21,7 +22,7 @@ TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the round
 UPDATES = 100  # of the masks over the schedule: tfmot's own default of one in 100 steps misses short trainings
 
 
-class Prune(Training):
+class Prune(Taught):
     """Magnitude pruning (Zhu and Gupta, https://arxiv.org/abs/1710.01878) with tfmot, and the wrappers stripped."""
 
     takes = "keras"

@@ -10,7 +10,8 @@ from pipeline import tf
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.training import Training, fit
+from pipeline.stages.teacher import Taught
+from pipeline.stages.training import fit
 
 if TYPE_CHECKING:
     import tf_keras
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 LEAK = 0.01  # loss of zeros in a kernel that is worth a note
 
 
-class Qat(Training):
+class Qat(Taught):
     """Train on with 8-bit rounding simulated (Jacob et al., https://arxiv.org/abs/1712.05877), with tfmot.
 
     Layers that tfmot can't quantize are left to calibration at conversion and named in the report.

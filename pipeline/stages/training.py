@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
 
+    from pipeline.stages.teacher import Lesson
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weights = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -134,6 +136,10 @@ class Training(Stage):
         """Optimizer steps an epoch."""
         return -(-len(examples) // self.batch_size)
 
+    def lesson(self, inputs: Inputs) -> "Lesson | None":
+        """What a teacher adds to the loss, where there is one."""
+        return None
+
 
 def fit(
     model: "tf_keras.Model",
@@ -150,10 +156,13 @@ def fit(
     learner = in_precision(model, settings.precision)
     train, validation = inputs.data.split("train"), inputs.data.split("validation")
     spec, outputs, steps = inputs.data.spec(), model.output_shape[1:], settings.steps(train)
-    loss = _penalised(loss_of(outputs, spec.task, from_logits, settings.label_smoothing), learner, settings)
-    learner.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
+    lesson = settings.lesson(inputs)
+    trained = lesson.taught(learner, from_logits) if lesson else learner
+    loss = loss_of(outputs, spec.task, from_logits, settings.label_smoothing)
+    loss = _weighted(loss, learner, settings, lesson.alpha if lesson else 1.0)
+    trained.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
     stoppers = _stoppers(settings)
-    saved = checkpoint(learner, stoppers, inputs)
+    saved = checkpoint(trained, stoppers, inputs)
     if not saved.finished:
         batches = shuffled(
             train,
@@ -165,7 +174,7 @@ def fit(
             augment=settings.augment,
             weights=_label_weights(settings, train, len(spec.labels)),
         )
-        learner.fit(
+        trained.fit(
             batches,
             epochs=settings.epochs,
             initial_epoch=saved.epoch,
@@ -176,7 +185,7 @@ def fit(
         )
     best = next((s.best_weights for s in stoppers if getattr(s, "best_weights", None) is not None), None)
     if best is not None:
-        learner.set_weights(best)
+        trained.set_weights(best)
     if learner is not model:
         model.set_weights(learner.get_weights())
     curves: dict[str, list[float]] = saved.curves
@@ -229,21 +238,21 @@ def loss_of(outputs: Shape, task: Task, from_logits: bool, label_smoothing: floa
     return entropy(from_logits, label_smoothing=label_smoothing)
 
 
-def _penalised(loss: Any, model: "tf_keras.Model", settings: Training) -> Any:
-    """The loss with l1 and l2 of the kernels added."""
+def _weighted(loss: Any, model: "tf_keras.Model", settings: Training, share: float) -> Any:
+    """That share of the loss, with l1 and l2 of the kernels added."""
     import tensorflow as tf
 
-    if not (settings.l1 or settings.l2):
+    if share == 1 and not (settings.l1 or settings.l2):
         return loss
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.name]
 
-    def penalised(truth: "tf.Tensor", output: "tf.Tensor") -> "tf.Tensor":
-        total = loss(truth, output)
+    def weighted(truth: "tf.Tensor", output: "tf.Tensor") -> "tf.Tensor":
+        total = share * loss.call(truth, output)  # of each example (n,), which Keras then multiplies by its weight
         for kernel in kernels:
             total += settings.l1 * tf.reduce_sum(tf.abs(kernel)) + settings.l2 * tf.reduce_sum(tf.square(kernel))
         return total
 
-    return penalised
+    return weighted
 
 
 def _stoppers(settings: Training) -> list["tf_keras.callbacks.Callback"]:
