@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline import yaml
 from pipeline.config import Config
-from pipeline.errors import ConfigError, Fault, did_you_mean
+from pipeline.errors import ConfigError, Fault, did_you_mean, input_of
 from pipeline.settings import dotted
-from pipeline.stage import Stage, Strict
+from pipeline.stage import Model, Stage, Strict
 from pipeline.store import FORMAT, Entry, Store, key_of
 
 
@@ -57,13 +57,14 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
     steps: list[Step] = []
     for stage, needs in zip(config.stages, links, strict=True):
         above = tuple(steps[i] for i in needs)
-        network = stage.network(config.model)
+        with input_of(f"stages.{stage.label}.model"):
+            network = _network(stage, config.model, model)
         identity = {
             **stage.identity(),
             "stage": getattr(stage, "stage"),  # noqa: B009
             "needs": [step.key for step in above],
             "data": data,
-            "model": model if network is config.model else network.identity() if network else None,
+            "model": network,
             "seed": config.seed,
             "libraries": {name: _version(name) for name in stage.libraries},
             "python": ".".join(platform.python_version_tuple()[:2]),
@@ -71,6 +72,12 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
         }
         steps.append(Step(stage.label, stage, above, identity, key_of(identity)))
     return tuple(steps)
+
+
+def _network(stage: Stage, model: Model, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Identity of what the stage starts from, given the config's model and its identity."""
+    network = stage.network(model)
+    return identity if network is model else network.identity() if network else None
 
 
 def _refuse_unfit(config: Config, document: yaml.Document) -> None:

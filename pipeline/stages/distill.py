@@ -1,6 +1,5 @@
 """Train a model with a teacher."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,7 +34,7 @@ class Distill(Taught):
     stage: Literal["distill"]
     teacher: str | File
     """Name of a stage above, or a model file `{source: file, path: ...}`."""
-    features: Mapping[str, str] = Field(default_factory=dict)
+    features: dict[str, str] = Field(default_factory=dict)
     """Layer of the teacher -> layer of the model that shall give the same."""
     feature_weight: PositiveFloat = 1.0
     """Weight of the features' errors in the loss."""

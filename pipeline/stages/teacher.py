@@ -1,13 +1,13 @@
 """Learning from a teacher: the settings, and the part of the loss that comes from it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat, model_validator
 
 from pipeline import tf
-from pipeline.errors import Fault, InputError, StageError, did_you_mean
+from pipeline.errors import Fault, StageError, did_you_mean, input_of
 from pipeline.models.file import File
 from pipeline.stage import Inputs, Stage
 from pipeline.stages.training import Training
@@ -49,8 +49,10 @@ class Taught(Training):
             yield ("temperature",), Fault("is for classifiers", received=received, do="leave it out")
 
     def identity(self) -> dict[str, Any]:
-        file = {"teacher": self.teacher.identity()} if isinstance(self.teacher, File) else {}
-        return super().identity() | file
+        if not isinstance(self.teacher, File):
+            return super().identity()
+        with input_of(f"stages.{self.label}.teacher"):
+            return super().identity() | {"teacher": self.teacher.identity()}
 
     def reads_beside(self) -> Mapping[str, str]:
         return {"teacher": self.teacher} if isinstance(self.teacher, str) else {}
@@ -64,11 +66,8 @@ class Taught(Training):
     def _load(self, teacher: str | File, inputs: Inputs) -> "tf_keras.Model":
         if isinstance(teacher, str):
             return tf.load_model(inputs.upstream[teacher].path / "model.h5")
-        try:
+        with input_of(f"stages.{self.label}.teacher"):
             return teacher.build(inputs.data.spec())
-        except InputError as error:
-            place = f"stages.{self.label}.teacher"
-            raise InputError(*(replace(fault, field=place) for fault in error.faults)) from None
 
 
 @dataclass(frozen=True)

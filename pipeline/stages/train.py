@@ -1,14 +1,13 @@
 """Train the model of the config from its initial, or its file's, weights."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt
 
 from pipeline import tf
-from pipeline.errors import Fault, InputError
+from pipeline.errors import Fault, input_of
 from pipeline.models import AnyModel
 from pipeline.stage import Inputs, Model
 from pipeline.stages.sidecar import write_facts
@@ -40,11 +39,8 @@ class Train(Training):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        try:
+        with input_of(f"stages.{self.label}.model" if self.model else "model"):
             model = self.network(inputs.model).build(inputs.data.spec())
-        except InputError as error:
-            place = f"stages.{self.label}.model" if self.model else "model"
-            raise InputError(*(replace(fault, field=place) for fault in error.faults)) from None
         curves = fit(model, self, inputs, tf.gives_logits(model)) if self.epochs else {}
         tf.save_model(model, work / "model.h5")
         write_facts(work, curves)
