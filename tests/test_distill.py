@@ -121,7 +121,7 @@ def test_pruning_with_a_teacher_in_float16_reaches_its_sparsity(runner, trained)
     [
         ({"relu9": "relu3"}, r"features: the teacher has no layer 'relu9'.*did you mean 'relu"),
         ({"relu3": "norm4"}, r"features: the model has no layer 'norm4'.*did you mean 'norm"),
-        ({"relu3": "relu1"}, r"must be of the same size \(received \(2, 2, 16\) and \(8, 8, 8\)\)"),
+        ({"relu3": "relu1"}, r"must be of the same size \(received \(2, 2, 16\) and \(8, 8, 2\)\)"),
     ],
 )
 def test_layers_that_can_not_learn_from_each_other_are_refused(smaller, trained, features, message):
@@ -138,7 +138,7 @@ def test_a_teacher_of_other_examples_is_refused_at_its_setting(tmp_path, trained
 
 def test_distillation_that_would_undo_pruning_is_refused(runner, pruned):
     stage = Distill.model_validate({"stage": "distill", "teacher": "prune", "from": "prune", **SHORT})
-    with pytest.raises(StageError, match=r"would undo what the prune stage did.*name the teacher in the prune stage"):
+    with pytest.raises(StageError, match=r"(?s)would undo what the prune stage did.*name the teacher in the prune stage"):
         runner(stage, pruned)
 
 
@@ -185,7 +185,7 @@ def test_recalibration_tells_its_effect_and_passes_the_zeros_on(estimated, prune
 def test_recalibration_without_normalisation_or_behind_qat_is_refused(tmp_path, runner, trained):
     values = Runner(tmp_path, Diabetes(source="diabetes"), Mlp(source="mlp"))
     stage = Recalibrate(stage="recalibrate")
-    with pytest.raises(StageError, match=r"there is no batch normalisation .*received none.*leave the stage out"):
+    with pytest.raises(StageError, match=r"(?s)there is no batch normalisation .*received none.*leave the stage out"):
         values(stage, values(Train(stage="train", epochs=0)))
     aware = runner(Qat(stage="qat", epochs=1, batch_size=128), trained)
     with pytest.raises(StageError, match=r"must stand before quantization-aware training"):
