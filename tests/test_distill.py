@@ -110,8 +110,9 @@ def test_interrupted_quantization_aware_distillation_ends_with_the_same_bytes(ru
     assert facts(through)["curves"]["loss"] != facts(alone)["curves"]["loss"]
 
 
-def test_pruning_with_a_teacher_in_float16_reaches_its_sparsity(runner, trained):
-    settings = {"sparsity": 0.5, "min_weights": 100, "precision": "mixed_float16", "teacher": "train"}
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_pruning_with_a_teacher_reaches_its_sparsity(runner, trained, precision):
+    settings = {"sparsity": 0.5, "min_weights": 100, "precision": precision, "teacher": "train"}
     rows = facts(runner(Prune.model_validate({"stage": "prune", **settings, **SHORT}), trained))["layers"]
     assert [row["layer"] for row in rows if row["done"]] == ["conv2", "conv3"]
 
@@ -138,7 +139,9 @@ def test_a_teacher_of_other_examples_is_refused_at_its_setting(tmp_path, trained
 
 def test_distillation_that_would_undo_pruning_is_refused(runner, pruned):
     stage = Distill.model_validate({"stage": "distill", "teacher": "prune", "from": "prune", **SHORT})
-    with pytest.raises(StageError, match=r"(?s)would undo what the prune stage did.*name the teacher in the prune stage"):
+    with pytest.raises(
+        StageError, match=r"(?s)would undo what the prune stage did.*name the teacher in the prune stage"
+    ):
         runner(stage, pruned)
 
 

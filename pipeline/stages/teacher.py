@@ -122,9 +122,9 @@ class Lesson:
         output = model.outputs[0]
         if not self.decides or from_logits:
             return output
-        layer = output._keras_history.layer
+        layer, node, _ = output._keras_history
         if isinstance(getattr(layer, "layer", layer), tf_keras.layers.Softmax):
-            return layer.input
+            return layer.get_input_at(node)  # tfmot's pruning shares layers between two networks
         if output.shape[-1] == 1:  # the probability of the second of two labels
             p = tf.clip_by_value(output, 1e-7, 1 - 1e-7)
             return tf.math.log(tf.concat([1 - p, p], axis=-1))
