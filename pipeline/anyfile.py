@@ -3,29 +3,33 @@
 The files are untrusted, so everything native runs in processes of its own, with limits of time and memory.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline import child, config, contract, measure, mistakes
+from pipeline import answers, child, config, contract, litert, measure, mistakes, tflite, units
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.data import AnyData
 from pipeline.data.digits import Digits
 from pipeline.data.npz import Npz
-from pipeline.errors import ConfigError, Fault
-from pipeline.facts import CheckResult, ModelFacts
+from pipeline.errors import ConfigError, Fault, InputError, StageError
+from pipeline.facts import CheckResult, ModelFacts, RuntimeFacts
+from pipeline.inspection import blamed
 from pipeline.report.build import environment
 from pipeline.report.document import DataFacts, Report, Split
+from pipeline.scoring import Verdicts
 from pipeline.stage import Data, Strict
 from pipeline.stages.device import Asked, asked
 from pipeline.targets import AnyTarget
 from pipeline.task import Task
 
-LIMITS = child.Limits(seconds=900, memory=8 << 30)  # of one file: a model that a small device is to run needs far less
+# Of one file: a model that a small device is to run needs far less. What is told of it has no arrays.
+LIMITS = child.Limits(seconds=900, memory=8 << 30, message=64 << 20)
 
 
 class Examples(Strict):
@@ -47,46 +51,68 @@ class Promises(Strict):
         return (*self.checks, *(self.target.checks() if self.target else ()))
 
 
-def load_data(spec: str) -> Data:
+@dataclass(frozen=True)
+class Arrays:
+    """Examples without labels: an .npz file of arrays (N, ...) by the names of a file's inputs."""
+
+    archive: Npz
+
+    def load(self) -> dict[str, NDArray[Any]]:
+        """The arrays; InputError for one that no file can take."""
+        arrays = self.archive.named()
+        for name, array in arrays.items():
+            if not array.ndim or array.dtype.kind not in "uifb" or not np.isfinite(array).all():
+                rule = f"{name} must be an array (N, ...) of finite numbers"
+                where, received = str(self.archive.path), f"{array.dtype} {array.shape}"
+                raise InputError(Fault(rule, where=where, received=received))
+        return arrays
+
+
+def load_data(spec: str) -> Data | Arrays:
     """`digits`, an .npz file, or a YAML file with `data:`."""
     path = Path(spec)
     if spec == "digits":
         return Digits()
     if path.suffix == ".npz":
-        return Npz(source="npz", path=path)
+        archive = Npz(source="npz", path=path)
+        return archive if archive.has_splits() else Arrays(archive)
     if path.suffix in (".yaml", ".yml"):
         return config.load_as(Examples, path).data
     raise ConfigError(Fault("must be digits, an .npz file or a YAML file with `data:`", where="--data", received=spec))
 
 
-def verify(model: Path, data: Data | None, baseline: Path | None, promises: Promises) -> Report:
+def verify(
+    model: Path,
+    data: Data | Arrays | None,
+    baseline: Path | None,
+    promises: Promises,
+    limits: child.Limits | None = None,
+) -> Report:
     """The report of one file: facts, figures on the test split where data is given, and checks.
 
-    Raises InputError for a file that is none or that its data does not fit, StageError when a runtime crashes.
+    Raises InputError for a file that is none, that its data does not fit, or that a runtime crashes on.
     """
-    if data is not None:
+    if isinstance(data, Data):
         _refuse(promises.all(), data.spec().task)
+    limits = limits or LIMITS
     device = asked(promises.all())
-    calls = [(_measure, path, path.stem, data, device) for path in (model, baseline) if path is not None]
-    (facts, verdicts), *rest = child.gather(f"the verification of {model}", calls, LIMITS)
-    models = [facts]
-    if rest:
-        base, base_verdicts = rest[0]
+    base, base_verdicts = _examined(baseline, None, data, device, limits) if baseline else (None, None)
+    facts, verdicts = _examined(model, baseline, data, device, limits)
+    if base is not None:
         base = base.model_copy(update={"baseline": True, "name": _other(base.name, facts.name)})
-        if data is not None:
-            test = data.split("test")
-            _, y = test.batch(np.arange(len(test)))
-            facts = measure.against(facts, base, verdicts, base_verdicts, y)
-        models = [base, facts]
-    checks = tuple(_judged(promises.all(), facts, models[0] if rest else None))
+    if isinstance(data, Data) and base is not None and verdicts is not None and base_verdicts is not None:
+        test = data.split("test")
+        _, y = test.batch(np.arange(len(test)))
+        facts = measure.against(facts, base, verdicts, base_verdicts, y)
+    checks = tuple(_judged(promises.all(), facts, base))
     return Report(
         name=model.stem,
         status="pass" if all(check.status == "pass" for check in checks) else "fail",
         environment=environment(),
         config={},
-        data=_data(data),
+        data=_data(data, facts),
         steps=(),
-        models=tuple(models),
+        models=(base, facts) if base else (facts,),
         checks=checks,
     )
 
@@ -100,6 +126,19 @@ def _refuse(checks: tuple[Check, ...], task: Task) -> None:
     ]
     if faults:
         raise ConfigError(*faults)
+
+
+def _examined(
+    path: Path, baseline: Path | None, data: Data | Arrays | None, device: Asked, limits: child.Limits
+) -> tuple[ModelFacts, Verdicts | None]:
+    """The facts of one file, and for each test example what it is compared with others by."""
+    calls = [(_measure, path, baseline, data, device, limits.memory)]
+    try:
+        (found,) = child.gather("the verification", calls, limits)
+    except StageError as error:
+        raise blamed(error, path) from None
+    facts, verdicts = found
+    return facts, verdicts
 
 
 def _other(name: str, taken: str) -> str:
@@ -116,22 +155,64 @@ def _judged(checks: tuple[Check, ...], facts: ModelFacts, base: ModelFacts | Non
     return found
 
 
-def _measure(send: child.Send, path: Path, name: str, data: Data | None, device: Asked) -> None:
-    """What the child process does: sends the facts and, for each test example, what is compared."""
-    facts = measure.read(name, path).model_copy(update={"file": path.name})
+def _measure(
+    send: child.Send, path: Path, baseline: Path | None, data: Data | Arrays | None, device: Asked, memory: int | None
+) -> None:
+    """What the child process does."""
+    facts = measure.read(path.stem, path).model_copy(update={"file": path.name})
     verdicts = None
     if data is not None:
-        contract.require(facts.contract, data.contract(), str(path))
-        test, spec = data.split("test"), data.spec()
-        x, y = test.batch(np.arange(len(test)))
-        facts, _, verdicts = measure.run(facts, path, x, y, spec, test.sha256)
-        facts = facts.model_copy(update={"mistakes": mistakes.measure(path, data)})
+        _check_memory(path, memory)
+        facts, verdicts = (
+            _answered(facts, path, baseline, data) if isinstance(data, Arrays) else _scored(facts, path, data)
+        )
     send((facts.model_copy(update=device.measure(path)), verdicts))
 
 
-def _data(data: Data | None) -> DataFacts:
+def _check_memory(path: Path, memory: int | None) -> None:
+    """A file of a few bytes may ask for any memory; where the runtime's own plan needs more, its process ends."""
+    needed = tflite.read(path).peak_activation_bytes
+    if memory is not None and needed > memory:
+        rule = f"its tensors must fit into {units.size(memory)} of memory to be run"
+        raise InputError(Fault(rule, where=str(path), received=f"{units.size(needed)} live at once"))
+
+
+def _scored(facts: ModelFacts, path: Path, data: Data) -> tuple[ModelFacts, Verdicts | None]:
+    """The figures on the test split. What LiteRT can't run has none, with the reason."""
+    if facts.input is None or facts.output is None:
+        ports = tflite.read(path).signature
+        names = ", ".join(map(repr, ports.inputs))
+        rule = "examples with labels are for a file with one input and one output"
+        received = f"{len(facts.inputs)} inputs, {len(facts.outputs)} outputs"
+        do = f"give --data an .npz file of arrays named {names}, the first dimension the examples"
+        raise InputError(Fault(rule, where=str(path), received=received, do=do))
+    contract.require(facts.contract, data.contract(), str(path))
+    test, spec = data.split("test"), data.spec()
+    x, y = test.batch(np.arange(len(test)))
+    try:
+        facts, _, verdicts = measure.run(facts, path, x, y, spec, test.sha256)
+    except litert.RefusedError as error:
+        refused = RuntimeFacts(runtime="xnnpack", examples=0, unavailable=str(error))
+        return facts.model_copy(update={"missing": {spec.task.main: str(error)}, "runtimes": (refused,)}), None
+    return facts.model_copy(update={"mistakes": mistakes.measure(path, data)}), verdicts
+
+
+def _answered(facts: ModelFacts, path: Path, baseline: Path | None, data: Arrays) -> tuple[ModelFacts, None]:
+    """Each output on the arrays; a baseline is run here again, so that no outputs travel."""
+    inputs = data.load()
+    rows = answers.compare(path, inputs, baseline)
+    update = {"answers": rows, "examples": min(map(len, inputs.values())), "split_sha256": data.archive.fingerprint()}
+    return facts.model_copy(update=update), None
+
+
+def _data(data: Data | Arrays | None, facts: ModelFacts) -> DataFacts:
     if data is None:
         return DataFacts(fingerprint="", labels=(), splits={})
+    if isinstance(data, Arrays):
+        digest = data.archive.fingerprint()
+        return DataFacts(
+            fingerprint=digest, labels=(), splits={"test": Split(examples=facts.examples or 0, sha256=digest)}
+        )
     test = data.split("test")
     splits = {"test": Split(examples=len(test), sha256=test.sha256)}
     spec = data.spec()

@@ -30,7 +30,8 @@ P = ParamSpec("P")
 Send = Callable[[Any], None]  # the child's way to tell its parent something
 
 # What a fork server imports before the first child: with TensorFlow for stages, without for running .tflite files.
-TENSORFLOW, RUNTIMES = "pipeline.preload", "pipeline.runtimes"
+# It passes over what is not installed.
+TENSORFLOW, RUNTIMES = ("pipeline.preload",), ("pipeline.runtimes", "tflite_micro")
 
 _EXPLAINED = {
     signal.SIGKILL: "no memory is the usual cause: try a smaller batch_size",
@@ -40,23 +41,29 @@ _EXPLAINED = {
 }
 
 
-def start_server(log: Path | None, preload: str = TENSORFLOW) -> None:
+def start_server(log: Path | None, preload: Sequence[str] = TENSORFLOW) -> None:
     """Start this process's fork server now, in the background, so that its imports overlap other work.
 
     What it and its children print goes to the log, and nowhere without one. Does nothing when it runs already.
     """
     context = _context()
-    context.set_forkserver_preload([preload])
+    context.set_forkserver_preload(list(preload))
     with _output_to(log or Path(os.devnull)):
         forkserver.ensure_running()
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may use before it is ended: wall time in seconds, and bytes of memory beyond what it starts with."""
+    """What a child may use before it is ended; its own children have the limits of time and memory too.
+
+    seconds  wall time; as much of each core, because a process that nobody waits for any more ends by that alone
+    memory   bytes beyond what it starts with
+    message  bytes of what it sends at once: the parent holds that in memory
+    """
 
     seconds: float | None = None
     memory: int | None = None
+    message: int | None = None
 
 
 def call(
@@ -77,13 +84,16 @@ def call(
         child.listen(hear)
 
 
-def gather(who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits()) -> list[Any]:
+def gather(
+    who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits(), preload: Sequence[str] = RUNTIMES
+) -> list[Any]:
     """Run ``function(send, *args)`` for each ``(function, *args)`` in a process of its own, all at once.
 
     Returns what each sent last, in the order of the calls. Raises as `call` does, for the first that fails, and
-    StageError for one that goes beyond its limits. TensorFlow is not loaded for them where it is not already.
+    StageError for one that goes beyond its limits. TensorFlow is not loaded for them where it is not already: the
+    fork server imports `preload`, when it does not run yet.
     """
-    start_server(None, RUNTIMES)
+    start_server(None, preload)
     with contextlib.ExitStack() as stack:
         children = [stack.enter_context(_Child(who, None, limits, call[0], call[1:], {})) for call in calls]
         return [_last(child) for child in children]
@@ -112,7 +122,7 @@ class _Child:
         start_server(log)
         context = _context()
         self._ours, self._theirs = context.Pipe()
-        arguments = (self._theirs, log, limits.memory, function, args, kwargs)
+        arguments = (self._theirs, log, limits, function, args, kwargs)
         self._process = context.Process(target=_child, args=arguments, name=f"edgepipe {who}")
 
     def __enter__(self) -> Self:
@@ -149,16 +159,22 @@ class _Child:
         if error:
             raise error
         if not done:
-            raise StageError(_death(self.who, self._process.exitcode or 0, self._story))
+            raise StageError(_death(self.who, self._process.exitcode or 0, self.limits, self._story))
 
     def _receive(self) -> Any:
         if self.limits.seconds is not None and not self._ours.poll(max(0.0, self._deadline - time.monotonic())):
             limit = f"{self.limits.seconds:g} s"
             raise StageError(Fault(f"{self.who} must end within {limit}", received="no end by then", do=self._story))
-        return self._ours.recv()
+        try:
+            return pickle.loads(self._ours.recv_bytes(self.limits.message))
+        except OSError as error:
+            if self.limits.message is None or error.errno is not None:  # the pipe's own
+                raise
+            rule = f"{self.who} must tell less than {self.limits.message >> 20} MiB"
+            raise StageError(Fault(rule, received="more", do=self._story)) from None
 
 
-def _death(who: str, code: int, story: str) -> Fault:
+def _death(who: str, code: int, limits: Limits, story: str) -> Fault:
     if code >= 0:
         return Fault(f"{who} ended its process", received=f"exit code {code}", do=story)
     number = -code
@@ -167,6 +183,8 @@ def _death(who: str, code: int, story: str) -> Fault:
         hint = _EXPLAINED.get(signal.Signals(number), "")
     except ValueError:
         name, hint = "unknown", ""
+    if limits.memory and hint and number != signal.SIGKILL:
+        hint = f"the end of the {limits.memory >> 20} MiB that it may use, or {hint}"
     do = "; ".join(part for part in (hint, story) if part)
     return Fault(f"{who} was killed", received=f"signal {number}, {name}", do=do)
 
@@ -178,7 +196,7 @@ def _context() -> ForkServerContext:
 def _child(
     connection: Connection,
     log: Path | None,
-    memory: int | None,
+    limits: Limits,
     function: Callable[..., None],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -188,8 +206,10 @@ def _child(
         with log.open("ab") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-    if memory is not None:
-        _limit_memory(memory)
+    if limits.memory is not None:
+        _limit_memory(limits.memory)
+    if limits.seconds is not None:
+        _limit_time(limits.seconds)
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
 
     def send(message: Any) -> None:
@@ -217,10 +237,22 @@ def _limit_memory(more: int) -> None:
     """Let this process's address space grow by that many bytes at most (Linux alone tells the present size)."""
     import resource
 
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # a lower limit holds already
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * resource.getpagesize() + more
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _limit_time(seconds: float) -> None:
+    """Let this process and each that it starts run so long on every core.
+
+    Native code that never ends holds Python's lock, so that `_end_with_parent` can't see a parent go.
+    """
+    import resource
+
+    limit = math.ceil(seconds) * (os.cpu_count() or 1)
+    with contextlib.suppress(OSError, ValueError):  # a lower limit holds already
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
 
 
 def _end_with_parent(connection: Connection) -> None:

@@ -116,7 +116,10 @@ def targets(
 
 @app.command()
 def verify(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL.tflite]", help="Any .tflite file.", show_default=False)
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="SPEC", help="digits, an .npz file, or a YAML file with `data:`."),
@@ -132,11 +135,21 @@ def verify(
         str | None, typer.Option("--target", metavar="NAME", help="A device, as `edgepipe targets` lists them.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the report's pages there.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Check a run folder by its report.json, not a file.")
+    ] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="With --report: measure everything again.")] = False,
+    store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Measure and judge any .tflite file. Exit code 5 when a check does not pass."""
+    """Measure and judge any .tflite file, or check a run folder again. Exit code 5 when something does not hold."""
     from pipeline import commands
 
+    given = {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+    commands.check_verify(given)
+    if report is not None:
+        raise typer.Exit(commands.recheck(report, data, rerun, _store(store), json_))
+    assert model is not None
     raise typer.Exit(commands.verify(model, data, baseline, checks, target, out, json_))
 
 

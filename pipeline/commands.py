@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.compare import Difference
-    from pipeline.contract import Contract
+    from pipeline.recheck import Recheck
     from pipeline.targets import Target
 
 CHECK_FAILED = 5
@@ -38,8 +38,9 @@ def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_js
     with build.folder(out, config.name) as folder:
         with display.choose() as watcher:
             outcomes = run_steps(config, document, steps, store, folder / "log.txt", watcher)
-        report = build.build(config, outcomes)
-        build.write(report, outcomes, store, folder)
+        build.ship(config, outcomes, folder)
+        report = build.build(config, outcomes, folder)
+        build.write(report, store, folder)
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
@@ -77,113 +78,14 @@ def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
 
 def inspect(path: Path, as_json: bool) -> None:
     """Print what a .tflite file is."""
-    from dataclasses import asdict
+    from pipeline import inspection
+    from pipeline.report import description
 
-    from pipeline import contract, tflite
-
-    model = tflite.read(path)
-    carried, why = contract.read(model.metadata, [tensor.shape for tensor in model.inputs])
-    facts: dict[str, Any] = {
-        "file": str(path),
-        "sha256": model.sha256,
-        "bytes": model.bytes,
-        "quantization": model.quantization,
-        "integer_only": model.integer_only,
-        "floats": [str(use) for use in model.floats()],
-        "inputs": [_port(tensor) for tensor in model.inputs],
-        "outputs": [_port(tensor) for tensor in model.outputs],
-        "contract": carried and carried.model_dump(mode="json"),
-        "contract_why": why,
-        "ops": model.ops_count(),
-        "macs": model.macs,
-        "parameters": model.parameters,
-        "peak_activation_bytes": model.peak_activation_bytes,
-        "sparsity": model.sparsity(),
-        "layers": [asdict(layer) for layer in model.layers()],
-    }
+    facts = inspection.inspect(path)
     if as_json:
         print(json.dumps(facts, indent=2))
-        return
-    console = _console()
-    grid = _table("", "")
-    grid.show_header = False
-    for name, value in (*_summary(facts), *_contract(carried, why, facts["inputs"])):
-        grid.add_row(f"[dim]{name}[/]", value)
-    console.print(grid)
-    console.print(_layers(facts["layers"]))
-
-
-def _summary(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from rich.markup import escape
-
-    yield "file", escape(facts["file"])
-    yield "sha256", facts["sha256"]
-    yield "size", f"{units.size(facts['bytes'])} ({facts['bytes']:,} bytes)"
-    yield "quantization", facts["quantization"]
-    floats = facts["floats"]
-    shown = "; ".join(floats[:4]) + (f"; and {len(floats) - 4} more" if len(floats) > 4 else "")
-    yield "integer-only", "yes" if facts["integer_only"] else f"no: {escape(shown)}"
-    for what in ("inputs", "outputs"):
-        yield what, escape("; ".join(map(_port_text, facts[what])))
-    yield "ops", ", ".join(f"{name} x{count}" if count > 1 else name for name, count in facts["ops"].items())
-    yield "MACs", units.count(facts["macs"])
-    yield "parameters", units.count(facts["parameters"])
-    yield "peak activations", units.size(facts["peak_activation_bytes"])
-
-
-def _contract(carried: "Contract | None", why: str, inputs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """How an app feeds the file, in its own words, which are those of a file that nobody vouches for."""
-    from rich.markup import escape
-
-    from pipeline.report.words import line
-
-    if carried is None:
-        yield "contract", escape(why)
-        return
-    yield "contract", f"raw values x: {carried.takes}"
-    low, high = carried.real_range
-    yield "", f"real values: {carried.formula}, {units.number(low)} to {units.number(high)}"
-    (port,) = inputs
-    if port["scale"] is not None:
-        shift = f" {'-' if port['zero_point'] < 0 else '+'} {abs(port['zero_point'])}" if port["zero_point"] else ""
-        yield "", f"input: round(real / {port['scale']:.9g}){shift}, clamped to {port['dtype'].lower()}"
-    if carried.labels:
-        more = f" and {len(carried.labels) - 20} more" if len(carried.labels) > 20 else ""
-        yield "", escape(f"labels: {', '.join(line(label)[:40] for label in carried.labels[:20])}{more}")
-
-
-def _port(tensor: Any) -> dict[str, Any]:
-    return {
-        "name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype, "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
-    }  # fmt: skip
-
-
-def _port_text(port: dict[str, Any]) -> str:
-    shape = "x".join(map(str, port["shape"]))
-    scale = (
-        "" if port["scale"] is None else f", scale {units.number(port['scale'], 6)}, zero point {port['zero_point']}"
-    )
-    return f"{port['name']} {port['dtype']} {shape}{scale}"
-
-
-def _layers(layers: Sequence[dict[str, Any]]) -> "Table":
-    from rich.markup import escape
-
-    table = _table("op", "layer", "output", "type", "scale", "zero", "weights", "zeros", "MACs")
-    for row in layers:
-        table.add_row(
-            row["op"],
-            escape(row["name"]),
-            "x".join(map(str, row["shape"])),
-            row["dtype"],
-            units.number(row["scale"]),
-            units.DASH if row["zero_point"] is None else str(row["zero_point"]),
-            "x".join(map(str, row["weights_shape"])) if row["weights_shape"] else units.DASH,
-            units.percent(row["sparsity"]),
-            units.count(row["macs"]),
-        )
-    return table
+    else:
+        description.render(facts, _console())
 
 
 def targets(name: str | None, as_json: bool) -> None:
@@ -257,6 +159,59 @@ def verify(
     else:
         table.render(report, _console(), str(out / "report.html") if out else "", mistakes=True)
     return 0 if report.status == "pass" else CHECK_FAILED
+
+
+def check_verify(given: set[str]) -> None:
+    """ConfigError for arguments of `verify` that make no sense together."""
+    faults = []
+    if "report" not in given:
+        if "model" not in given:
+            faults.append(Fault("needs a file", where="verify", do="name MODEL.tflite, or a run with --report FILE"))
+        for name in sorted(given & {"rerun", "store"}):
+            faults.append(Fault("is for a run folder", where=f"--{name}", do="name its report.json with --report FILE"))
+    else:
+        for name in sorted(given & {"model", "baseline", "checks", "target", "out"}):
+            where = "MODEL.tflite" if name == "model" else f"--{name}"
+            faults.append(Fault("is not for a run folder", where=where, do="leave it or --report out"))
+        for name in sorted(given & {"data", "store"} if "rerun" not in given else ()):
+            faults.append(Fault("is for measuring again", where=f"--{name}", do="add --rerun"))
+    if faults:
+        raise ConfigError(*faults)
+
+
+def recheck(report: Path, data: str | None, rerun: bool, store_root: Path, as_json: bool) -> int:
+    """Check a run folder again and print what is wrong; returns the exit code: 0, or 5 when something is."""
+    from pipeline import recheck as rechecking
+
+    found = rechecking.recheck(report, (data, Store(store_root, _warn)) if rerun else None)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print_recheck(found)
+    return 0 if found.status == "pass" else CHECK_FAILED
+
+
+def _print_recheck(found: "Recheck") -> None:
+    from rich.markup import escape
+
+    from pipeline.report import words
+
+    count = len(found.mismatches)
+    good = f"{found.models} models, {found.checks} checks judged again{', all figures measured again' * found.rerun}"
+    said = f"{count} finding{'s' * (count > 1)}" if count else good
+    verdict = "[red]FAIL[/]" if count else "[green]PASS[/]"
+    lines = [(verdict, f"{found.report}: {said}")]
+    for each in found.mismatches:
+        told = f"{each.file}: {each.what}: expected {each.expected}, received {each.received}"
+        lines.append(("[red]✗ fail[/]", told))
+    for name, (there, here) in found.changed.items() if count else ():
+        lines.append(("[yellow]changed[/]", f"{name}: {there} in the report, {here} here; figures may depend on it"))
+    for name, (now, then) in found.latency_ms.items():
+        lines.append(("[dim]latency[/]", f"{name}: {units.ms(now)} here, {units.ms(then)} in the report; not compared"))
+    lines += [("[dim]not checked[/]", f"{skipped.what}: {skipped.why}") for skipped in found.unchecked]
+    console = _console()
+    for mark, text in lines:
+        console.print(f"{mark}  {escape(words.line(text))}", soft_wrap=True)
 
 
 def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:

@@ -4,16 +4,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipeline import units
 from pipeline.errors import ConfigError, Fault, InputError, did_you_mean
 from pipeline.facts import LOWER_IS_BETTER, LayerFacts, ModelFacts, Part
-from pipeline.report.document import DECISIONS, Report
+from pipeline.report import decisions
+from pipeline.report.document import Report
 from pipeline.task import TASKS
 
 # What a limit can be set on, and what it limits.
@@ -196,18 +195,18 @@ def _by_name(layers: Sequence[LayerFacts]) -> dict[tuple[str, int], LayerFacts]:
 def _flips(a: Path, b: Path) -> dict[str, tuple[int, int]]:
     """Model -> (flips, examples) where both run folders hold decisions on the same test split."""
     first, second = _decisions(a), _decisions(b)
-    if first is None or second is None or str(first["split"]) != str(second["split"]):
+    if first is None or second is None or first.split != second.split or len(first.y) != len(second.y):
         return {}
-    names = [name for name in first if name in second and name != "split" and first[name].dtype.kind == "i"]
-    return {name: (int(np.sum(first[name] != second[name])), len(first[name])) for name in names}
+    pairs = {name: (decided, second.models[name]) for name, decided in first.models.items() if name in second.models}
+    return {
+        name: (int(np.sum(one != other)), len(one)) for name, (one, other) in pairs.items() if one.dtype.kind == "i"
+    }
 
 
-def _decisions(folder: Path) -> dict[str, NDArray[Any]] | None:
-    path = (folder if folder.is_dir() else folder.parent) / DECISIONS
+def _decisions(folder: Path) -> decisions.Decisions | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError):
+        return decisions.read((folder if folder.is_dir() else folder.parent) / decisions.FILE)
+    except InputError:
         return None
 
 

@@ -1,7 +1,7 @@
 """A YAML file as a checked, frozen Config. Every fault is told at once, each with its file:line:column."""
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,9 +136,14 @@ def _key(target: Any, part: str, where: str) -> str | int:
 
 def _paths_from(value: Any, folder: Path) -> Any:
     """The values with each relative `path:` made relative to the config file's folder."""
+    return with_paths(value, lambda path: str(folder / path))
+
+
+def with_paths(value: Any, change: Callable[[str], str]) -> Any:
+    """The values with each `path:` in them changed."""
     if isinstance(value, dict):
         return {
-            key: str(folder / item) if key == "path" and isinstance(item, str) and item else _paths_from(item, folder)
+            key: change(item) if key == "path" and isinstance(item, str) and item else with_paths(item, change)
             for key, item in value.items()
         }
-    return [_paths_from(item, folder) for item in value] if isinstance(value, list) else value
+    return [with_paths(item, change) for item in value] if isinstance(value, list) else value

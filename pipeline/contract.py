@@ -139,6 +139,10 @@ def _differences(file: Contract | None, data: Contract) -> Iterator[tuple[str, s
     """What the file was made for, what the data gives, and what to do."""
     if file is None:
         return
+    if file.task and data.task and file.task != data.task:
+        do = "measure it with the data that it was made for"
+        yield f"the file was made for {file.task}", f"data for {data.task}", do
+        return
     if not _same_values(file, data):
         yield (
             f"the file was made for {_values(file)}",

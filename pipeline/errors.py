@@ -43,6 +43,11 @@ class Fault:
             line += f"; {self.do}" if len(line) + len(self.do) < 100 else f"\n    {self.do}"
         return line
 
+    @property
+    def reason(self) -> str:
+        """Why, without the place: for results, which must not hold a path of the machine."""
+        return f"{self.rule}: {self.received}" if self.received else self.rule
+
 
 class EdgepipeError(Exception):
     """What a user meets instead of a traceback: one or more faults. Survives pickling."""

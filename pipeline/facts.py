@@ -38,7 +38,9 @@ class LayerFacts(Part):
     """One op of a .tflite file with its output tensor and, where it has one, its weights."""
 
     index: int
+    subgraph: int = 0
     op: str
+    version: int | None = Field(default=None, description="of the op")
     name: str = Field(description="of the output tensor, which carries the Keras layer's name")
     shape: tuple[int, ...] = Field(description="of the output")
     dtype: str = Field(description="of the output")
@@ -48,6 +50,7 @@ class LayerFacts(Part):
     weights_dtype: str | None = None
     weights_scales: int | None = Field(default=None, description="1 is per-tensor, more is per-channel")
     sparsity: float | None = Field(default=None, description="share of zeros in the weights")
+    unique_values: int | None = Field(default=None, description="most different stored weights that share a scale")
     macs: int | None = None
     parameters: int | None = None
 
@@ -135,11 +138,14 @@ class TensorError(Part):
 class RuntimeFacts(Part):
     """The same file on another runtime or other kernels, against LiteRT with XNNPACK on the same examples.
 
+    A file that LiteRT can't run, because its weights are compressed for TFLite Micro, is measured on that alone.
+
     Counts are of the first `examples` of the test split: where the runtime is slow that is a part of it. All figures
     are None when the file did not run there; `unavailable` then says why.
     """
 
     runtime: Literal["xnnpack", "reference", "tflm"]
+    base: bool = Field(default=False, description="what the others are compared with, and the model's metrics are of")
     examples: int
     accuracy: float | None = None
     score: float | None = Field(default=None, description="the task's main metric: accuracy, mae or auc")
@@ -161,6 +167,24 @@ class Mistake(Part):
     drop: float = Field(description="accuracy of the right way minus this")
     flips: int = Field(description="examples whose decision is another one")
     examples: int = Field(description="spread evenly over the test split")
+
+
+class OutputError(Part):
+    """One output of a file against the baseline's on the same examples, in real units, over all elements."""
+
+    mean_abs: float
+    max_abs: float
+    sqnr_db: float | None = Field(description="10 log10(sum(baseline^2) / sum(error^2)); null when the error is zero")
+    cosine: float | None = Field(description="of the angle between both; null when one is zero throughout")
+
+
+class OutputFacts(Part):
+    """One output of a file on examples without labels."""
+
+    name: str = Field(description="in the file's signature")
+    runtimes: tuple[RuntimeFacts, ...] = Field(description="its values there; accuracy and flips are null")
+    error: OutputError | None = Field(default=None, description="against the baseline's output of the same name")
+    error_why: str = Field(default="there is no baseline", description="why error is null")
 
 
 class Finding(Part):
@@ -208,6 +232,23 @@ class VelaFacts(Part):
     inferences_per_second: float | None
 
 
+class Halves(Part):
+    """How far two disjoint halves of the calibration examples move the file."""
+
+    range: float = Field(description="the largest relative difference of a tensor's scale")
+    decisions: float | None = Field(default=None, description="share of validation examples that are decided otherwise")
+    accuracy: tuple[float, float] | None = Field(default=None, description="of either half on the validation examples")
+    accuracy_spread: float | None = Field(default=None, description="how far those are apart")
+
+
+class CalibrationFacts(Part):
+    """The examples that the converter observed."""
+
+    samples: int
+    sha256: str = Field(description="of the examples in their order, after preprocessing")
+    halves: Halves | None = Field(default=None, description="null when the config did not ask for it")
+
+
 class ModelFacts(Part):
     """One .tflite file. The fields after `verified` are null or empty when no verify stage named the model."""
 
@@ -217,6 +258,9 @@ class ModelFacts(Part):
     bytes: int
     gzip_bytes: int
     verified: bool
+    calibration: CalibrationFacts | None = Field(
+        default=None, description="what the activation ranges come from; null when nothing was calibrated"
+    )
     baseline: bool = False
     quantization: str | None = None
     integer_only: bool | None = None
@@ -233,20 +277,28 @@ class ModelFacts(Part):
     dynamic: tuple[str, ...] = Field(default=(), description="tensors with a dimension that the file leaves open")
     macs: int | None = None
     parameters: int | None = None
-    input: Port | None = None
-    output: Port | None = None
+    input: Port | None = Field(default=None, description="the one input; null where there are several")
+    output: Port | None = Field(default=None, description="the one output; null where there are several")
+    inputs: tuple[Port, ...] = Field(default=(), description="all inputs, in the file's order")
+    outputs: tuple[Port, ...] = Field(default=(), description="all outputs, in the file's order")
     contract: Contract | None = Field(default=None, description="the preprocessing that the file itself asks for")
     contract_why: str = Field(default=NONE, description="why contract is null")
+    answers: tuple[OutputFacts, ...] = Field(default=(), description="each output, on examples without labels")
     arena_bytes: int | None = None
     arena: ArenaFacts | None = None
-    arena_why: str = Field(default="not measured: no target or check asks for it", description="why arena is null")
+    arena_why: str = Field(default="not measured", description="why arena is null")
     arena_refused: bool = Field(default=False, description="TensorFlow Lite Micro can't run the file at all")
     vela: VelaFacts | None = None
     vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")
     sparsity: dict[str, float] = Field(default={}, description="share of zeros of each weight tensor")
-    unique_values: dict[str, int] = Field(default={}, description="different values in each weight tensor")
     pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
     pruned_sparsity: float | None = Field(default=None, description="share of zeros over all pruned weights")
+    unique_values: dict[str, int] = Field(
+        default={}, description="most different stored values that share a scale, of each weight tensor"
+    )
+    clustered: tuple[str, ...] = Field(
+        default=(), description="weight tensors of the layers that a cluster stage clustered"
+    )
     layers: tuple[LayerFacts, ...] = ()
     examples: int | None = Field(default=None, description="of the test split that the metrics were measured on")
     split_sha256: str | None = Field(default=None, description="of that test split")

@@ -27,7 +27,7 @@ from pipeline.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, Tensor, read
 from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
 
-__all__ = ["Kernels", "Latency", "Runner", "dequantize", "latency", "quantize", "run"]
+__all__ = ["Kernels", "Latency", "RefusedError", "Runner", "answers", "dequantize", "latency", "quantize", "raw", "run"]
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
 Source = Model | str | os.PathLike[str] | bytes
@@ -35,6 +35,10 @@ K = TypeVar("K")
 
 WORTH = 25 * 10**7  # multiply-accumulates that are worth an interpreter of their own: 1 to 3 ms of a core with XNNPACK
 PARTS = 16  # that each worker has on average: one that is held up takes fewer
+
+
+class RefusedError(InputError):
+    """This runtime can't run the file: an op or a version that it does not have."""
 
 
 class Latency(NamedTuple):
@@ -53,13 +57,13 @@ class Runner:
 
     keep leaves every tensor's memory its own, so that `record` can read them all after an invocation.
 
-    Raises InputError when the file is not valid or this runtime can't run it.
+    Raises InputError when the file is not valid, and RefusedError when this runtime can't run it.
     """
 
     def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
         self.model = source if isinstance(source, Model) else read(source)
         self._where = self.model.path or ""
-        with _plain(InputError, "LiteRT can't run this model", self._where):
+        with _plain(RefusedError, "LiteRT can't run this model", self._where):
             self._interpreter = interpreter(self.model.content, kernels, threads, keep)
             self._interpreter.allocate_tensors()
 
@@ -109,15 +113,15 @@ class Runner:
     def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
         """The tensors' values of every invocation: (calls, *shape)."""
         ports, tensor = self.model.signature, self._interpreter.tensor
-        inputs = [(tensor(port.index), given.stacks[name]) for name, port in ports.inputs.items()]
+        inputs = [(port.index, given.stacks[name]) for name, port in ports.inputs.items()]
         outputs = {key: tensor(each.index) for key, each in tensors.items()}
         stacks: dict[K, Array] = {}
         for call in range(given.calls):
             if self.model.stateful:
                 self._interpreter.reset_all_variables()
-            for view, stack in inputs:
-                view()[...] = stack[call]  # no view may live on: invoke() refuses while one does
-            self._interpreter.invoke()
+            for index, stack in inputs:
+                self._interpreter.set_tensor(index, stack[call])
+            self._interpreter.invoke()  # refuses while a view of a tensor lives on
             if not call:
                 stacks = {key: np.empty((given.calls, *view().shape), view().dtype) for key, view in outputs.items()}
             for key, view in outputs.items():
@@ -153,25 +157,34 @@ def run(
 
 
 def raw(source: Source, x: Array, kernels: Kernels = "xnnpack", workers: int | None = None) -> Array:
-    """Outputs as the file gives them for examples (n, ...) in their order, for a model with one input and one output.
+    """As `answers`, for a model with one input and one output: (n, ...) to (n, ...)."""
+    model = source if isinstance(source, Model) else read(source)
+    name, output = only(model)
+    return answers(model, {name: x}, kernels, workers)[output]
+
+
+def answers(
+    source: Source, inputs: Mapping[str, Array], kernels: Kernels = "xnnpack", workers: int | None = None
+) -> dict[str, Array]:
+    """Outputs by name as the file gives them, in the order of the examples; inputs by name, each (n, ...).
 
     Interpreters of one thread each share the examples; as many as the work is worth and the machine has cores, or
     `workers`. They never wait for each other, as the threads of a single interpreter do on a busy machine.
     """
     model = source if isinstance(source, Model) else read(source)
-    name, output = only(model)
-    own = threading.local()
+    examples, own = min(map(len, inputs.values()), default=0), threading.local()
 
-    def part(examples: Array) -> Array:
+    def part(values: tuple[Array, ...]) -> dict[str, Array]:
         if not hasattr(own, "runner"):
             own.runner = Runner(model, kernels)
         runner: Runner = own.runner
-        return runner.raw({name: examples})[output]
+        return runner.raw(dict(zip(inputs, values, strict=True)))
 
-    count = workers or max(1, min(cores(), len(x) * model.macs // WORTH))
-    parts = np.array_split(x, max(1, min(len(x), count * PARTS)))
+    count = workers or max(1, min(cores(), examples * model.macs // WORTH))
+    split = (np.array_split(x, max(1, min(examples, count * PARTS))) for x in inputs.values())
     with ThreadPoolExecutor(count) as pool:  # the interpreter lets go of Python's lock while it runs
-        return np.concatenate(list(pool.map(part, parts)))
+        found = list(pool.map(part, zip(*split, strict=True)))
+    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
 def cores() -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contract, litert, runtimes, tflite
+from pipeline import contract, litert, runtimes, tflite, tflm
+from pipeline.errors import Fault, StageError
 from pipeline.facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.scoring import SCORING, Verdicts
 from pipeline.task import Truth
@@ -44,6 +45,8 @@ def read(name: str, path: Path) -> ModelFacts:
         parameters=model.parameters,
         input=_port(model.inputs),
         output=_port(model.outputs),
+        inputs=tuple(map(_one, model.inputs)),
+        outputs=tuple(map(_one, model.outputs)),
         contract=carried,
         contract_why=why,
         sparsity=model.sparsity(),
@@ -60,8 +63,8 @@ def run(
     And its outputs (N, ...) in real units, and what it is compared with others by, (N,).
     split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
     """
-    raw = litert.raw(path, x)
     model = tflite.read(path)
+    raw = _raw(model, path, x)
     (port,) = model.signature.outputs.values()
     output = real(raw, port)
     rows = spec.task.rows(output, spec)
@@ -73,10 +76,21 @@ def run(
         "split_sha256": split,
         "task": spec.task.name,
         **scoring.facts(rows, x, y, spec.labels, facts.output.scale if facts.output else None),
-        "latency_ms": Latency(**litert.latency(path, x[:1])._asdict()),
+        "latency_ms": None if model.compressed else Latency(**litert.latency(path, x[:1])._asdict()),
         "runtimes": runtimes.compare(path, x, y, spec, raw),
     }
     return facts.model_copy(update=measured), output, scoring.verdicts(rows, x, y)
+
+
+def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> runtimes.Raw:
+    """Raw outputs (N, ...) on the runtime that counts for this file. StageError when it is not there."""
+    if not model.compressed:
+        return litert.raw(model, x)
+    try:
+        return runtimes.outputs(path, x, "tflm")
+    except tflm.Unavailable as missing:
+        rule = "only TensorFlow Lite Micro runs a file with compressed weights"
+        raise StageError(Fault(rule, where=str(path), received=str(missing))) from missing
 
 
 def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdicts: Verdicts, y: Truth) -> ModelFacts:
@@ -92,9 +106,10 @@ def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdic
 
 def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
     """The one input or output; None when there are several."""
-    if len(tensors) != 1:
-        return None
-    (tensor,) = tensors
+    return _one(tensors[0]) if len(tensors) == 1 else None
+
+
+def _one(tensor: tflite.Tensor) -> Port:
     return Port(
         name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
     )

@@ -33,6 +33,17 @@ class Measured(NamedTuple):
     missing: dict[str, str]
 
 
+class Decided(NamedTuple):
+    """What `decisions` found.
+
+    confusion  (K, K) counts: rows are true labels, columns decisions
+    """
+
+    metrics: dict[str, float]
+    per_class: tuple[ClassFacts, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
 class Classified(NamedTuple):
     """What `classification` found.
 
@@ -66,13 +77,19 @@ def classification(scores: Floats, y: Labels, labels: Sequence[str] = (), step: 
     labels: names of the classes; their numbers where it has none. step: the scale of a quantized output.
     """
     _comparable(scores, y)
-    classes = range(scores.shape[1])
-    decisions = scores.argmax(axis=1)
-    per_class = _per_class(y, decisions, [*labels, *map(str, classes[len(labels) :])])
-    top = {"top5_accuracy": float(np.mean(rank(scores, y) < TOP))} if len(classes) > TOP else {}
-    chances, missing = _of_probabilities(scores, y, per_class, step)
-    metrics = {"accuracy": float(np.mean(decisions == y)), **top, **_means(per_class), **chances}
-    return Classified(metrics, missing, per_class, _confusion(y, decisions, classes), kind(scores))
+    classes = scores.shape[1]
+    decided = decisions(scores.argmax(axis=1), y, [*labels, *map(str, range(len(labels), classes))])
+    top = {"top5_accuracy": float(np.mean(rank(scores, y) < TOP))} if classes > TOP else {}
+    chances, missing = _of_probabilities(scores, y, decided.per_class, step)
+    metrics = {"accuracy": decided.metrics["accuracy"], **top, **decided.metrics, **chances}
+    return Classified(metrics, missing, decided.per_class, decided.confusion, kind(scores))
+
+
+def decisions(decided: Labels, y: Labels, labels: Sequence[str]) -> Decided:
+    """What the decisions (N,) alone tell against the labels (N,), both from 0 to K-1; labels: the K classes' names."""
+    per_class = _per_class(y, decided, labels)
+    metrics = {"accuracy": float(np.mean(decided == y)), **_means(per_class)}
+    return Decided(metrics, per_class, _confusion(y, decided, range(len(labels))))
 
 
 def regression(predicted: Floats, y: Floats) -> Measured:

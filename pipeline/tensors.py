@@ -13,6 +13,7 @@ from pipeline.tflite.values import real
 
 BINS = 48  # of a histogram
 WORST = 6  # tensors that get one
+SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that write the values they read: no error of their own
 
 Values = NDArray[np.float32]  # (n, ...) real values of a tensor for n examples
 
@@ -36,7 +37,7 @@ def layers(path: Path, x: Values) -> dict[str, Values]:
 
 
 def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[TensorError, ...]:
-    """Every tensor whose layer the reference knows in the same shape, the lowest SQNR first.
+    """Every tensor whose layer the reference knows in the same shape, the lowest SQNR first; not those of SAME.
 
     reference: outputs (n, ...) of the float model's layers on the same examples, in running order: of the layers
     that are fused into a tensor it is the last one's output that the tensor holds.
@@ -48,7 +49,7 @@ def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[Tens
         op = model.subgraphs[0].ops[index]
         tensor = op.outputs[0]
         fitting = [name for name in _names(model, op) if name in order and reference[name].shape == raw.shape]
-        if fitting and tensor.dtype != "FLOAT32":
+        if fitting and tensor.dtype != "FLOAT32" and op.name not in SAME:
             layer = max(fitting, key=lambda name: order[name])
             found.append(_error(op, layer, raw, tensor, reference[layer]))
     found.sort(key=lambda error: np.inf if error.sqnr_db is None else error.sqnr_db)

@@ -20,7 +20,7 @@ def size(count: int | None) -> str:
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """0.983 as ``98.3 %``."""
-    return DASH if fraction is None else f"{fraction * 100:.{digits}f} %"
+    return DASH if fraction is None else f"{points(fraction, digits, sign=False)} %"
 
 
 def points(fraction: float | None, digits: int = 2, sign: bool = True) -> str:

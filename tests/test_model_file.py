@@ -245,7 +245,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused(built):
         "must have one input and one output (received 2 and 1)",
         "must have one input and one output (received 1 and 2)",
         "takes examples of shape (16,) (received data of shape (8, 8, 1))",
-        "gives outputs of shape (7,) (received data with 10 labels)",
+        "gives outputs of shape (7,) (received data for outputs of shape (10,))",
     ]
 
 

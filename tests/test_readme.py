@@ -32,3 +32,7 @@ def test_every_config_that_is_carried_can_be_planned():
 def test_every_file_that_is_named_is_there():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_nothing_is_left_to_be_filled_in():
+    assert re.findall(r"@@\w*", README) == []

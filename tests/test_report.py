@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pipeline import units
 from pipeline.facts import (
+    ArenaFacts,
     CheckResult,
     ClassDrop,
     ClassFacts,
@@ -25,6 +26,8 @@ from pipeline.facts import (
     ModelFacts,
     Paired,
     Port,
+    RuntimeFacts,
+    TensorError,
 )
 from pipeline.report import figures, junit, markdown, page, table, words
 from pipeline.report.document import DataFacts, Report, Split, StepFacts
@@ -99,6 +102,16 @@ def paired(lost: int, gained: int, n: int = 360) -> Paired:
     )  # fmt: skip
 
 
+def tensor(index: int, layer: str) -> TensorError:
+    """The worst three have a histogram."""
+    counts = tuple((7 * index + bin) % 5 * 100 for bin in range(48)) if index < 3 else ()
+    return TensorError(
+        index=index, op="CONV_2D", layer=layer, scale=0.02, sqnr_db=31.4 + index, rmse_over_scale=0.31, cosine=0.999,
+        saturated=0.514, mean_abs=0.004, max_abs=0.03, relative=0.016, power=-0.0001,
+        edges=tuple(bin / 16 for bin in range(49)) if counts else (), counts=counts, float_counts=counts[::-1],
+    )  # fmt: skip
+
+
 def model(name: str, size: int, accuracy: float, count: int = 10, sparse: float = 0.0, **changes: Any) -> ModelFacts:
     """A verified int8 model, or the float baseline when it is so named."""
     base = name == "float"
@@ -119,7 +132,9 @@ def model(name: str, size: int, accuracy: float, count: int = 10, sparse: float 
         parameters=5_466,
         input=Port(name="image", shape=(1, 8, 8, 1), dtype=dtype, **scale),
         output=Port(name="probabilities", shape=(1, count), dtype=dtype, **scale),
-        arena_bytes=None if base else 14_336,
+        arena_bytes=None if base else 14_208,
+        arena=None if base else ArenaFacts(total=14_208, head=9_000, tail=5_208, smallest=14_336),
+        arena_why="TFLM can't run this model: no kernel" if base else "",
         layers=layers(dtype, sparse),
         examples=360,
         metrics={"accuracy": accuracy, "f1_macro": accuracy - 0.001, "log_loss": 0.0824, "ece": 0.0131},
@@ -130,6 +145,11 @@ def model(name: str, size: int, accuracy: float, count: int = 10, sparse: float 
         error=None if base else Errors(mean_abs=0.00213, max_abs=0.0703, sqnr_db=31.4, agreement=0.9917),
         latency_ms=Latency(p50=0.0461 if base else 0.0214, p95=0.0233, runs=200),
         confusion=confusion(count, 36, 2 if base else 3),
+        runtimes=(
+            RuntimeFacts(runtime="xnnpack", examples=360, accuracy=accuracy),
+            RuntimeFacts(runtime="tflm", examples=36, unavailable="no kernel"),
+        ),
+        tensors=() if base else tuple(tensor(index, f"layer {index}") for index in range(4)),
     )
     return facts.model_copy(update=changes)
 
@@ -218,7 +238,7 @@ def sample(**changes: Any) -> Report:
 def failing() -> Report:
     bad = check("accuracy", "ptq", 0.02, 0.01, "points", what="drop of accuracy", status="fail")
     gone = check("arena", "ptq", None, 32_768, "bytes", status="unavailable", why="tflite-micro is not installed")
-    ptq = model("ptq", 34_120, 0.9606, arena_bytes=None)
+    ptq = model("ptq", 34_120, 0.9606, arena_bytes=None, arena=None, arena_why="tflite-micro is not installed")
     models = (sample().models[0], ptq, sample().models[2])
     return sample(status="fail", checks=(bad, *checks("ptq")[1:4], gone, *checks("small")), models=models)
 
@@ -227,8 +247,8 @@ def unverified() -> Report:
     bare: dict[str, Any] = {
         "verified": False, "baseline": False, "quantization": None, "integer_only": None, "ops": {}, "macs": None,
         "parameters": None, "input": None, "output": None, "layers": (), "examples": None, "metrics": {}, "drop": {},
-        "error": None, "latency_ms": None, "confusion": (), "arena_bytes": None, "missing": {}, "per_class": (),
-        "paired": None,
+        "error": None, "latency_ms": None, "confusion": (), "arena_bytes": None, "arena": None, "missing": {},
+        "per_class": (), "paired": None, "runtimes": (), "tensors": (),
     }  # fmt: skip
     return sample(models=tuple(m.model_copy(update=bare) for m in sample().models), checks=())
 
@@ -246,7 +266,8 @@ def hostile() -> Report:
     lost_most = paired(3, 2).model_copy(update={"worst": ClassDrop(label=EVIL, examples=9, lost=3, gained=0, drop=0.3)})
     said: dict[str, Any] = {"file": EVIL, "missing": {EVIL: EVIL}, "per_class": (row,)}
     evil = [m.model_copy(update={"name": f"{m.name} {EVIL}", **said}) for m in sample().models]
-    evil = [m if m.baseline else m.model_copy(update={"paired": lost_most}) for m in evil]
+    traced = {"paired": lost_most, "tensors": (tensor(0, EVIL),)}
+    evil = [m.model_copy(update={"arena_why": EVIL} if m.baseline else traced) for m in evil]
     steps = (step(EVIL, EVIL, 1.0, curves=curves(0.5, 3), notes=(EVIL,), settings={EVIL: EVIL}),)
     lost = check(EVIL, evil[2].name, EVIL, EVIL, "text", status="fail", why=EVIL)
     found = {"name": EVIL, "environment": {EVIL: EVIL}, "config": {EVIL: EVIL}, "data": data}
@@ -255,7 +276,15 @@ def hostile() -> Report:
 
 def one_model() -> Report:
     diverged = {"loss": (float("nan"),), "val_loss": (float("nan"),)}
-    none: dict[str, Any] = {"metrics": {}, "drop": {}, "confusion": (), "per_class": (), "paired": None, "missing": {}}
+    none: dict[str, Any] = {
+        "metrics": {},
+        "drop": {},
+        "confusion": (),
+        "per_class": (),
+        "paired": None,
+        "missing": {},
+        "tensors": (),
+    }
     one = model("small", 31_949, 0.9, latency_ms=None, examples=None, **none)
     return sample(models=(one,), checks=checks("small")[:1], steps=(step("train", "train", 0.2, curves=diverged),))
 
@@ -385,7 +414,15 @@ def test_the_page_names_the_bytes_that_ship() -> None:
     for said in ("288 weights: too few", "Zeros in conv2 fell", "tflite-micro is not installed", "cortex-m4"):
         assert said in text
     assert text.count('class="matrix"') == 3
-    assert text.count("<figure") == 2 + 6 + 3
+    assert text.count("<figure") == 2 + 6 + 3 + 2 * 3
+
+
+def test_the_page_of_files_that_no_run_made_has_no_empty_sections() -> None:
+    run = sample(steps=(), config={}, checks=())
+    text = page.html(run, {})
+    assert not re.search('id="(notes|steps|config)"', text)
+    assert "Name what must hold with --checks FILE." in text
+    assert words.headline(run) == "No check ran: 3 models were measured, nothing about them is proved"
 
 
 def test_the_page_works_without_drawings() -> None:
@@ -432,13 +469,93 @@ def test_a_drawing_is_one_svg_in_the_colours_and_the_font_of_the_page(make: Call
 def test_the_drawings_name_every_model_and_stage() -> None:
     drawn = figures.draw(sample())
     stages = [figures.curve(name, metric) for name in ("train", "prune", "qat") for metric in ("loss", "accuracy")]
-    assert list(drawn) == [figures.SCATTER, figures.SCATTER_NARROW, *stages]
+    tensors = [figures.values(name, tensor(index, "")) for name in ("ptq", "small") for index in range(3)]
+    assert list(drawn) == [figures.SCATTER, figures.SCATTER_NARROW, *stages, *tensors]
     texts = [node.text for node in ElementTree.fromstring(drawn[figures.SCATTER]).iter("text")]
     assert {"small", "ptq", "float (baseline)", "KiB"} <= set(texts)
 
 
 def test_the_key_of_a_curve_is_a_file_name() -> None:
     assert figures.curve("train", "../a,b") == "curve,train,..%2Fa%2Cb"
+
+
+def test_a_histogram_lays_the_float_values_over_the_files() -> None:
+    drawn = figures.draw(sample())
+    for index in range(3):
+        root = ElementTree.fromstring(drawn[figures.values("small", tensor(index, ""))])
+        area, line = (p for p in root.iter("path") if len(p.get("d", "").split("L")) > 40)
+        assert "fill: var(--accent" in area.attrib["style"]
+        assert "stroke: var(--ink" in line.attrib["style"]
+        assert "fill: none" in line.attrib["style"]
+        assert area.get("d") != line.get("d")
+    assert figures.values("small", tensor(3, "")) not in drawn
+
+
+def test_the_page_defines_and_draws_the_errors_of_tensors() -> None:
+    section = page.html(sample(), figures.draw(sample())).split('id="tensors"')[1].split("</section>")[0]
+    for said in ("10 log<sub>10</sub>(Σf² / Σe²)", "√(mean e²) / scale", "Σqf / √(Σq² Σf²)", "mean |e|, max |e|",
+                 "Σ|e| / Σ|f|", "1 − Σq² / Σf²", "either end of the integers"):  # fmt: skip
+        assert said in section
+    assert section.count("<svg") == 6
+    assert "SQNR 31.4 dB," in section
+    assert "saturated 51.4 %" in section
+    assert "-0.0" not in section
+
+
+def test_the_arena_is_shown_in_full_or_with_the_reason_why_not() -> None:
+    text = page.html(sample(), {})
+    assert "14,336 bytes" in text
+    assert "the smallest that works; used 14,208, head 9,000 and tail 5,208" in text
+    assert "<small>TFLM can&#39;t run this model: no kernel</small>" in text
+    assert "Smallest arena on TFLite Micro: ptq 14.0 KiB, small 14.0 KiB" in printed(sample(), 80)
+    assert "| arena (TFLite Micro) |" in markdown.render(sample())
+    refused = model("half", 60_000, 0.98, arena=None, arena_refused=True)
+    assert words.arena(sample(models=(refused,))) == "Smallest arena on TFLite Micro: half does not run"
+    assert words.arena(unverified()) == ""
+    assert "arena" not in markdown.render(unverified())
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures_of", "front"),
+    [
+        ("accuracy", {"a": (10, 0.9), "b": (20, 0.95), "c": (30, 0.94), "d": (40, 0.95)}, {"a", "b"}),
+        ("accuracy", {"a": (10, 0.9), "b": (10, 0.9), "c": (10, 0.8)}, {"a", "b"}),
+        ("accuracy", {"a": (10, 0.9), "b": (20, float("nan"))}, {"a"}),
+        ("rmse", {"a": (10, 0.9), "b": (20, 0.5), "c": (30, 0.8)}, {"a", "b"}),
+    ],
+)
+def test_the_pareto_front(metric: str, figures_of: dict[str, tuple[int, float]], front: set[str]) -> None:
+    models = tuple(model(name, size, 1.0, metrics={metric: value}) for name, (size, value) in figures_of.items())
+    assert words.front(sample(models=models)) == front
+
+
+def test_the_page_marks_the_pareto_front() -> None:
+    text = page.html(sample(), figures.draw(sample()))
+    assert text.count(">Pareto</span>") == 2  # ptq is larger and worse than small
+    assert ">Pareto</span>" not in page.html(one_model(), {})
+
+
+@pytest.mark.parametrize("step", [0.0001, 0.002])
+def test_twelve_names_in_the_scatter_do_not_meet(step: float) -> None:
+    crowd = tuple(model(f"a_longer_name_{n}", 30_000 + 2500 * n, 0.9 + step * n, drop={}) for n in range(12))
+    drawn = figures.draw(sample(models=crowd))
+    for key in (figures.SCATTER, figures.SCATTER_NARROW):
+        names = [node for node in ElementTree.fromstring(drawn[key]).iter("text") if "_name_" in (node.text or "")]
+        assert len(names) == 12
+        boxes = [_around(node) for node in names]
+        assert not [pair for pair in itertools.combinations(boxes, 2) if _meet(*pair)]
+
+
+def _around(node: ElementTree.Element) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a text of 11 px, whose letters are at least 5 px wide."""
+    x, y, wide = float(node.attrib["x"]), float(node.attrib["y"]), 5.0 * len(node.text or "")
+    anchor = node.attrib["style"].split("text-anchor: ")[1].split(";")[0]
+    left = x - wide * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
+    return left, y - 8, left + wide, y
+
+
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def test_names_in_the_scatter_do_not_meet() -> None:

@@ -342,9 +342,9 @@ def test_the_key_of_verify_holds_what_the_target_has_measured_and_no_more(writte
              "{like: cortex-m4, ram_bytes: 4096}"]
         )
     }  # fmt: skip
-    assert keys["null"] == keys["android-cpu"] == keys["coral-edge-tpu"]  # limits are no part of it
-    assert keys["cortex-m4"] == keys["rp2040"] == keys["{like: cortex-m4, ram_bytes: 4096}"]
-    assert len({keys["null"], keys["cortex-m4"], keys["ethos-u55-128"], keys["ethos-u55-256"]}) == 4
+    without = {key for name, key in keys.items() if not name.startswith("ethos")}
+    assert len(without) == 1  # limits are no part of it, and the arena is measured for all
+    assert len({*without, keys["ethos-u55-128"], keys["ethos-u55-256"]}) == 3
 
 
 def test_verify_runs_the_checks_of_the_target(written: Any, nets: Path, tmp_path: Path) -> None:
@@ -363,13 +363,15 @@ def test_checks_without_a_measurement_are_unavailable(nets: Path) -> None:
     (arena,) = Arena(check="arena", max_bytes=1).judge(model, None)
     (npu,) = Npu(check="npu", accelerator="ethos-u55-128").judge(model, None)
     assert (arena.status, npu.status) == ("unavailable", "unavailable")
-    assert arena.why == npu.why == "not measured: no target or check asks for it"
+    assert arena.why == "not measured"
+    assert npu.why == "not measured: no target or check asks for it"
 
 
 @pytest.mark.skipif(VELA, reason="Vela is installed")
 def test_without_vela_the_reason_says_what_to_install(nets: Path) -> None:
     found = asked(targets.load("ethos-u55-128").checks()).measure(nets / "ds_cnn_int8.tflite")
-    assert found == {"vela_why": "Vela is not installed; pip install edgepipe[vela]"}
+    assert found["vela_why"] == "Vela is not installed; pip install edgepipe[vela]"
+    assert "vela" not in found
 
 
 @pytest.mark.skipif(not VELA, reason="Vela is not installed: pip install edgepipe[vela]")

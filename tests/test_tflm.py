@@ -72,25 +72,25 @@ class TestWithThePackage:
         assert found.total == found.head + found.tail
         assert found.head >= model.peak_activation_bytes
         assert found.smallest >= found.total - 64
-        assert "text" in tflm._child(model.content, found.smallest)
-        assert "text" not in tflm._child(model.content, found.smallest - 64)
+        assert "text" in tflm._tried(model.content, found.smallest)
+        assert "text" not in tflm._tried(model.content, found.smallest - 64)
 
     @pytest.mark.parametrize(("needed", "near"), [(5376, 5376), (4000, 2720), (1008, 5000), (16, 16), (60_000, 100)])
     def test_smallest_arena_is_found_exactly(self, monkeypatch: pytest.MonkeyPatch, needed: int, near: int) -> None:
         probes = []
 
-        def child(_content: bytes, size: int) -> dict[str, str]:
+        def tried(_content: bytes, size: int) -> dict[str, str]:
             probes.append(size)
             return {"text": ""} if size >= needed else {"crash": "exit code -11"}
 
-        monkeypatch.setattr(tflm, "_child", child)
+        monkeypatch.setattr(tflm, "_tried", tried)
         assert tflm._smallest(b"", near, 1 << 20) == needed
         assert all(0 < size < 1 << 20 for size in probes)
         assert len(probes) <= (2 if needed == near else 40)
 
-    def test_a_crash_of_the_child_is_an_answer(self, models: Models) -> None:
+    def test_a_crash_of_the_process_is_an_answer(self, models: Models) -> None:
         """An arena of 16 bytes ends in a segmentation fault of the native code."""
-        answer = tflm._child(models["int8"].read_bytes(), 16)
+        answer = tflm._tried(models["int8"].read_bytes(), 16)
         assert answer.keys() & {"crash", "error"}
 
     def test_standard_error_is_restored(self, models: Models, images: Any) -> None:

@@ -15,6 +15,8 @@ from pipeline import units
         (units.size(3 * 1024**2), "3.00 MiB"),
         (units.percent(0.9833), "98.3 %"),
         (units.percent(1.0, 0), "100 %"),
+        (units.percent(-0.0001), "0.0 %"),
+        (units.percent(-0.0123), "−1.2 %"),
         (units.points(0.0028), "+0.28"),
         (units.points(-0.0028), "−0.28"),
         (units.points(-0.00001), "0.00"),

@@ -7,6 +7,7 @@ from pydantic import Field
 from pipeline.checks.accuracy import Accuracy
 from pipeline.checks.agreement import Agreement
 from pipeline.checks.arena import Arena
+from pipeline.checks.clusters import Clusters
 from pipeline.checks.flips import Flips
 from pipeline.checks.int8_spec import Int8Spec
 from pipeline.checks.integer_only import IntegerOnly
@@ -23,6 +24,7 @@ AnyCheck = Annotated[
     Accuracy
     | Agreement
     | Arena
+    | Clusters
     | Flips
     | Int8Spec
     | IntegerOnly

@@ -37,7 +37,7 @@ class Accuracy(Check):
         return "max_drop" if self.max_drop is not None else ""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
-        missing = "no accuracy was measured"
+        missing = model.missing.get("accuracy", "no accuracy was measured")
         if self.min is not None:
             value = model.metrics.get("accuracy")
             yield self.result(model, "accuracy", value, "at least", self.min, "fraction", missing)

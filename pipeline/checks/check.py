@@ -11,7 +11,7 @@ from pipeline.facts import CheckResult, ModelFacts
 from pipeline.stage import Strict
 from pipeline.task import Task
 
-Unit = Literal["fraction", "points", "bytes", "text"]
+Unit = Literal["fraction", "points", "bytes", "count", "text"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

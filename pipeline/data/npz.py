@@ -1,6 +1,8 @@
 """A NumPy archive of the user's own."""
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
@@ -16,6 +18,8 @@ from pipeline.store import sha256
 from pipeline.task import TASKS, Task, TaskName
 
 _CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}  # and how many they are
+
+NAMES = frozenset(f"{letter}_{split}" for split in SPLITS for letter in "xy")
 
 
 class Npz(ArrayData):
@@ -58,13 +62,30 @@ class Npz(ArrayData):
         return f"{self.path}: {split}"
 
     def arrays(self) -> dict[str, Pair]:
+        with self._open() as archive:
+            self._require(set(archive.files))
+            splits = [split for split in SPLITS if f"x_{split}" in archive.files]
+            return {split: self._pair(archive, split) for split in splits}
+
+    def has_splits(self) -> bool:
+        """Whether any array has the name of a split's examples or labels."""
+        with self._open() as archive:
+            return bool(NAMES.intersection(archive.files))
+
+    def named(self) -> dict[str, NDArray[Any]]:
+        """All arrays by their own names."""
+        with self._open() as archive:
+            return {name: self._array(archive, name) for name in archive.files}
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
         try:
             with self.path.open("rb") as file, self._archive(file) as archive:
-                self._require(set(archive.files))
-                splits = [split for split in SPLITS if f"x_{split}" in archive.files]
-                return {split: self._pair(archive, split) for split in splits}
+                yield archive
         except InputError:
             raise
+        except OSError as error:
+            raise self._wrong("the data file can't be read", error.strerror or str(error)) from None
         except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
             raise self._wrong("is no readable .npz archive of plain arrays", str(error)) from None
 
@@ -88,9 +109,8 @@ class Npz(ArrayData):
         return array
 
     def _require(self, names: set[str]) -> None:
-        known = {f"{letter}_{split}" for split in SPLITS for letter in "xy"}
-        for name in sorted(names - known):
-            raise self._wrong("holds an array that edgepipe does not know", name, did_you_mean(name, known))
+        for name in sorted(names - NAMES):
+            raise self._wrong("holds an array that edgepipe does not know", name, did_you_mean(name, NAMES))
         for split in SPLITS:
             pair = {f"x_{split}", f"y_{split}"}
             lacking = pair - names - ({f"y_{split}"} if split in self.learns.unlabelled else set())

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.models.applications import Applications
 from pipeline.models.autoencoder import Autoencoder
 from pipeline.models.ds_cnn import DsCnn
 from pipeline.models.file import File
@@ -12,4 +13,6 @@ from pipeline.models.mobilenet_v1 import MobilenetV1
 from pipeline.models.resnet8 import Resnet8
 from pipeline.models.small_cnn import SmallCnn
 
-AnyModel = Annotated[Autoencoder | DsCnn | File | Mlp | MobilenetV1 | Resnet8 | SmallCnn, Field(discriminator="source")]
+AnyModel = Annotated[
+    Applications | Autoencoder | DsCnn | File | Mlp | MobilenetV1 | Resnet8 | SmallCnn, Field(discriminator="source")
+]

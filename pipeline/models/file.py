@@ -125,7 +125,7 @@ class File(Model):
             raise self._wrong(f"takes examples of shape {shape}", f"data of shape {spec.shape}", do)
         units = tuple(model.outputs[0].shape[1:])
         if not spec.task.takes(units, spec):
-            received = f"data of outputs {spec.outputs}: {spec.task.described(spec.labels)}"
+            received = f"data for outputs of shape {spec.outputs}"
             raise self._wrong(f"gives outputs of shape {units}", received, spec.task.models)
         if units != spec.outputs and tf.gives_logits(model):
             do = "end it in Dense(1, activation='sigmoid'), or in an output for each label"

@@ -1,42 +1,59 @@
 """Outcomes of a run -> the report, and the run folder that holds it beside the files it speaks of."""
 
 import gzip
-import json
 import os
 import platform
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pipeline import __version__, code
-from pipeline.config import Config
-from pipeline.errors import Fault, StoreError
-from pipeline.facts import CheckResult, ModelFacts
-from pipeline.report import figures, junit, markdown, page
-from pipeline.report.document import DECISIONS, DataFacts, Report, Split, StepFacts
+from pipeline.config import Config, with_paths
+from pipeline.errors import EdgepipeError, Fault, StoreError
+from pipeline.facts import CalibrationFacts, CheckResult, ModelFacts
+from pipeline.report import decisions, figures, junit, markdown, page, sums
+from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
 from pipeline.run import Outcome
 from pipeline.stage import SPLITS
+from pipeline.stages.sidecar import read_facts
 from pipeline.stages.verify import Verify
 from pipeline.store import Store, key_of, sha256
 
 LIBRARIES = (
-    "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "scikit-learn", "pydantic",
+    "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "tflite-micro", "numpy",
+    "scikit-learn", "pydantic", *(PRINTERS := ("matplotlib", "jinja2", "pyyaml")),
 )  # fmt: skip
 
+_KERNELS = frozenset({
+    "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8",
+    "amx_bf16", "amx_fp16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme",
+})  # fmt: skip
 
-def build(config: Config, outcomes: Sequence[Outcome]) -> Report:
-    """The report of a finished run."""
+
+def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
+    """Put the results of a finished run into its folder: copies of the models, and their decisions."""
+    with _guard(work):
+        for outcome in outcomes:
+            if _is_model(outcome):
+                shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
+        _write_decisions(config, outcomes, work)
+
+
+def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
+    """The report of a finished run whose results are in the folder `work`."""
     measured, checks = _verified(outcomes)
     spec = config.data.spec()
     return Report(
         name=config.name,
         status="fail" if any(check.status != "pass" for check in checks) else "pass",
         environment=environment(),
-        config=config.settings(),
+        config=with_paths(config.settings(), lambda path: os.path.relpath(path, work)),
         data=DataFacts(
             fingerprint=config.data.fingerprint(),
             task=spec.task.name,
@@ -45,9 +62,16 @@ def build(config: Config, outcomes: Sequence[Outcome]) -> Report:
         ),
         steps=tuple(_step(outcome) for outcome in outcomes),
         models=tuple(
-            measured.get(outcome.step.name) or _unverified(outcome) for outcome in outcomes if _is_model(outcome)
+            _calibrated(measured.get(outcome.step.name) or _unverified(outcome), outcome)
+            for outcome in outcomes
+            if _is_model(outcome)
         ),
         checks=checks,
+        files={
+            path.name: FileFacts(sha256=sha256(path), bytes=path.stat().st_size)
+            for path in sorted(work.iterdir())
+            if path.name == decisions.FILE
+        },
     )
 
 
@@ -81,10 +105,20 @@ def _unverified(outcome: Outcome) -> ModelFacts:
     )
 
 
+def _calibrated(facts: ModelFacts, outcome: Outcome) -> ModelFacts:
+    """The facts with the examples that the converter observed."""
+    observed = _told(outcome).get("calibration")
+    return facts.model_copy(update={"calibration": CalibrationFacts(**observed)}) if observed else facts
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    """What the stage tells beside its result; empty when it tells nothing."""
+    return read_facts(outcome.entry.path) if (outcome.entry.path / "facts.json").is_file() else {}
+
+
 def _step(outcome: Outcome) -> StepFacts:
     step, entry = outcome.step, outcome.entry
-    path = entry.path / "facts.json"
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    facts = _told(outcome)
     return StepFacts(
         name=step.name,
         stage=step.kind,
@@ -111,7 +145,20 @@ def environment() -> dict[str, str]:
             found[name.replace("-", "_")] = version(name)
         except PackageNotFoundError:
             found[name.replace("-", "_")] = "not installed"
-    return found | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+    found["zlib"] = zlib.ZLIB_RUNTIME_VERSION  # gzip_bytes depend on it
+    return found | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "cpu": _cpu()}
+
+
+def _cpu() -> str:
+    """The processor with those of its features that kernels are chosen by: the same file's figures can depend on it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return platform.processor() or "unknown"
+    lines = dict(reversed([line.partition(":")[::2] for line in text.splitlines()]))  # of the first core
+    facts = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    return " ".join([facts.get("model name", platform.machine()), *sorted(_KERNELS.intersection(flags))])
 
 
 @contextmanager
@@ -131,10 +178,13 @@ def folder(out: Path, name: str) -> Iterator[Path]:
             work.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
             _swap(work, out / name)
             failed.unlink(missing_ok=True)
-    except BaseException:
+    except BaseException as error:
         log = work / "log.txt"
-        if log.is_file() and log.stat().st_size:
-            log.replace(failed)
+        if not log.is_file() or not log.stat().st_size:
+            raise
+        log.replace(failed)
+        if isinstance(error, EdgepipeError):
+            raise type(error)(*(replace(f, do=f.do.replace(str(log), str(failed))) for f in error.faults)) from error
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -158,39 +208,49 @@ def _alive(process: int) -> bool:
     return True
 
 
-def write(report: Report, outcomes: Sequence[Outcome], store: Store, work: Path) -> None:
-    """Fill the run folder: copies of the models, the report in its forms, the resolved config."""
-    import yaml
-
+def write(report: Report, store: Store, work: Path) -> None:
+    """Fill the rest of the run folder: the report in its forms, the resolved config, the sums of all files."""
     with _guard(work):
-        for outcome in outcomes:
-            if _is_model(outcome):
-                shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
         write_pages(report, work, _figures(report, store))
-        config = yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True)
-        (work / "config.yaml").write_text(config, encoding="utf-8")
-        _write_decisions(report, outcomes, work)
+        (work / "config.yaml").write_text(config_text(report), encoding="utf-8")
         (work / "log.txt").touch()
+        sums.write(work)
 
 
 def write_pages(report: Report, work: Path, drawings: Mapping[str, str]) -> None:
     """The report in all its forms."""
-    (work / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (work / "report.md").write_text(markdown.render(report), encoding="utf-8")
-    (work / "report.html").write_text(page.html(report, drawings), encoding="utf-8")
-    (work / "junit.xml").write_text(junit.render(report), encoding="utf-8")
+    for name, text in pages(report, drawings).items():
+        (work / name).write_text(text, encoding="utf-8")
 
 
-def _write_decisions(report: Report, outcomes: Sequence[Outcome], work: Path) -> None:
-    """What each verified model decided on each test example, or its share of the metric, for `edgepipe compare`."""
-    import numpy as np
+def pages(report: Report, drawings: Mapping[str, str]) -> dict[str, str]:
+    """The text of each form of the report, by the name of its file."""
+    return {
+        "report.json": report.model_dump_json(indent=2) + "\n",
+        "report.md": markdown.render(report),
+        "report.html": page.html(report, drawings),
+        "junit.xml": junit.render(report),
+    }
 
-    decisions: dict[str, Any] = {}
-    for outcome in outcomes:
-        if isinstance(outcome.step.stage, Verify):
-            decisions |= outcome.step.stage.decisions(outcome.entry.path)
-    if decisions:
-        np.savez(work / DECISIONS, split=np.array(report.data.splits["test"].sha256), **decisions)
+
+def config_text(report: Report) -> str:
+    """The resolved config, as ``config.yaml`` holds it."""
+    import yaml
+
+    return yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True)
+
+
+def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
+    """What each verified model decided on each test example, where a stage verifies any."""
+    found = [
+        outcome.step.stage.decisions(outcome.entry.path)
+        for outcome in outcomes
+        if isinstance(outcome.step.stage, Verify)
+    ]
+    if found:
+        models = {name: decided for _, of_stage in found for name, decided in of_stage.items()}
+        kept = decisions.Decisions(config.data.split("test").sha256, found[0][0], models)
+        decisions.write(work / decisions.FILE, kept)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,9 @@ from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts,
 from pipeline.task import TaskName
 
 __all__ = [
-    "CheckResult", "DataFacts", "Errors", "Latency", "LayerFacts", "ModelFacts", "Part", "Port", "Report", "Split",
-    "StepFacts",
+    "CheckResult", "DataFacts", "Errors", "FileFacts", "Latency", "LayerFacts", "ModelFacts", "Part", "Port", "Report",
+    "Split", "StepFacts",
 ]  # fmt: skip
-
-
-DECISIONS = "decisions.npz"  # in a run folder: sha256 of the test split, and each model's decisions or shares (N,)
 
 
 class Split(Part):
@@ -50,13 +47,23 @@ class StepFacts(Part):
     settings: dict[str, Any] = Field(default={}, description="the stage's own resolved settings")
 
 
+class FileFacts(Part):
+    """A file of the run folder."""
+
+    sha256: str
+    bytes: int
+
+
 class Report(Part):
     name: str
     status: Literal["pass", "fail"]
     schema_version: Literal[1] = 1
     environment: dict[str, str]
-    config: dict[str, Any]
+    config: dict[str, Any] = Field(description="the resolved config; its paths are relative to the run folder")
     data: DataFacts
     steps: tuple[StepFacts, ...]
     models: tuple[ModelFacts, ...]
     checks: tuple[CheckResult, ...]
+    files: dict[str, FileFacts] = Field(
+        default={}, description="files of the run folder that hold results, beside the models and the report's own"
+    )

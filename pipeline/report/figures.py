@@ -1,21 +1,19 @@
-"""The report's drawings as SVG text: size against accuracy, and the learning curves.
+"""The report's drawings as SVG text: size against accuracy, the learning curves, the histograms of tensors.
 
-The text stays text and takes the page's font; every colour is a CSS variable of the page, so one drawing serves light
-and dark. The same content gives the same bytes. matplotlib takes a second to import and is imported in `draw` only:
-a caller that keeps drawings by `key_content` does not pay for it twice.
+matplotlib takes a second to import and is imported in `draw` only: a caller that keeps drawings by `key_content` does
+not pay for it twice.
 """
 
 import json
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 from pipeline import units
-from pipeline.report import words
+from pipeline.facts import TensorError
+from pipeline.report import canvas, histogram, words
 from pipeline.report.document import Report, StepFacts
 
 if TYPE_CHECKING:
@@ -26,29 +24,25 @@ if TYPE_CHECKING:
 
 SCATTER, SCATTER_NARROW = "scatter", "scatter-narrow"  # one for a desk, one for a phone: the page shows one of them
 
-# Stand-ins that matplotlib writes, and what the page's style sheet calls them. Without a page the ink is the text's.
-INK, MUTED, LINE, ACCENT = "#010101", "#020202", "#030303", "#040404"
-_COLOURS = {
-    INK: "var(--ink, currentColor)",
-    MUTED: "var(--muted, currentColor)",
-    LINE: "var(--line, currentColor)",
-    ACCENT: "var(--accent, currentColor)",
-}
-_FONT_SIZE = 11.0  # one unit of a drawing is one CSS pixel where it is shown at its own width
-
 
 class Point(NamedTuple):
-    """A model in the scatter. kib: size of the file; score: the metric."""
+    """A model in the scatter. kib: size of the file; score: the metric; front: no other is better in both."""
 
     name: str
     kib: float
     score: float
     baseline: bool
+    front: bool
 
 
 def curve(step: str, metric: str) -> str:
     """The key of a learning curve in what `draw` returns; whatever the metric is called, it can be a file's name."""
     return f"curve,{quote(step, safe='')},{quote(metric, safe='')}"
+
+
+def values(model: str, tensor: TensorError) -> str:
+    """The key of a tensor's histogram in what `draw` returns."""
+    return f"values,{quote(model, safe='')},{tensor.index}"
 
 
 def metrics(step: StepFacts) -> list[str]:
@@ -68,8 +62,9 @@ def key_content(report: Report) -> bytes:
 
 def _content(report: Report) -> dict[str, Any]:
     name = words.metric(report)
+    front = words.front(report)
     points = [
-        Point(model.name, model.bytes / 1024, model.metrics[name], model.baseline)
+        Point(model.name, model.bytes / 1024, model.metrics[name], model.baseline, model.name in front)
         for model in report.models
         if math.isfinite(model.metrics.get(name, math.nan))
     ]
@@ -78,31 +73,33 @@ def _content(report: Report) -> dict[str, Any]:
         for step in report.steps
         for metric in metrics(step)
     ]
-    return {"metric": name, "points": points, "curves": curves}
+    histograms = [
+        (values(model.name, tensor), tensor.layer, tensor.edges, tensor.counts, tensor.float_counts)
+        for model in report.models
+        for tensor in model.tensors
+        if tensor.counts
+    ]
+    return {"metric": name, "points": points, "curves": curves, "histograms": histograms}
 
 
 def draw(report: Report) -> dict[str, str]:
-    """SVG text by key: `SCATTER` and `SCATTER_NARROW` when there are two models to compare, and each `curve`."""
-    import matplotlib as mpl
-
-    content = _content(report)
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks: the reader's browser has it
-        mpl.rcdefaults()  # the drawing is the same whatever the user's matplotlibrc says
-        mpl.rc("svg", fonttype="none")
-        mpl.rc("font", family="DejaVu Sans", size=_FONT_SIZE)
-        return dict(_drawings(content))
+    """SVG text by key: `SCATTER` and `SCATTER_NARROW` when there are two models to compare, `curve` and `values`."""
+    with canvas.style():
+        return dict(_drawings(_content(report)))
 
 
 def _drawings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     points, metric = content["points"], content["metric"]
     if len(points) > 1:
         label = f"Size against {metric}: " + "; ".join(map(_said(metric), points))
-        yield SCATTER, _svg(_scatter(points, metric, (760, 320)), SCATTER, label)
-        yield SCATTER_NARROW, _svg(_scatter(points, metric, (360, 330)), SCATTER_NARROW, label)
+        yield SCATTER, canvas.svg(_scatter(points, metric, (760, 320)), SCATTER, label)
+        yield SCATTER_NARROW, canvas.svg(_scatter(points, metric, (360, 330)), SCATTER_NARROW, label)
     for step, name, train, validation in content["curves"]:
         label = f"{name} of {step} by epoch, " + _ends(name, train, validation)
-        yield curve(step, name), _svg(_curve(name, train, validation), curve(step, name), label)
+        yield curve(step, name), canvas.svg(_curve(name, train, validation), curve(step, name), label)
+    for key, layer, edges, counts, float_counts in content["histograms"]:
+        label = f"Values of {layer} from {units.number(edges[0])} to {units.number(edges[-1])}"
+        yield key, canvas.svg(histogram.draw(edges, counts, float_counts), key, label)
 
 
 def _said(metric: str) -> Callable[[Point], str]:
@@ -113,21 +110,6 @@ def _ends(name: str, train: Sequence[float], validation: Sequence[float]) -> str
     """What a reader who does not see the drawing is told: where each line ends."""
     lines = (("train", train), ("validation", validation))
     return "at the end " + ", ".join(f"{what} {words.score(name, line[-1])}" for what, line in lines if line)
-
-
-def _axes(width: int, height: int, left: int) -> "tuple[Figure, Axes]":
-    """A figure of width x height CSS pixels with quiet axes: no frame, hair lines across."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    axes = figure.add_axes((left / width, 46 / height, 1 - (left + 12) / width, 1 - 60 / height))
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(LINE)
-    axes.grid(axis="y", color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, pad=7, colors=MUTED)
-    return figure, axes
 
 
 def _write_ticks(axes: "Axes", metric: str) -> None:
@@ -145,12 +127,14 @@ def _write_ticks(axes: "Axes", metric: str) -> None:
 
 def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Figure":
     """Size of the file in KiB across, the metric up; the baseline is a ring with a line at its height."""
-    figure, axes = _axes(*size, left=52)
+    figure, axes = canvas.axes(*size, left=52)
     sizes, scores = [point.kib for point in points], [point.score for point in points]
     _scale_sizes(axes, min(sizes), max(sizes))
     axes.set_ylim(*_range(scores, 0.01 if words.is_share(metric) else 0.0, words.is_share(metric)))
     _write_ticks(axes, metric)
-    axes.set_xlabel("KiB", color=MUTED, loc="right")
+    axes.set_xlabel("KiB", color=canvas.MUTED, loc="right")
+    front = sorted((point.kib, point.score) for point in points if point.front)
+    axes.plot(*zip(*front, strict=True), color=canvas.ACCENT, linewidth=1, alpha=0.6, zorder=2)
     for point in points:
         _mark(axes, point)
     _label(figure, axes, points)
@@ -183,10 +167,10 @@ def _range(values: Sequence[float], least: float, share: bool) -> tuple[float, f
 
 
 def _mark(axes: "Axes", point: Point) -> None:
-    face = "none" if point.baseline else ACCENT
+    face = "none" if point.baseline else canvas.ACCENT
     if point.baseline:
-        axes.axhline(point.score, color=MUTED, linewidth=1, dashes=(2, 3), zorder=1)
-    edge = MUTED if point.baseline else ACCENT
+        axes.axhline(point.score, color=canvas.MUTED, linewidth=1, dashes=(2, 3), zorder=1)
+    edge = canvas.MUTED if point.baseline else canvas.ACCENT
     axes.plot([point.kib], [point.score], "o", markersize=8, mfc=face, mec=edge, mew=1.6, clip_on=False, zorder=3)
 
 
@@ -197,9 +181,24 @@ def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
     taken = [_box(x - 6, y - 6, x + 6, y + 6) for x, y in around]
     lines = [y for (_, y), point in zip(around, points, strict=True) if point.baseline]
     taken += [_box(axes.bbox.x0, y - 1, axes.bbox.x1, y + 1) for y in lines]
+    front = sorted((x, y) for (x, y), point in zip(around, points, strict=True) if point.front)
+    taken += [box for start, end in pairwise(front) for box in _along(start, end)]
+    names: list[Bbox] = []
     for point in points:
-        text = _place(axes, point, taken)
-        taken.append(text.get_window_extent())
+        place = _place(axes, point, taken, names)
+        names.append(_name(axes, point, place).get_window_extent())
+        if place in _AWAY:
+            line = {"arrowstyle": "-", "color": canvas.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
+            axes.annotate("", (point.kib, point.score), place[:2], textcoords="offset points", arrowprops=line)
+            taken += _leader(axes, point, place)
+
+
+def _along(start: tuple[float, float], end: tuple[float, float], step: float = 4.0) -> "Iterator[Bbox]":
+    """Small boxes on a line, a few pixels apart."""
+    count = max(1, math.ceil(math.dist(start, end) / step))
+    for part in range(1, count):
+        x, y = (a + (b - a) * part / count for a, b in zip(start, end, strict=True))
+        yield _box(x - 1, y - 1, x + 1, y + 1)
 
 
 def _box(left: float, bottom: float, right: float, top: float) -> "Bbox":
@@ -214,26 +213,33 @@ _BESIDE: tuple[Place, ...] = (
     (9, 9, "left", "bottom"), (9, -9, "left", "top"), (-9, 9, "right", "bottom"), (-9, -9, "right", "top"),
 )  # fmt: skip
 _AWAY: tuple[Place, ...] = tuple(
-    (right, 14.0 * up, "left" if right > 0 else "right", "center")
-    for up in (1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6)
-    for right in (34.0, -34.0)
+    (right, 14.0 * up * side, "left" if right > 0 else "right", "center")
+    for up in range(1, 14)
+    for side in (1, -1)
+    for right in (34.0, -34.0, 68.0, -68.0, 6.0, -6.0)
 )
 
 
-def _place(axes: "Axes", point: Point, taken: "list[Bbox]") -> "Annotation":
-    """The name at the first place that is free, or else the one with the fewest collisions."""
+def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]") -> Place:
+    """The first place of a name that is free, or else the one with the fewest collisions; its line meets no name."""
     tried: list[tuple[int, Place]] = []
     for place in (*_BESIDE, *_AWAY):
         text = _name(axes, point, place)
-        tried.append((_collisions(axes, text.get_window_extent(), taken), place))
+        box = text.get_window_extent()
+        crossed = sum(map(bool, (part.overlaps(name) for part in _leader(axes, point, place) for name in names)))
+        tried.append((100 * _collisions(axes, box, names) + 3 * _collisions(axes, box, taken) + crossed, place))
         text.remove()
         if not tried[-1][0]:
             break
-    best = min(tried, key=lambda trial: trial[0])[1]
-    if best in _AWAY:
-        line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5}
-        axes.annotate("", (point.kib, point.score), best[:2], textcoords="offset points", arrowprops=line)
-    return _name(axes, point, best)
+    return min(tried, key=lambda trial: trial[0])[1]
+
+
+def _leader(axes: "Axes", point: Point, place: Place) -> "list[Bbox]":
+    """The line from a point to a name that is away from it, as boxes."""
+    if place not in _AWAY:
+        return []
+    x, y = axes.transData.transform((point.kib, point.score))
+    return list(_along((x, y), (x + place[0], y + place[1])))
 
 
 def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
@@ -241,7 +247,7 @@ def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
     return axes.annotate(
         _short(point.name) + (" (baseline)" if point.baseline else ""), (point.kib, point.score),
         (right, up), textcoords="offset points", ha=across, va=along,
-        color=MUTED if point.baseline else INK, parse_math=False, annotation_clip=False,
+        color=canvas.MUTED if point.baseline else canvas.INK, parse_math=False, annotation_clip=False,
     )  # fmt: skip
 
 
@@ -261,7 +267,7 @@ def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> 
     """Training as a thin line and validation as a strong one, by epoch from 1, each named at its end."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _axes(360, 230, left=52)
+    figure, axes = canvas.axes(360, 230, left=52)
     finite = [value for value in (*train, *validation) if math.isfinite(value)]
     share = words.is_share(metric)
     axes.set_ylim(*_range(finite, 0.005 if share else 0.0, share))
@@ -270,8 +276,8 @@ def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> 
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _write_ticks(axes, metric)
     axes.set_xticks([tick for tick in axes.get_xticks() if 1 <= tick <= epochs])
-    axes.set_xlabel("epoch", color=MUTED, loc="right")
-    for line, colour, width in ((train, MUTED, 1.2), (validation, ACCENT, 2.0)):
+    axes.set_xlabel("epoch", color=canvas.MUTED, loc="right")
+    for line, colour, width in ((train, canvas.MUTED, 1.2), (validation, canvas.ACCENT, 2.0)):
         axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=width, marker="o" if len(line) == 1 else "")
     _name_ends(axes, train, validation)
     return figure
@@ -279,53 +285,11 @@ def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> 
 
 def _name_ends(axes: "Axes", train: Sequence[float], validation: Sequence[float]) -> None:
     """`train` and `validation` at the ends of their lines, at least 13 px apart."""
-    ends = [(name, line, colour) for name, line, colour in (("train", train, MUTED), ("validation", validation, ACCENT))
-            if line and math.isfinite(line[-1])]  # fmt: skip
+    named = (("train", train, canvas.MUTED), ("validation", validation, canvas.ACCENT))
+    ends = [(name, line, colour) for name, line, colour in named if line and math.isfinite(line[-1])]
     heights = [axes.transData.transform((1, line[-1]))[1] for _, line, _ in ends]
     gap = heights[-1] - heights[0] if ends else 0.0
     push = max(0.0, 13 - abs(gap)) / 2 if len(ends) == 2 else 0.0
     for index, (name, line, colour) in enumerate(ends):
         up = push if (index == 1) == (gap >= 0) else -push
         axes.annotate(name, (len(line), line[-1]), (6, up), textcoords="offset points", va="center", color=colour)
-
-
-def _svg(figure: "Figure", salt: str, label: str) -> str:
-    """The figure as one <svg> element for an HTML page. The salt keeps ids of two drawings apart."""
-    import matplotlib as mpl
-
-    file = BytesIO()
-    with mpl.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(file.getvalue())
-    _tidy(root)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.attrib.update({"role": "img", "aria-label": words.line(label), "stroke-linejoin": "round"})
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _tidy(element: ElementTree.Element) -> None:
-    """Without namespaces, metadata, style sheets and the ids of groups, which a page would hold twice."""
-    for child in list(element):
-        if child.tag.endswith(("metadata", "style")):
-            element.remove(child)
-        else:
-            _tidy(child)
-    element.tag = element.tag.rpartition("}")[2]
-    element.attrib = {name.rpartition("}")[2]: _paint(value) for name, value in element.attrib.items()}
-    if element.tag == "g":
-        element.attrib.pop("id", None)
-
-
-def _paint(value: str) -> str:
-    """Stand-in colours as CSS variables, and no font but the page's."""
-    for stand_in, variable in _COLOURS.items():
-        value = value.replace(stand_in, variable)
-    return "; ".join(filter(None, map(_font, value.split("; ")))) if "font" in value else value
-
-
-def _font(rule: str) -> str:
-    """The size alone: matplotlib before 3.11 writes ``font: 11px 'DejaVu Sans'``, later the size and the family."""
-    if rule.startswith("font: "):
-        return next(f"font-size: {word}" for word in rule.split() if word.endswith("px"))
-    return "" if rule.startswith("font-family:") else rule

@@ -29,7 +29,8 @@ def render(report: Report) -> str:
 
 
 def _case(report: Report, check: CheckResult) -> Element:
-    name = f"{check.check}: {check.what}" if check.what else check.check
+    said = check.what and check.what != check.check.replace("_", "-")
+    name = f"{check.check}: {check.what}" if said else check.check
     case = Element("testcase", {"classname": _text(f"{report.name}.{check.model}"), "name": _text(name)})
     found = f"measured {words.measured(check)}, limit {words.limit(check)}"
     if check.status == "fail":

@@ -40,9 +40,12 @@ def _models(report: Report) -> str:
         "integer only",
         "latency (host, not device)",
     ]
-    fields = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
+    fields = ["score", "change", "size", "gzip", "sparsity", "integer", "latency"]
+    if any(model.arena for model in report.models):
+        head.append("arena (TFLite Micro)")
+        fields.append("arena")
     figures = [(model.name, words.figures(report, model)) for model in report.models]
-    return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlr")
+    return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlrr")
 
 
 def _against(report: Report) -> str:
@@ -59,8 +62,11 @@ def _against(report: Report) -> str:
 
 
 def _checks(report: Report) -> str:
-    head = ["check", "model", "status", "measured", "limit", "why"]
-    return _table(head, map(_check, report.checks), "lllrrl") if report.checks else ""
+    """A row a check; the reasons are a column of their own where one did not pass."""
+    head = ["check", "model", "status", "measured", "limit"]
+    if any(check.status != "pass" for check in report.checks):
+        head.append("why")
+    return _table(head, (_check(check)[: len(head)] for check in report.checks), "lllrrl") if report.checks else ""
 
 
 def _check(check: CheckResult) -> list[str]:
@@ -70,8 +76,8 @@ def _check(check: CheckResult) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
-    """A table; align has an l or r for each column."""
-    rule = ["---:" if side == "r" else ":---" for side in align]
+    """A table; align has an l or r for each column, and may have more."""
+    rule = ["---:" if side == "r" else ":---" for side in align[: len(head)]]
     return "\n".join(f"| {' | '.join(row)} |" for row in (list(map(_text, head)), rule, *(map(_text, r) for r in rows)))
 
 

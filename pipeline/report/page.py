@@ -15,9 +15,9 @@ import yaml
 from markupsafe import Markup, escape
 
 from pipeline import units
-from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port
+from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port, TensorError
+from pipeline.report import answers, words
 from pipeline.report import figures as drawings
-from pipeline.report import words
 from pipeline.report.document import Report, StepFacts
 
 MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures; above, a heat map
@@ -102,9 +102,13 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         worse=words.worse(report) if words.compared(report) else "",
         classes=[(model, _classes(model)) for model in report.models if model.metrics],
         runtimes=[model for model in report.models if model.runtimes],
-        kernels={"xnnpack": "LiteRT, XNNPACK", "reference": "LiteRT, reference kernels", "tflm": "TFLite Micro"},
+        kernels=answers.KERNELS,
         mistaken=[model for model in report.models if model.mistakes],
+        answered=list(answers.rows(report)),
+        answer_heads=answers.HEADS,
         traced=[model for model in report.models if model.tensors],
+        histograms={model.name: list(_histograms(model, figures)) for model in report.models},
+        front=words.front(report) if drawings.SCATTER in figures else set(),
         left_out=words.left_out(report.steps),
         config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),
     )
@@ -140,6 +144,12 @@ def _curves(steps: Sequence[StepFacts], figures: Mapping[str, str]) -> Iterator[
         shown = [Drawing(name, Markup(figures[key])) for name, key in keys if key in figures]
         if shown:
             yield step.name, shown
+
+
+def _histograms(model: ModelFacts, figures: Mapping[str, str]) -> Iterator[tuple[TensorError, Markup]]:
+    """The tensors that have a drawing, with it."""
+    keys = [(tensor, drawings.values(model.name, tensor)) for tensor in model.tensors]
+    return ((tensor, Markup(figures[key])) for tensor, key in keys if key in figures)
 
 
 def _matrices(report: Report) -> list[Matrix]:

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline import units
 from pipeline.facts import CheckResult
-from pipeline.report import words
+from pipeline.report import answers, words
 from pipeline.report.document import Report
+from pipeline.report.terminal import text as _text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,6 @@ _STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
 _LONGEST_HEAD = 8  # letters of the baseline's name over its column: 80 columns hold all figures
 _FIGURES = 72  # columns that the figures of a row take with two spaces between them
-_ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
 
 
 def render(report: Report, console: "Console", where: str = "", mistakes: bool = False) -> None:
@@ -26,27 +26,17 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
     """
     console.print()
     console.print(_verdict(report, console))
-    for part in (_models, _checks, *((_mistakes,) if mistakes else ()), _notes):
+    for part in (_models, _answers, _checks, *((_mistakes,) if mistakes else ()), _notes):
         table = part(report, console)
         if table.row_count:
             console.print()
             console.print(table)
+        if part is _models and (arena := words.arena(report)):
+            console.print()
+            console.print(_text(arena, console))
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)
-
-
-def _text(text: str, console: "Console", style: str = "") -> "Text":
-    """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
-    from rich.text import Text
-
-    line = words.line(text)
-    encoding = console.encoding or "utf-8"
-    try:
-        line.encode(encoding)
-    except UnicodeEncodeError:
-        line = line.translate(_ASCII).encode(encoding, "replace").decode(encoding)
-    return Text(line, style)
 
 
 def _verdict(report: Report, console: "Console") -> "Text":
@@ -76,6 +66,18 @@ def _models(report: Report, console: "Console") -> "Table":
         style = "dim" if model.baseline else ""
         cells = (_text(figures[field].text, console) for field in _COLUMNS)
         table.add_row(_text(model.name, console, "" if style else "bold"), *cells, style=style)
+    return table
+
+
+def _answers(report: Report, console: "Console") -> "Table":
+    """A row for each output of a file with examples without labels, and what it was compared with."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for place, head in enumerate(answers.HEADS):
+        table.add_column(head, overflow="fold", justify="left" if place < 2 else "right", no_wrap=place > 1)
+    for row in answers.rows(report):
+        table.add_row(*(_text(cell, console) for cell in row.cells))
     return table
 
 
@@ -131,6 +133,10 @@ def _notes(report: Report, console: "Console") -> "Table":
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    unanswered = {f"{row.cells[1]}: {row.why}": None for row in answers.rows(report) if row.why}
+    unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := answers.missing(model))]
+    for line in (*unanswered, *unmeasured):
+        table.add_row(_text("note", console, "yellow"), _text(line, console))
     for step in report.steps:
         for note in step.notes:
             table.add_row(_text("note", console, "yellow"), _text(f"{step.name}: {note}", console))

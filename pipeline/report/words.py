@@ -3,7 +3,7 @@
 Imports nothing heavy: a run that comes from the store whole is rendered in a fraction of a second.
 """
 
-from math import prod
+from math import isfinite, prod
 from typing import NamedTuple, get_args
 
 from pipeline import units
@@ -58,7 +58,8 @@ def _verdict(report: Report) -> tuple[list[str], str]:
         if names:
             return names, _short_of(status, [check for check in report.checks if check.model in names])
     if not report.checks:
-        return [], f"No check ran: {_files(len(report.models))} made, nothing about {_them(report)} is proved"
+        done = "made" if report.steps else "measured"
+        return [], f"No check ran: {_files(len(report.models))} {done}, nothing about {_them(report)} is proved"
     names = list(dict.fromkeys(check.model for check in report.checks))
     count = len(report.checks)
     total = {1: "the one check", 2: "both checks"}.get(count, f"all {count} checks")
@@ -164,7 +165,7 @@ def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
         "latency": _latency(report, model),
         "macs": _cell(report, model, "macs", units.count(model.macs)),
         "parameters": _cell(report, model, "parameters", units.count(model.parameters)),
-        "arena": _cell(report, model, "arena", units.size(model.arena_bytes)),
+        "arena": _arena(report, model),
     }
 
 
@@ -232,6 +233,18 @@ def confidence(report: Report) -> str:
     return f"{units.number(paired.confidence * 100)} %"
 
 
+def front(report: Report) -> set[str]:
+    """Names of the models on the Pareto front: no other is as small and as good, and better in one of the two."""
+    name = metric(report)
+    sign = -1 if name in LOWER_IS_BETTER else 1
+    scored = {each.name: (-each.bytes, sign * each.metrics[name]) for each in report.models if name in each.metrics}
+    return {
+        one
+        for one, (size, value) in scored.items()
+        if isfinite(value) and not any(a >= size and b >= value and (a, b) != (size, value) for a, b in scored.values())
+    }
+
+
 def worst_class(model: ModelFacts) -> str:
     """``lowest recall 91.4 %, of class 8``; "" without classes."""
     known = [(facts.recall, facts.label) for facts in model.per_class if facts.recall is not None]
@@ -265,11 +278,35 @@ def _change(report: Report, model: ModelFacts, name: str) -> Cell:
 
 
 def _latency(report: Report, model: ModelFacts) -> Cell:
+    if any(row.base and row.runtime == "tflm" for row in model.runtimes):
+        return Cell(
+            units.DASH,
+            "not measured: LiteRT can't run this file, and the time of TensorFlow Lite Micro here tells little",
+        )
     if model.latency_ms is None:
         return _cell(report, model, "latency", units.DASH)
     took = model.latency_ms
     runs = f"median of {units.whole(took.runs)} runs on the {took.where}, not the device"
     return Cell(units.ms(took.p50), f"{runs}; 95 % are under {units.ms(took.p95)}")
+
+
+def _arena(report: Report, model: ModelFacts) -> Cell:
+    """What to reserve: the smallest arena that works."""
+    if model.arena is None:
+        return Cell(units.DASH, model.arena_why if model.verified else _why_missing(report, model, "arena"))
+    used, head, tail = map(units.size, (model.arena.total, model.arena.head, model.arena.tail))
+    smallest = f"{units.whole(model.arena.smallest)} bytes are the smallest that works on TFLite Micro"
+    return Cell(units.size(model.arena.smallest), f"{smallest}; used {used}, head {head} and tail {tail}")
+
+
+def arena(report: Report) -> str:
+    """What each model needs of a device's RAM, as a line; "" when nothing was measured."""
+    needs = [
+        f"{model.name} {'does not run' if model.arena is None else units.size(model.arena.smallest)}"
+        for model in report.models
+        if model.arena or model.arena_refused
+    ]
+    return f"Smallest arena on TFLite Micro: {', '.join(needs)}" if needs else ""
 
 
 def _yes(value: bool | None) -> str:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.stages.cluster import Cluster
+from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
 from pipeline.stages.distill import Distill
 from pipeline.stages.prune import Prune
@@ -12,4 +14,6 @@ from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
-AnyStage = Annotated[Train | Distill | Recalibrate | Prune | Qat | Convert | Verify, Field(discriminator="stage")]
+AnyStage = Annotated[
+    Train | Distill | Recalibrate | Prune | Cluster | Qat | Convert | Compress | Verify, Field(discriminator="stage")
+]

@@ -1,12 +1,10 @@
-"""What a device needs for a file, where a check asks for it: the arena on TensorFlow Lite Micro, Vela's estimates."""
+"""What a device needs for a file: the arena on TensorFlow Lite Micro and, where a check asks, Vela's estimates."""
 
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import tflm, vela
-from pipeline.checks.arena import Arena
 from pipeline.checks.check import Check
 from pipeline.checks.npu import Npu
 from pipeline.errors import InputError, StageError
@@ -14,30 +12,26 @@ from pipeline.facts import ArenaFacts
 
 
 class Asked(NamedTuple):
-    """What is to be measured.
+    """What is to be measured beside the arena.
 
     npu  the arguments of vela.estimate; the first check's where several ask
     """
 
-    arena: bool
     npu: tuple[str, str | None, str | None] | None
 
     def identity(self) -> dict[str, Any]:
-        """What the figures depend on, with the versions of the tools; empty when nothing is asked."""
-        arena = {"arena": _version("tflite_micro")} if self.arena else {}
-        return arena | ({"npu": [*self.npu, vela.installed()]} if self.npu else {})
+        """What the figures depend on, with the version of Vela; empty when nothing is asked."""
+        return {"npu": [*self.npu, vela.installed()]} if self.npu else {}
 
     def measure(self, path: Path) -> dict[str, Any]:
-        """The fields of ModelFacts that were asked for."""
-        return (_arena(path) if self.arena else {}) | (_vela(path, self.npu) if self.npu else {})
+        """The arena's fields of ModelFacts, and those that were asked for."""
+        return _arena(path) | (_vela(path, self.npu) if self.npu else {})
 
 
 def asked(checks: Iterable[Check]) -> Asked:
     """What these checks need."""
-    checks = tuple(checks)
     npus = (check for check in checks if isinstance(check, Npu))
-    npu = next(((check.accelerator, check.system_config, check.memory_mode) for check in npus), None)
-    return Asked(any(isinstance(check, Arena) for check in checks), npu)
+    return Asked(next(((check.accelerator, check.system_config, check.memory_mode) for check in npus), None))
 
 
 def _arena(path: Path) -> dict[str, Any]:
@@ -46,7 +40,7 @@ def _arena(path: Path) -> dict[str, Any]:
     except tflm.Unavailable as missing:
         return {"arena_why": str(missing)}
     except (InputError, StageError) as error:  # its own words, without the place: that is in the store
-        return {"arena_why": _reason(error), "arena_refused": True}
+        return {"arena_why": error.faults[0].reason, "arena_refused": True}
     return {"arena": ArenaFacts(**found._asdict()), "arena_bytes": found.total, "arena_why": ""}
 
 
@@ -56,16 +50,4 @@ def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str
     except vela.Unavailable as missing:
         return {"vela_why": str(missing)}
     except StageError as error:
-        return {"vela_why": _reason(error)}
-
-
-def _reason(error: InputError | StageError) -> str:
-    fault = error.faults[0]
-    return f"{fault.rule}: {fault.received}" if fault.received else fault.rule
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"
+        return {"vela_why": error.faults[0].reason}

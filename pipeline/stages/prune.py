@@ -1,16 +1,16 @@
 """Set the smallest weights to zero while training goes on."""
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, model_validator
 
-from pipeline import tf
-from pipeline.errors import Fault, StageError, did_you_mean
+from pipeline import surgery, tf
+from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
+from pipeline.stages.choice import choose
 from pipeline.stages.sidecar import write_facts
 from pipeline.stages.teacher import Taught
 from pipeline.stages.training import Share, fit
@@ -61,8 +61,8 @@ class Prune(Taught):
         import tensorflow_model_optimization as tfmot
         import tf_keras
 
-        model = tf.load_model(inputs.source.path / "model.h5")
-        reasons = self._reasons(model)
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        reasons = choose(model, self.skip, "prune", self._reason)
         schedule = self._schedule(self.epochs * self.steps(inputs.data.split("train")))
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
@@ -78,20 +78,7 @@ class Prune(Taught):
         tf.save_model(model, work / "model.h5")
         write_facts(work, curves, layers, sparsity={row["layer"]: row["sparsity"] for row in layers if row["done"]})
 
-    def _reasons(self, model: "tf_keras.Model") -> dict[str, str]:
-        """Why each layer is not pruned; "" for those that are. StageError when none is, or a pattern matches none."""
-        names = [layer.name for layer in model.layers]
-        for pattern in self.skip:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise StageError(Fault(f"skip: no layer matches {pattern!r}", do=did_you_mean(pattern, names)))
-        output = next((layer.name for layer in reversed(model.layers) if layer.trainable_weights), "")
-        reasons = {layer.name: self._reason(layer, output) for layer in model.layers}
-        if all(reasons.values()):
-            rows = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why != "has no weights")
-            raise StageError(Fault("there is no layer to prune", received=rows))
-        return reasons
-
-    def _reason(self, layer: "tf_keras.layers.Layer", output: str) -> str:
+    def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
         kernels = _kernels(layer)
         if not layer.weights:
             return "has no weights"
@@ -99,9 +86,7 @@ class Prune(Taught):
             return f"tfmot can't prune {type(layer).__name__}"
         if not kernels:
             return f"{type(layer).__name__} has no kernel that tfmot prunes"
-        if any(fnmatchcase(layer.name, pattern) for pattern in self.skip):
-            return "named in skip"
-        if layer.name == output and not self.prune_output:
+        if output and not self.prune_output:
             return "is the output layer; prune_output: true prunes it"
         count = sum(int(np.prod(kernel.shape)) for kernel in kernels)
         return f"has {count} weights; min_weights is {self.min_weights}" if count < self.min_weights else ""

@@ -2,27 +2,35 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from pipeline import tf
+from pipeline import surgery, tf
 from pipeline.errors import Fault, StageError
-from pipeline.stage import Inputs
+from pipeline.stage import Data, Inputs
+from pipeline.stages.choice import named
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.teacher import Taught
+from pipeline.stages.tied import most_values, tied
 from pipeline.stages.training import fit
 
 if TYPE_CHECKING:
     import tf_keras
 
+RANGE_EXAMPLES = 512  # training examples from which the ranges start
 LEAK = 0.01  # loss of zeros in a kernel that is worth a note
 
 
 class Qat(Taught):
-    """Train on with 8-bit rounding simulated (Jacob et al., https://arxiv.org/abs/1712.05877), with tfmot.
+    """Quantization-aware training with 8-bit rounding simulated (Jacob et al., https://arxiv.org/abs/1712.05877).
 
-    Layers that tfmot can't quantize are left to calibration at conversion and named in the report.
+    The network is first put into layers that have int8 kernels, with equal outputs: nested models are opened,
+    activations and raw TensorFlow ops get layers of their own, a normalisation that stands alone becomes a depthwise
+    1x1 convolution. tfmot's wrappers then round what TFLite rounds, with ranges that start from training examples.
+    Layers for which there is no such training are left to calibration at conversion and named in the report.
     """
 
     takes = "keras"
@@ -30,93 +38,107 @@ class Qat(Taught):
     only_float32 = "tfmot rounds weights and activations in float32 alone"
 
     stage: Literal["qat"]
-    preserve: Literal["sparsity", "none"] | None = None
-    """Keep the zeros of a pruned model; chosen by itself after a prune stage when left out."""
+    preserve: Literal["sparsity", "clusters", "both", "none"] | None = None
+    """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
+    and cluster stages when left out."""
+
+    weight_bits: Literal[4, 8] = 8
+    """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8, biases 32."""
+    keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Names or patterns (`block1*`) of layers whose weights stay 8 bits wide where weight_bits is 4."""
+
+    @model_validator(mode="after")
+    def _bits_fit(self) -> "Qat":
+        if self.keep_8 and self.weight_bits == 8:
+            raise ValueError("keep_8: has no effect where weight_bits is 8")
+        return self
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = tf.load_model(inputs.source.path / "model.h5")
-        pruned: dict[str, float] = read_facts(inputs.source.path).get("sparsity", {})
-        preserve = self.preserve == "sparsity" or (self.preserve is None and bool(pruned))
-        reasons = {layer.name: _reason(layer) for layer in model.layers}
-        if all(reasons.values()):
-            raise StageError(Fault("there is no layer that tfmot can train quantization-aware", received=str(reasons)))
-        quantized = _quantize(model, reasons, preserve)
-        curves = fit(quantized, self, inputs, tf.gives_logits(model))
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        above = read_facts(inputs.source.path)
+        pruned: dict[str, float] = above.get("sparsity", {})
+        preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
+        clustered = self._clustered(above)
+        network = surgery.quantizable(model)
+        bits = self._bits(model, network)
+        wrapped = surgery.Quantized(preserve, bits)
+        quantized = wrapped.model(network.model)
+        left = {network.origin[name]: why for name, why in wrapped.left.items()}
+        kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
+        if not kernels:
+            rule = "there is no layer that can be trained quantization-aware"
+            raise StageError(Fault(rule, received="; ".join(f"{name}: {why}" for name, why in left.items())))
+        shared = {name: kernel for name, kernel in kernels.items() if name in clustered}
+        keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
+        wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, list(self._examples(inputs.data))))
+        curves = fit(quantized, self, inputs, tf.gives_logits(model), keep)
         if preserve:
             _bake_zeros(quantized)
-        kept = {name: fraction for name, fraction in _sparsity(quantized) if name in pruned}
+        few = {network.origin[name]: count for name, count in bits.items()}
+        trained = [layer for layer in model.layers if layer.weights or layer.name in left]
+        zeros = {network.origin[name]: fraction for name, fraction in _sparsity(quantized)}
+        kept = {name: fraction for name, fraction in zeros.items() if name in pruned}
         tf.save_model(quantized, work / "model.h5")
         write_facts(
             work,
             curves,
-            [_row(layer, reasons[layer.name], kept) for layer in model.layers if layer.weights or reasons[layer.name]],
-            list(_notes(pruned, kept, preserve)),
+            [_row(layer, left.get(layer.name, ""), kept, few.get(layer.name, 8)) for layer in trained],
+            [*_notes(pruned, kept, preserve), *_untied(clustered, shared)],
             sparsity=kept,
+            clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
         )
 
+    def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:
+        """Layer of the network -> bits of its weights where they are few. StageError for patterns without a layer."""
+        if self.weight_bits == 8:
+            return {}
+        few = [layer.name for layer in network.model.layers if type(layer).__name__ in surgery.FEW_BITS]
+        wide = set(named(model, self.keep_8, "keep_8"))
+        return {name: self.weight_bits for name in few if network.origin[name] not in wide}
 
-def _reason(layer: "tf_keras.layers.Layer") -> str:
-    """Why a layer is not trained quantization-aware; "" when it is."""
-    import tf_keras
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_registry as registry,
-    )
+    def _clustered(self, above: dict[str, Any]) -> dict[str, int]:
+        """Different weights in each clustered layer, by its name. StageError when there must be some and is none."""
+        clustered: dict[str, int] = above.get("clusters", {})
+        if self.preserve in ("clusters", "both") and not clustered:
+            raise StageError(Fault(f"preserve: {self.preserve} needs a cluster stage above", received="none"))
+        return clustered
 
-    if isinstance(layer, tf_keras.layers.InputLayer):
-        return ""
-    if isinstance(layer, tf_keras.layers.BatchNormalization):
-        return "" if _foldable(layer) else "normalises what is not the linear output of a convolution or dense layer"
-    if registry.Default8BitQuantizeRegistry().supports(layer):
-        return ""
-    return f"tfmot can't quantize {type(layer).__name__}"
-
-
-def _foldable(norm: "tf_keras.layers.Layer") -> bool:
-    """Whether tfmot folds a BatchNormalization: it stands right behind a linear convolution or dense layer."""
-    from tf_keras import activations, layers
-
-    (node,) = norm.inbound_nodes
-    before = node.inbound_layers
-    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
-    return isinstance(before, kinds) and before.activation is activations.linear and len(before.outbound_nodes) == 1
-
-
-def _quantize(model: "tf_keras.Model", reasons: dict[str, str], preserve: bool) -> "tf_keras.Model":
-    """The model with tfmot's wrappers around the layers that have no reason against it."""
-    import tensorflow_model_optimization as tfmot
-    import tf_keras
-
-    def annotate(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
-        if reasons[layer.name] or isinstance(layer, tf_keras.layers.InputLayer):
-            return layer
-        return tfmot.quantization.keras.quantize_annotate_layer(layer)
-
-    annotated = tf_keras.models.clone_model(model, clone_function=annotate)
-    if not preserve:
-        return tfmot.quantization.keras.quantize_apply(annotated)
-    scheme = tfmot.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
-    return tfmot.quantization.keras.quantize_apply(annotated, scheme)
+    def _examples(self, data: Data) -> Iterator[NDArray[np.float32]]:
+        """Batches of training examples, without augmentation, from which the ranges start."""
+        train = data.split("train")
+        count = min(len(train), RANGE_EXAMPLES)
+        positions = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int64))
+        for start in range(0, len(positions), self.batch_size):
+            yield train.batch(positions[start : start + self.batch_size])[0]
 
 
 def _bake_zeros(model: "tf_keras.Model") -> None:
     """Write the masks of the prune-preserving scheme into the kernels: a saved model does not carry them."""
-    for layer in model.layers:
-        for weight, _, variables in getattr(layer, "_weight_vars", ()):
-            if "sparsity_mask" in variables:
-                weight.assign(weight * variables["sparsity_mask"])
+    for _, weight, variables in _weight_quantizers(model):
+        if "sparsity_mask" in variables:
+            weight.assign(weight * variables["sparsity_mask"])
+
+
+def _weight_quantizers(model: "tf_keras.Model") -> list[tuple[str, Any, dict[str, Any]]]:
+    """Each weight that is rounded in training: its layer's name before quantization, itself, its quantizer's state."""
+    return [
+        (layer.layer.name, weight, variables)
+        for layer in model.layers
+        for weight, _, variables in getattr(layer, "_weight_vars", ())
+    ]
 
 
 def _sparsity(model: "tf_keras.Model") -> Iterator[tuple[str, float]]:
     """Share of zeros in each quantized kernel, by the name of the layer before quantization."""
-    for layer in model.layers:
-        for weight, _, _ in getattr(layer, "_weight_vars", ()):
-            yield layer.layer.name, float(np.mean(weight.numpy() == 0))
+    for name, weight, _ in _weight_quantizers(model):
+        yield name, float(np.mean(weight.numpy() == 0))
 
 
-def _row(layer: "tf_keras.layers.Layer", why: str, kept: dict[str, float]) -> dict[str, Any]:
+def _row(layer: "tf_keras.layers.Layer", why: str, kept: dict[str, float], bits: int) -> dict[str, Any]:
     row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
+    row |= {"weight_bits": bits} if layer.weights and not why else {}
     return row | ({"sparsity": kept[layer.name]} if layer.name in kept else {})
 
 
@@ -126,3 +148,11 @@ def _notes(pruned: dict[str, float], kept: dict[str, float], preserve: bool) -> 
         if before - after > LEAK:
             cause = "" if preserve else "; `preserve: sparsity` keeps them"
             yield f"{name} went from {before:.1%} to {after:.1%} zeros{cause}"
+
+
+def _untied(before: dict[str, int], after: dict[str, Any]) -> Iterator[str]:
+    for name, values in before.items():
+        if name not in after:
+            yield f"{name} is not trained quantization-aware: its {values} shared weights are not kept"
+        elif (now := most_values(after[name])) > values:
+            yield f"{name} went from {values} to {now} different weights a channel; `preserve: clusters` keeps them"

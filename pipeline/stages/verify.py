@@ -1,7 +1,7 @@
 """Measure .tflite files on LiteRT, over the whole test split, and judge them by checks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from pipeline.errors import Fault
 from pipeline.facts import CheckResult, Errors, ModelFacts
 from pipeline.scoring import Verdicts
 from pipeline.stage import Artifact, Data, Inputs, Progress, Spec, Stage
-from pipeline.stages.device import asked
+from pipeline.stages.device import Asked, asked
 from pipeline.stages.sidecar import read_facts
 from pipeline.targets import Target
 from pipeline.task import Task, Truth
@@ -27,10 +27,10 @@ INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors 
 
 
 class Verify(Stage):
-    """Measure every named model on `ai_edge_litert`, from the very bytes that ship.
+    """Measure every named model on `ai_edge_litert`, or on TFLite Micro what that alone runs, from the bytes that ship.
 
     The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
-    the arena and the figures of an NPU are only measured when a check, or the target, asks for them.
+    the figures of an NPU are only estimated when a check, or the target, asks for them.
     """
 
     takes = "tflite"
@@ -40,7 +40,7 @@ class Verify(Stage):
 
     stage: Literal["verify"]
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    """Names of the convert stages to verify."""
+    """Names of the convert and compress stages to verify."""
     baseline: str | None = None
     """Name of the convert stage that drops are measured against."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
@@ -59,8 +59,13 @@ class Verify(Stage):
         return self._target.checks() if self._target else ()
 
     def identity(self) -> dict[str, Any]:
-        device = asked((*self.checks, *self._implied)).identity()
+        device = self.asked.identity()
         return super().identity() | ({"device": device} if device else {})
+
+    @property
+    def asked(self) -> Asked:
+        """What the checks need of a device."""
+        return asked((*self.checks, *self._implied))
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Verify":
@@ -86,11 +91,12 @@ class Verify(Stage):
         tf.start(inputs.seed)
         test = inputs.data.split("test")
         x, y = test.batch(np.arange(len(test)))
-        device = asked((*self.checks, *self._implied))
+        device = self.asked
         measured, verdicts = [], []
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
-            facts, kept = _measure(name, artifact, inputs.data, x, y)
-            facts = facts.model_copy(update=device.measure(artifact.path / "model.tflite"))
+            path = artifact.path / "model.tflite"
+            facts, kept = measure_file(name, path, artifact.made_from, inputs.data, x, y)
+            facts = facts.model_copy(update=device.measure(path))
             measured.append(facts)
             verdicts.append(kept)
             inputs.report(Progress("model", i, len(inputs.upstream), {}))
@@ -106,29 +112,37 @@ class Verify(Stage):
             ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text(encoding="utf-8"))
         ]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
+        return self.compared(named, *self.decisions(folder)) if self.baseline else tuple(named)
+
+    def compared(
+        self, models: Sequence[ModelFacts], y: Truth, verdicts: Mapping[str, Verdicts]
+    ) -> tuple[ModelFacts, ...]:
+        """The measurements with drops against the baseline, from the verdicts (N,) of each model on the truth y."""
         if self.baseline is None:
-            return tuple(named)
-        base = names.index(self.baseline)
-        with np.load(folder / "decisions.npz") as kept:
-            y, verdicts = kept["y"], kept["decisions"]  # (N, ...), (models, N)
+            return tuple(models)
+        base = next(facts for facts in models if facts.name == self.baseline)
         return tuple(
             facts.model_copy(update={"baseline": True})
-            if i == base
-            else measure.against(facts, named[base], verdicts[i], verdicts[base], y)
-            for i, facts in enumerate(named)
+            if facts is base
+            else measure.against(facts, base, verdicts[facts.name], verdicts[base.name], y)
+            for facts in models
         )
 
-    def decisions(self, folder: Path) -> dict[str, Verdicts]:
-        """What each model of a finished verify stage decided on the test examples, (N,), by its name.
+    def decisions(self, folder: Path) -> tuple[Truth, dict[str, Verdicts]]:
+        """The test split's labels or values, and what each model of a finished stage decided on it, (N,), by its name.
 
         Without decisions it is what each example adds to the main metric, in floating point.
         """
         with np.load(folder / "decisions.npz") as kept:
-            return dict(zip(self.reads(), kept["decisions"], strict=True))
+            return kept["y"], dict(zip(self.reads(), kept["decisions"], strict=True))
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:
         """Every check on every model that it is for."""
-        models = {facts.name: facts for facts in self.measured(folder)}
+        return self.judged(self.measured(folder))
+
+    def judged(self, measured: Sequence[ModelFacts]) -> tuple[CheckResult, ...]:
+        """The same of these measurements, with drops against the baseline."""
+        models = {facts.name: facts for facts in measured}
         base = models.get(self.baseline or "")
         own = (
             result
@@ -146,37 +160,50 @@ def _named(name: str) -> dict[str, Any]:
     return {"name": name, "file": f"{name}.tflite"}
 
 
-def _measure(
-    name: str, artifact: Artifact, data: Data, x: NDArray[np.float32], y: Truth
+def measure_file(
+    name: str, path: Path, above: Artifact | None, data: Data, x: NDArray[np.float32], y: Truth
 ) -> tuple[ModelFacts, Verdicts]:
-    """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split."""
-    path, test, spec = artifact.path / "model.tflite", data.split("test"), data.spec()
+    """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split.
+
+    above: what the file was made from; without it nothing is compared with the Keras model.
+    """
+    test, spec, model = data.split("test"), data.spec(), tflite.read(path)
     facts, output, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
-    assert artifact.made_from is not None
-    source = tf.load_model(artifact.made_from.path / "model.h5")
-    pruned = _pruned(artifact, facts)
-    traced = x[:TRACED] if facts.quantization in INTEGER else x[:0]
+    facts = facts.model_copy(update={"mistakes": mistakes.measure(path, data)})
+    if above is None:
+        return facts, verdicts
+    source = tf.load_model(_keras(above).path / "model.h5")
+    pruned = _touched(above, facts, "sparsity")
+    traced = x[:TRACED] if facts.quantization in INTEGER and not model.compressed else x[:0]
     more = {
         "pruned": tuple(pruned),
-        "pruned_sparsity": _share_of_zeros(tflite.read(path), pruned),
-        "mistakes": mistakes.measure(path, data),
+        "pruned_sparsity": share_of_zeros(model, pruned),
+        "clustered": tuple(_touched(above, facts, "clusters")),
         "error": _errors(output, tf.predict(source, test), spec),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
     return facts.model_copy(update=more), verdicts
 
 
-def _pruned(artifact: Artifact, facts: ModelFacts) -> list[str]:
-    """Names of the weight tensors that belong to layers which a prune stage pruned."""
-    layers: set[str] = set()
-    above = artifact.made_from
-    while above is not None:
-        layers |= set(read_facts(above.path).get("sparsity", {}))
-        above = above.made_from
+def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
+    """An artifact and what it was made from, nearest first."""
+    while artifact is not None:
+        yield artifact
+        artifact = artifact.made_from
+
+
+def _keras(above: Artifact) -> Artifact:
+    """The Keras model that a file was made from."""
+    return next(each for each in _chain(above) if each.kind == "keras")
+
+
+def _touched(above: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
+    """Names of the weight tensors that belong to layers which a prune stage pruned, or a cluster stage clustered."""
+    layers = {layer for each in _chain(above) for layer in read_facts(each.path).get(what, {})}
     return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
 
 
-def _share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
+def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
     """Zeros over all weights of those tensors together; None without any."""
     sizes = {tensor.name: tensor.elements for op in model.ops for tensor in op.weights}
     total = sum(sizes[name] for name in names)

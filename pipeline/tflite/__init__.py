@@ -4,8 +4,12 @@
 """
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
+from pipeline.tflite.memory import peak_bytes
 from pipeline.tflite.model import FloatUse, Layer, Model
 from pipeline.tflite.names import keras_layers, layer_name
 from pipeline.tflite.reading import read
 
-__all__ = ["FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "read"]
+__all__ = [
+    "FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "peak_bytes",
+    "read",
+]  # fmt: skip

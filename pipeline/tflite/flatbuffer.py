@@ -16,6 +16,7 @@ I32, U32, U64 = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
 
 TABLE_BYTES = 8  # what a table in a vector takes at least: its offset, and its own offset to its vtable
 FIELDS = 16  # of a table; the tables read here have 14 at most, while a hostile vtable claims 32,765
+MAX_TEXT = 10_000  # bytes of a name; the converter joins those of what it fused, a few hundred bytes in all
 MAX_TABLES = 250_000  # in all vectors; the largest language models have some 100,000 tensors and ops
 SHARING = 4  # an honest writer may share some strings and vectors, not everything
 SLACK = 65536  # bytes of budget for the smallest files
@@ -107,9 +108,9 @@ class Table:
         return tuple(self.array(slot, dtype).tolist())
 
     def text(self, slot: int) -> str:
-        """A string; bytes that are not UTF-8 are replaced, because names are for people only."""
+        """A string, cut at MAX_TEXT; bytes that are not UTF-8 are replaced, because names are for people only."""
         at = self._position(slot)
         if not at:
             return ""
         start, count = self._source.vector(at, 1)
-        return self._source.data[start : start + count].decode("utf-8", "replace")
+        return self._source.data[start : start + min(count, MAX_TEXT)].decode("utf-8", "replace")

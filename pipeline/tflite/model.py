@@ -8,14 +8,18 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
+from pipeline.tflite.lut import DECODE
 from pipeline.tflite.memory import peak_bytes
-from pipeline.tflite.names import layer_name
+from pipeline.tflite.names import known_layer, layer_name
 from pipeline.tflite.quantization import entries, quantization
 
 
 @dataclass(frozen=True)
 class FloatUse:
-    """One place where data is not integer: an op that reads or writes a float tensor."""
+    """One place where data is not integer: an op that reads or writes a float tensor.
+
+    layer  the Keras layer that the tensor comes from; "" when no name tells
+    """
 
     subgraph: int
     op: str
@@ -24,10 +28,12 @@ class FloatUse:
     tensor: str
     dtype: str
     made_by: str
+    layer: str = ""
 
     def __str__(self) -> str:
         origin = f", made by {self.made_by}" if self.role == "reads" else ""
-        return f"{self.op} {self.role} {self.dtype} {self.tensor!r}{origin}"
+        layer = f" (layer {self.layer!r})" if self.layer else ""
+        return f"{self.op} {self.role} {self.dtype} {self.tensor!r}{origin}{layer}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,9 @@ class Layer:
     """One op with its first output and, where it has some, its weights. Fields of the report's LayerFacts."""
 
     index: int
+    subgraph: int
     op: str
+    version: int
     name: str
     shape: tuple[int, ...]
     dtype: str
@@ -45,6 +53,7 @@ class Layer:
     weights_dtype: str | None
     weights_scales: int | None
     sparsity: float | None
+    unique_values: int | None
     macs: int | None
     parameters: int | None
 
@@ -85,6 +94,11 @@ class Model:
             if signature.subgraph == 0:
                 return signature
         return Signature("", 0, _by_name(self.inputs), _by_name(self.outputs))
+
+    @property
+    def compressed(self) -> bool:
+        """It has weights that TFLite Micro decodes as it runs; no other runtime has that op."""
+        return any(op.name == DECODE for op in self.ops)
 
     @property
     def stateful(self) -> bool:
@@ -153,8 +167,15 @@ class Model:
         return {name: self._zeros[t] / max(t.elements, 1) for name, t in _by_name(self._zeros).items()}
 
     def unique_values(self) -> dict[str, int]:
-        """Number of different stored values in each kernel and matrix, by tensor name."""
-        return {name: _count_unique(tensor) for name, tensor in _by_name(self._zeros).items()}
+        """Most different stored values that share a scale, of each kernel and matrix by tensor name.
+
+        That is the whole tensor where it has one scale, and the channel with the most where each has its own.
+        """
+        return {name: self._unique[tensor] for name, tensor in _by_name(self._zeros).items()}
+
+    @cached_property
+    def _unique(self) -> dict[Tensor, int]:
+        return {tensor: count_unique(tensor) for tensor in self._zeros}
 
     def layers(self) -> tuple[Layer, ...]:
         """One row an op, numbered through all subgraphs. Ops without an output (CALL_ONCE) have no row."""
@@ -167,7 +188,9 @@ class Model:
         elements = sum(tensor.elements for tensor in weights)
         return Layer(
             index=index,
+            subgraph=op.subgraph,
             op=op.name,
+            version=op.version,
             name=layer_name(output.name) or public.get(output, output.name),
             shape=output.shape,
             dtype=output.dtype,
@@ -177,6 +200,7 @@ class Model:
             weights_dtype=first.dtype if first else None,
             weights_scales=len(first.scales) or None if first else None,
             sparsity=sum(self._zeros[tensor] for tensor in weights) / elements if elements else None,
+            unique_values=max((self._unique[tensor] for tensor in weights), default=None),
             macs=op.macs,
             parameters=op.parameters,
         )
@@ -194,20 +218,31 @@ def _by_name(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
 def _floats(graph: Subgraph, entry: bool) -> Iterator[FloatUse]:
     made = {tensor: op.name for op in graph.ops for tensor in op.outputs}
     made.update(dict.fromkeys(graph.inputs, "the caller"))
+    layers = _layers(graph)
     touched: set[Tensor] = set()
     for op in graph.ops:
         for role, tensors in (("reads", op.reads), ("writes", op.outputs)):
             touched.update(tensors)
-            yield from (_use(op, role, tensor, made) for tensor in dict.fromkeys(tensors) if tensor.floating)
+            yield from (_use(op, role, tensor, made, layers) for tensor in dict.fromkeys(tensors) if tensor.floating)
     if entry:
         for role, tensors in (("takes", graph.inputs), ("returns", graph.outputs)):
             loose = (tensor for tensor in tensors if tensor.floating and tensor not in touched)
             yield from (FloatUse(graph.index, "graph", -1, role, t.name, t.dtype, "the caller") for t in loose)
 
 
-def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str]) -> FloatUse:
+def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str], layers: dict[Tensor, str]) -> FloatUse:
     origin = "the file" if tensor.constant else made.get(tensor, "nobody")
-    return FloatUse(op.subgraph, op.name, op.index, role, tensor.name, tensor.dtype, origin)
+    return FloatUse(op.subgraph, op.name, op.index, role, tensor.name, tensor.dtype, origin, layers.get(tensor, ""))
+
+
+def _layers(graph: Subgraph) -> dict[Tensor, str]:
+    """The Keras layer of each tensor: by its name, or that of what the op which makes it reads first."""
+    layers = {tensor: known_layer(tensor.name) for tensor in graph.tensors}
+    for op in graph.ops:
+        source = next((layers[tensor] for tensor in op.reads if layers[tensor]), "")
+        for tensor in op.outputs:
+            layers[tensor] = layers[tensor] or source
+    return layers
 
 
 def _count_zeros(tensor: Tensor) -> int:
@@ -222,8 +257,12 @@ def _count_zeros(tensor: Tensor) -> int:
     return max(absent, 0) + int(np.count_nonzero(values == points[0]))
 
 
-def _count_unique(tensor: Tensor) -> int:
+def count_unique(tensor: Tensor) -> int:
+    """Most different stored values of a constant that share a scale."""
     values = tensor.data()
+    if len(tensor.scales) > 1 and not tensor.sparse:
+        ordered = np.sort(np.moveaxis(values, tensor.axis, 0).reshape(len(tensor.scales), -1), axis=1)
+        return 1 + int(np.count_nonzero(np.diff(ordered, axis=1), axis=1).max()) if ordered.size else 0
     if values.dtype.itemsize == 1:
         return int(np.count_nonzero(np.bincount(values.reshape(-1).view(np.uint8), minlength=256)))
     return int(np.unique(values).size)

@@ -10,6 +10,8 @@ _PREFIXES = re.compile(r"^(quant_|prune_low_magnitude_|serving_default_)+")  # t
 _OUTPUT = re.compile(r":\d+$")
 _KERNELS = re.compile(r"/(Conv[123]D|depthwise|separable_conv2d|conv2d_transpose|MatMul|Tensordot)\d*(/|$)")
 
+_MADE_UP = re.compile(r"(tfl\.|arith\.|Identity|(Stateful)?PartitionedCall)")  # by the converter, for what has no layer
+
 # Scopes that a layer opens inside of itself, in tf_keras 2.21 and tfmot 0.8.1.
 _INNER = re.compile(
     r"(separable_conv2d|depthwise|Tensordot|Conv1D|batchnorm|BiasAdd|Mean|Sum|Max|while|strided_slice|stack"
@@ -35,6 +37,12 @@ def keras_layers(name: str) -> frozenset[str]:
     """
     layers = [_layer(part) for part in _parts(name)]
     return frozenset(layers) | {layer.rpartition("/")[2] for layer in layers}
+
+
+def known_layer(name: str) -> str:
+    """As `layer_name`, and ``""`` for the names that the converter makes up itself (``tfl.dequantize3``) too."""
+    layer = layer_name(name)
+    return "" if _MADE_UP.match(layer) else layer
 
 
 def _parts(name: str) -> list[str]:

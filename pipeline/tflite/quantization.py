@@ -20,6 +20,7 @@ return float32 or uint8. Whether it does is ``integer_only`` and the dtype of it
 from collections.abc import Iterable, Sequence
 
 from pipeline.tflite.graph import BITS, FLOATS, Op, Signature, Subgraph
+from pipeline.tflite.lut import DECODE
 
 
 def entries(subgraphs: Sequence[Subgraph], signatures: Iterable[Signature]) -> set[int]:
@@ -50,9 +51,13 @@ def _border(graph: Subgraph) -> list[Op]:
 def _activations(op: Op) -> set[str]:
     """Types of the float or quantized data that it reads or writes.
 
-    Not counted: variables (an int8 LSTM's cell state is int16), and 32 bit integers (indices, accumulators).
+    Not counted: variables (an int8 LSTM's cell state is int16), 32 bit integers (indices, accumulators), and weights
+    that TFLite Micro decodes.
     """
-    tensors = (tensor for tensor in op.reads + op.outputs if not tensor.constant and not tensor.variable)
+    if op.name == DECODE:
+        return set()
+    weights = {tensor for tensor, source in zip(op.inputs, op.sources, strict=False) if source in op.weights}
+    tensors = (t for t in op.reads + op.outputs if not t.constant and not t.variable and t not in weights)
     return {t.dtype for t in tensors if t.floating or (t.quantized and BITS[t.dtype] <= 16)}
 
 

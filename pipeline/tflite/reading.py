@@ -15,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from pipeline.errors import Fault, InputError
+from pipeline.tflite import lut
 from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, MalformedError, Source, Table
 from pipeline.tflite.graph import BITS, Op, Signature, Subgraph, Tensor
 from pipeline.tflite.model import Model
@@ -186,19 +187,21 @@ def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[n
         variable=bool(table.number(5, U8)),
         sparse=table.has(6),
         raw=raw,
-        **_quantization(table.table(4), shape),
+        **_quantization(table.table(4), shape, _DTYPES[code]),
     )
     _check_size(tensor)
     return tensor
 
 
-def _quantization(table: Table | None, shape: tuple[int, ...]) -> dict[str, Any]:
+def _quantization(table: Table | None, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
     """scales, zero_points, axis and block_size; counts are held to what the runtime accepts."""
     if table is None:
         return {}
     scales, zero_points = tuple(table.array(2, "<f4").tolist()), table.ints(3, "<i8")
     axis, details = table.number(6, I32), table.table(5)
     if len(scales) > 1 and not (0 <= axis < len(shape) and len(scales) == shape[axis]):
+        if dtype == "UINT8":  # encoded weights, to which TFLite Micro's tools (2026-10) leave the plain ones' scales
+            return {}
         raise MalformedError(f"a tensor of shape {shape} has {len(scales)} scales along axis {axis}")
     if scales and len(zero_points) not in (0, 1, len(scales)):
         raise MalformedError(f"a tensor has {len(scales)} scales and {len(zero_points)} zero points")
@@ -225,6 +228,7 @@ def _ops(
     """The ops in their order, in which every tensor is made once and before it is read."""
     ops: list[Op] = []
     decoded: dict[Tensor, Tensor] = {}
+    stored = 8 * sum(tensor.raw.size for tensor in tensors if tensor.raw is not None)  # elements, of one bit and more
     written, read_early = {*inputs}, set[Tensor]()
     for index, table in enumerate(tables):
         op = _op(table, subgraph, index, codes, tensors, decoded)
@@ -239,8 +243,20 @@ def _ops(
             source = op.sources[0]
             if source is not None and source.constant:
                 decoded[op.outputs[0]] = source
+        if op.name == lut.DECODE:
+            decoded.update(_looked_up(op))
+            if sum(tensor.elements for tensor in decoded.values()) > stored:
+                raise MalformedError(f"op {index} ({op.name}) decodes more than the file can hold")
         ops.append(op)
     return tuple(ops)
+
+
+def _looked_up(op: Op) -> dict[Tensor, Tensor]:
+    """What a TFLM_DECODE gives, as constants: it reads pairs of an encoded tensor and its description."""
+    if len(op.reads) != 2 * len(op.outputs):
+        raise MalformedError(f"op {op.index} ({op.name}) reads {len(op.reads)} tensors to write {len(op.outputs)}")
+    found = map(lut.decode, op.reads[0::2], op.reads[1::2], op.outputs)
+    return {output: constant for output, constant in zip(op.outputs, found, strict=True) if constant is not None}
 
 
 def _op(
@@ -312,7 +328,14 @@ def _check_calls(subgraphs: Sequence[Subgraph]) -> None:
 def _signature(table: Table, subgraphs: Sequence[Subgraph]) -> Signature:
     graph: Subgraph = _pick(subgraphs, table.number(4, U32), "subgraph")
     inputs, outputs = (
-        {item.text(0): _pick(graph.tensors, item.number(1, U32), "tensor") for item in table.tables(slot)}
-        for slot in (0, 1)
+        {item.text(0): _port(graph, ports, item.number(1, U32), what) for item in table.tables(slot)}
+        for slot, ports, what in ((0, {*graph.inputs}, "input"), (1, {*graph.outputs}, "output"))
     )
     return Signature(table.text(2), graph.index, inputs, outputs)
+
+
+def _port(graph: Subgraph, ports: set[Tensor], index: int, what: str) -> Tensor:
+    tensor: Tensor = _pick(graph.tensors, index, "tensor")
+    if tensor not in ports:
+        raise MalformedError(f"a signature names tensor {index}, which is no {what} of subgraph {graph.index}")
+    return tensor

@@ -96,6 +96,11 @@ def feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
     for name in sorted({*tensors} ^ {*inputs}):
         problem = "is missing" if name in tensors else "is not one of the model's inputs"
         raise InputError(Fault(f"input {name!r} {problem}", where=where, do=did_you_mean(name, tensors)))
+    named = {*tensors.values()}
+    nameless = [tensor.name for tensor in model.inputs if tensor not in named]
+    if nameless:
+        rule = "every input needs a name in the file's signature"
+        raise InputError(Fault(rule, where=where, received=f"{len(nameless)} without, {nameless[0]!r} first"))
     counts = {np.shape(inputs[name])[:1] for name in tensors}
     batches = {tensor.shape[0] for tensor in tensors.values() if tensor.shape}
     if len(counts) > 1 or counts & {(), (0,)} or len(batches) > 1 or 0 in batches:
@@ -117,7 +122,7 @@ def _stack(name: str, tensor: Tensor, x: Array, batch: int, where: str) -> Array
     missing = -len(x) % batch
     if missing:
         x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
-    return stored(x, tensor).reshape(-1, *shape)
+    return stored(x, tensor).reshape(len(x) // batch, *shape)
 
 
 def only(model: Model) -> tuple[str, str]:

@@ -109,6 +109,21 @@ def symmetric_int16(model: Model) -> Iterator[Flaw]:
             yield Flaw(op, tensor, f"zero point of {role}", str(tensor.zero_points[0]), "0")
 
 
+def cell_state(op: Op) -> Iterator[Flaw]:
+    """Of R12: the kernel's tanh has 0 to 6 integer bits (PortableApplyTanh in portable_tensor_utils.cc).
+
+    The converter gives a cell that stays below 0.5 a smaller scale. Then the kernel writes nothing, and the output is
+    the same for every input.
+    """
+    if any(place.tensor.dtype == "INT8" for place in data(op, (0,))):
+        for _, _, tensor in data(op, spec.CELL.get(op.name)):
+            if tensor.dtype != "INT16" or tensor.scale not in spec.CELL_SCALES:
+                received = f"{tensor.dtype} of {parameters(tensor)}"
+                yield Flaw(
+                    op, tensor, "cell state", received, "INT16 with a power of two from 2^-15 to 2^-9 as its scale"
+                )
+
+
 def plausible_scale(model: Model) -> Iterator[Flaw]:
     """Of R16. Nothing can be right behind such an input; inside, a LayerNormalization has some around 1e-8."""
     low, high = BAND

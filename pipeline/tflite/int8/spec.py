@@ -41,6 +41,8 @@ PRODUCTS: dict[str, tuple[Product, ...]] = {
     "TRANSPOSE_CONV": (Product(data=2, weights=1, bias=3, axis=0),),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
 }
+CELL: dict[str, Slots] = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (19,)}  # position of the cell state
+CELL_SCALES = frozenset(2.0**power for power in range(-15, -8))
 LAYER_NORM = 20  # position of an LSTM's first normalization coefficients; with them, the biases follow those
 
 # Ops that move values without computing with them: inputs and outputs share one scale and zero point

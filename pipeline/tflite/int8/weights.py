@@ -129,10 +129,13 @@ def wide_bias(op: Op) -> Iterator[Flaw]:
 def dead_channels(op: Op) -> Iterator[Flaw]:
     """Of R16. Healthy networks have some: MLPerf Tiny's visual wake words has nine convolutions with dead channels."""
     for product, _, weights, _ in _products(op):
-        if product.axis is None or not weights.constant or weights.sparse or product.axis >= len(weights.shape):
+        if product.axis is None or not weights.constant or product.axis >= len(weights.shape):
+            continue
+        values = weights.data()
+        if values.ndim != len(weights.shape):  # sparse, or strings
             continue
         others = tuple(axis for axis in range(len(weights.shape)) if axis != product.axis)
-        alive = np.any(weights.data(), axis=others)
+        alive = np.any(values, axis=others)
         if not alive.all():
             received = f"{np.count_nonzero(~alive)} of {alive.size}"
             yield Flaw(op, weights, "number of channels whose weights are all zero", received, "0")

@@ -1,0 +1,57 @@
+"""What each verified model decided on each test example: ``decisions.npz`` of a run folder.
+
+Arrays: `split` (sha256 of the test split), `y` (labels (N,) int64, or values (N, M) float64) and for each model
+`model.<name>`, (N,): int64 decisions, or float64 shares of the main metric where nothing is decided. The same decisions
+give the same bytes.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.errors import Fault, InputError
+from pipeline.scoring import Verdicts
+from pipeline.task import Truth
+
+FILE = "decisions.npz"
+MOST_BYTES = 1 << 30  # unpacked: 100 models on a million examples
+_MODEL = "model."
+
+
+class Decisions(NamedTuple):
+    """split: sha256 of the test split. y: what is known of it (N, ...). models: the verdicts (N,) of each."""
+
+    split: str
+    y: Truth
+    models: Mapping[str, Verdicts]
+
+
+def write(path: Path, decisions: Decisions) -> None:
+    """Write them as an archive."""
+    arrays: dict[str, Any] = {_MODEL + name: decided for name, decided in decisions.models.items()}
+    np.savez(path, split=np.array(decisions.split), y=decisions.y, **arrays)
+
+
+def read(path: Path) -> Decisions:
+    """What `write` wrote; InputError for any other file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise ValueError("it unpacks to more than 1 GiB")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+        split, y = str(arrays.pop("split")), arrays.pop("y")
+        if any(not name.startswith(_MODEL) for name in arrays):
+            raise ValueError("it holds other arrays")
+        models = {name.removeprefix(_MODEL): decided for name, decided in arrays.items()}
+        if not y.ndim or any(a.shape != y.shape[:1] for a in models.values()):
+            raise ValueError("its arrays are not of one length (N,)")
+        if any(a.dtype not in (np.int64, np.float64) for a in (y, *models.values())):
+            raise ValueError("its arrays are no numbers")
+        return Decisions(split, y, models)
+    except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
+        rule = "holds no decisions of this version of edgepipe"
+        raise InputError(Fault(rule, where=str(path), received=str(error) or type(error).__name__)) from None

@@ -1,0 +1,24 @@
+"""Text of a report or a file as the terminal may show it."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.report import words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": "."})
+
+
+def text(plain: str, console: "Console", style: str = "") -> "Text":
+    """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
+    from rich.text import Text
+
+    line = words.line(plain)
+    encoding = console.encoding or "utf-8"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = line.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    return Text(line, style)

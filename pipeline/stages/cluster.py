@@ -1,0 +1,184 @@
+"""Share weights: a kernel holds few different values while training goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from pipeline import surgery, tf
+from pipeline.errors import Fault, StageError
+from pipeline.stage import Inputs
+from pipeline.stages.choice import choose
+from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.training import Training, fit
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+class Cluster(Training):
+    """Weight clustering (Han et al., https://arxiv.org/abs/1510.00149) with tfmot, and the wrappers stripped.
+
+    Each weight becomes the nearest of its kernel's centroids, and training moves both. A quantization scale for each
+    channel keeps at most as many different integers in a channel, which is what TFLite Micro's compression stores.
+    """
+
+    takes = "keras"
+    gives = "keras"
+    only_float32 = "what keeps the zeros after each step works on float32 layers"
+
+    stage: Literal["cluster"]
+    clusters: Annotated[int, Field(ge=2, le=256)]
+    """Most different values in each clustered kernel at the end; asserted. 16 are 4 bits a weight once compressed."""
+    initialisation: Literal["linear", "density", "random", "kmeans++"] = "kmeans++"
+    """Where the centroids start: evenly from the least to the largest weight, at equal shares of the weights, anywhere,
+    or spread over the weights."""
+    per_channel: bool = False
+    """Centroids of its own for each output channel of a Conv2D; other kernels keep one set."""
+    preserve: Literal["sparsity", "none"] | None = None
+    """Keep the zeros of a pruned model, as one of the clusters; chosen by itself after a prune stage when left out."""
+    skip: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Layers to leave alone: names or patterns such as `block1_*`."""
+    cluster_output: bool = False
+    """Cluster the last layer with weights too; its weights decide most for their number."""
+    min_weights: Annotated[int, Field(ge=0)] = 500
+    """Kernels with fewer weights are left alone: there is little to win."""
+
+    @model_validator(mode="after")
+    def _zero_has_company(self) -> "Cluster":
+        if self.preserve == "sparsity" and self.clusters < 3:
+            raise ValueError("clusters: must be at least 3 with preserve: sparsity, because zero is one of them")
+        return self
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        tf.start(inputs.seed)
+        import tensorflow_model_optimization as tfmot
+        import tf_keras
+
+        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        above = read_facts(inputs.source.path)
+        pruned: dict[str, float] = above.get("sparsity", {})
+        self._check_above(above)
+        zeros = self._keeps_zeros(pruned)
+        reasons = choose(model, self.skip, "cluster", self._reason)
+
+        def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
+            return layer if reasons[layer.name] else self._wrapped(layer, zeros and _has_zeros(layer))
+
+        wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
+        left = [layer for layer in model.layers if zeros and layer.name in pruned and reasons[layer.name]]
+        curves = fit(wrapped, self, inputs, tf.gives_logits(model), [_zero_keeper(left)])
+        model = tfmot.clustering.keras.strip_clustering(wrapped)
+        layers = list(self._achieved(model, reasons, pruned if zeros else {}))
+        tf.save_model(model, work / "model.h5")
+        write_facts(
+            work,
+            curves,
+            layers,
+            clusters={row["layer"]: row["values"] for row in layers if row["done"]},
+            sparsity={row["layer"]: row["sparsity"] for row in layers if "sparsity" in row},
+        )
+
+    def _check_above(self, above: dict[str, Any]) -> None:
+        if above.get("quantized"):
+            rule = "a model that was trained quantization-aware can't be clustered"
+            raise StageError(Fault(rule, do="put the cluster stage above the qat stage, which then keeps the clusters"))
+
+    def _keeps_zeros(self, pruned: dict[str, float]) -> bool:
+        if self.preserve == "none" or (self.preserve is None and not pruned):
+            return False
+        if self.clusters < 3:
+            rule = "clusters must be at least 3 behind a prune stage, because zero is one of them"
+            raise StageError(Fault(rule, received=str(self.clusters), do="or set preserve: none"))
+        return True
+
+    def _wrapped(self, layer: "tf_keras.layers.Layer", zeros: bool) -> "tf_keras.layers.Layer":
+        """The wrapper itself: tfmot's `cluster_weights` leaves a per-channel Conv2D without a bias alone, unsaid."""
+        import tensorflow_model_optimization as tfmot
+        from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights
+
+        kinds = tfmot.clustering.keras.CentroidInitialization
+        start = {
+            "linear": kinds.LINEAR,
+            "density": kinds.DENSITY_BASED,
+            "random": kinds.RANDOM,
+            "kmeans++": kinds.KMEANS_PLUS_PLUS,
+        }[self.initialisation]
+        return ClusterWeights(layer, self.clusters, start, zeros, self.per_channel)
+
+    def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
+        """Why a layer is not clustered; "" when it is."""
+        if not layer.weights:
+            return "has no weights"
+        kernel = _kernel(layer)
+        if kernel is None:
+            return f"{type(layer).__name__} is not clustered: only Conv1D, Conv2D, Conv2DTranspose and Dense are"
+        if output and not self.cluster_output:
+            return "is the output layer; cluster_output: true clusters it"
+        if kernel.size < self.min_weights:
+            return f"has {kernel.size} weights; min_weights is {self.min_weights}"
+        least = min(np.unique(part).size for part in self._parts(layer, kernel))
+        if least <= self.clusters:  # also a channel of zeros, of which tfmot can't take centroids
+            of = "a channel" if self._splits(layer) else "the kernel"
+            return f"{of} has {least} different weights already; clusters is {self.clusters}"
+        return ""
+
+    def _splits(self, layer: "tf_keras.layers.Layer") -> bool:
+        return self.per_channel and type(layer).__name__ == "Conv2D"
+
+    def _parts(self, layer: "tf_keras.layers.Layer", kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """What has centroids of its own: the kernel, or each output channel of it."""
+        yield from np.moveaxis(kernel, -1, 0) if self._splits(layer) else (kernel,)
+
+    def _achieved(
+        self, model: "tf_keras.Model", reasons: dict[str, str], pruned: dict[str, float]
+    ) -> Iterator[dict[str, Any]]:
+        """A row for each layer with kernels; StageError when a clustered kernel has more values than were asked."""
+        for layer in model.layers:
+            if not any(weight.shape.rank > 1 for weight in layer.weights):  # vectors: biases, normalisation
+                continue
+            why, kernel = reasons[layer.name], _kernel(layer)
+            row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
+            if not why and kernel is not None:
+                row["values"] = max(np.unique(part).size for part in self._parts(layer, kernel))
+                if row["values"] > self.clusters:
+                    rule = f"layer {layer.name} must have at most {self.clusters} different weights after clustering"
+                    raise StageError(Fault(rule, received=str(row["values"])))
+            if layer.name in pruned and kernel is not None:
+                row["sparsity"] = float(np.mean(kernel == 0))
+                if row["sparsity"] < pruned[layer.name]:
+                    rule = f"layer {layer.name} must keep its {pruned[layer.name]:.1%} zeros"
+                    raise StageError(Fault(rule, received=f"{row['sparsity']:.1%}"))
+            yield row
+
+
+def _kernel(layer: "tf_keras.layers.Layer") -> NDArray[np.float32] | None:
+    """The weights that are clustered in a layer; None for one that is not of a kind we cluster."""
+    from tf_keras import layers
+
+    if type(layer) not in (layers.Conv1D, layers.Conv2D, layers.Conv2DTranspose, layers.Dense):
+        return None
+    kernel: NDArray[np.float32] = layer.kernel.numpy()
+    return kernel
+
+
+def _has_zeros(layer: "tf_keras.layers.Layer") -> bool:
+    kernel = _kernel(layer)
+    return kernel is not None and not kernel.all()
+
+
+def _zero_keeper(layers: list["tf_keras.layers.Layer"]) -> "tf_keras.callbacks.Callback":
+    """Sets what is zero now to zero after each step, in pruned layers that are not clustered."""
+    import tf_keras
+
+    kernels = [weight for layer in layers for weight in layer.trainable_weights if weight.shape.rank > 1]
+    masks = [kernel.numpy() != 0 for kernel in kernels]
+
+    def keep(batch: int, logs: Any) -> None:
+        for kernel, mask in zip(kernels, masks, strict=True):
+            kernel.assign(kernel * mask)
+
+    return tf_keras.callbacks.LambdaCallback(on_train_batch_end=keep)

@@ -1,0 +1,165 @@
+"""Store the weights of a .tflite file as indices into tables of their values, for TensorFlow Lite Micro."""
+
+import importlib
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from pipeline import runtimes, tflite, units
+from pipeline.errors import Fault, StageError
+from pipeline.stage import Examples, Inputs, Progress, Stage
+from pipeline.stages.sidecar import write_facts
+from pipeline.tflite.lut import DECODE, HEADER
+
+TOOLS = "tflite_micro.tensorflow.lite.micro"
+OVERHEAD = 128  # bytes that a decoding op and its tensors take in a file beside the weights (measured: 88 to 112)
+MAX_BITS = 7  # of an index, by the format
+
+
+class Table(NamedTuple):
+    """How a weight tensor is encoded: indices of so many bits, into a table for each index along axis, or into one."""
+
+    bits: int
+    axis: int | None
+    bytes: int
+
+
+class Compress(Stage):
+    """Weight compression of TensorFlow Lite Micro: a lookup table and indices of a few bits, decoded as the file runs.
+
+    It pays behind a cluster stage: 16 different weights a channel are indices of 4 bits. Only a TensorFlow Lite Micro
+    with the op TFLM_DECODE runs the file. The stage proves that each weight decodes to the same bytes, and that outputs
+    on examples of the validation split equal those of the plain file. Decoded weights take RAM: while an op runs, its
+    weights are in the arena.
+    """
+
+    takes = "tflite"
+    gives = "tflite"
+    libraries = ("tflite-micro", "numpy")
+
+    stage: Literal["compress"]
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        source = inputs.source.path / "model.tflite"
+        plain = tflite.read(source)
+        if plain.compressed:
+            raise StageError(Fault("the file is compressed already", received=inputs.source.name))
+        tables = {tensor: _table(tensor) for op in plain.ops for tensor in op.weights}
+        chosen = {tensor: table for tensor, table in tables.items() if table and _saves(tensor, table)}
+        if not chosen:
+            rule = "no weights have so few different values that a table of them would be smaller"
+            raise StageError(Fault(rule, received=_counts(plain), do="put a cluster stage above the convert stage"))
+        content = _encode(plain.content, chosen, work)
+        compressed = tflite.read(content)
+        _check_weights(plain, compressed)
+        path = work / "model.tflite"
+        path.write_bytes(content)
+        examples = _check_outputs(source, path, plain, inputs.data.split("validation"))
+        inputs.report(Progress("example", examples, examples, {}))
+        layers = [_row(tensor, table, tensor in chosen) for tensor, table in tables.items()]
+        write_facts(work, layers=layers, notes=[_price(plain, compressed)])
+
+
+def _table(tensor: tflite.Tensor) -> Table | None:
+    """The encoding: a table for each channel that has a scale; None for types and counts that the format does not take.
+
+    One table for a tensor with several scales can be smaller, but the interpreter of 2026-10 decodes it wrong.
+    """
+    if tensor.dtype not in ("INT8", "INT16") or tensor.sparse:
+        return None
+    values = tensor.data()
+    axis = tensor.axis if len(tensor.scales) > 1 else None
+    parts = [values] if axis is None else np.moveaxis(values, axis, 0)
+    most = max(np.unique(part).size for part in parts)
+    bits = max(1, (most - 1).bit_length())
+    size = -(-values.size * bits // 8) + HEADER + len(parts) * most * values.itemsize
+    return Table(bits, axis, size) if bits <= MAX_BITS else None
+
+
+def _saves(tensor: tflite.Tensor, table: Table) -> bool:
+    return table.bytes + OVERHEAD < tensor.bytes
+
+
+def _counts(model: tflite.Model) -> str:
+    return "; ".join(f"{name}: {count}" for name, count in model.unique_values().items())
+
+
+def _encode(content: bytes, chosen: dict[tflite.Tensor, Table], work: Path) -> bytes:
+    """The file with these tensors encoded. StageError without the tools."""
+    editor, lut, spec, insert, align = map(_tool, (
+        "compression.model_editor", "compression.lut", "compression.spec", "compression.decode_insert",
+        "tools.tflite_flatbuffer_align_wrapper",
+    ))  # fmt: skip
+    model = editor.read(content)
+    results = {}
+    for tensor, table in chosen.items():
+        mode = spec.PerTensor() if table.axis is None else spec.PerChannel(table.axis)
+        whole = model.subgraphs[tensor.subgraph].tensors[tensor.index]
+        method = spec.LookUpTableCompression(table.bits, mode)
+        results[tensor.subgraph, tensor.index] = lut.LutCompressor().compress(whole, method)
+    insert.insert_decode_operators(model, results)
+    _tidy(model)
+    before, after = work / "before.tflite", work / "after.tflite"
+    before.write_bytes(model.build())
+    align.align_tflite_model(str(before), str(after))  # the Python writer does not align buffers, the runtime needs it
+    aligned = after.read_bytes()
+    before.unlink()
+    after.unlink()
+    return aligned
+
+
+def _tool(name: str) -> Any:
+    try:
+        return importlib.import_module(f"{TOOLS}.{name}")
+    except ImportError as error:
+        rule = "compression needs the tools of tflite-micro, which come with its wheel for Linux x86_64"
+        raise StageError(Fault(rule, received=str(error), do="pip install --upgrade --pre tflite-micro")) from error
+
+
+def _tidy(model: Any) -> None:
+    """The decoded tensor gets back its name; the encoded one loses name and scales, which the tools leave it."""
+    for graph in model.subgraphs:
+        for op in graph.operators:
+            if op.custom_code == DECODE:
+                for encoded, about, decoded in zip(op.inputs[0::2], op.inputs[1::2], op.outputs, strict=True):
+                    decoded.name = decoded.name.removesuffix("_decoded")
+                    encoded._fb.quantization = None
+                    encoded.name = about.name = None
+
+
+def _check_weights(plain: tflite.Model, compressed: tflite.Model) -> None:
+    """Every op multiplies with the same bytes as before, by a decoder of our own."""
+    pairs = zip(
+        (weights for op in plain.ops for weights in op.weights),
+        (weights for op in compressed.ops for weights in op.weights),
+        strict=True,
+    )
+    for before, after in pairs:
+        if before.scales != after.scales or not np.array_equal(before.data(), after.data()):
+            raise StageError(Fault("compressed weights must decode to what they were", received=before.name))
+
+
+def _check_outputs(plain: Path, compressed: Path, model: tflite.Model, examples: Examples) -> int:
+    """Both files give equal outputs on TensorFlow Lite Micro; returns on how many examples that was seen."""
+    count = runtimes.sample(model, "tflm", len(examples))
+    x, _ = examples.batch(np.arange(count))
+    before, after = (runtimes.outputs(path, x, "tflm") for path in (plain, compressed))
+    if not np.array_equal(before, after):
+        rule = "the compressed file must give equal outputs on TensorFlow Lite Micro"
+        raise StageError(Fault(rule, received=f"{np.mean(before != after):.1%} of the values differ"))
+    return count
+
+
+def _price(plain: tflite.Model, compressed: tflite.Model) -> str:
+    saved = units.whole(plain.bytes - compressed.bytes)
+    more = units.whole(compressed.peak_activation_bytes - plain.peak_activation_bytes)
+    return f"saves {saved} bytes of flash, and decoded weights take {more} bytes more of the arena while their op runs"
+
+
+def _row(tensor: tflite.Tensor, table: Table | None, done: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"layer": tflite.layer_name(tensor.name) or tensor.name, "kind": tensor.dtype, "done": done}
+    if table is None:
+        return row | {"why": f"has more than {1 << MAX_BITS} different values a channel"}
+    why = "" if done else f"{table.bytes} bytes with its table, {tensor.bytes} without; another op takes {OVERHEAD}"
+    return row | {"why": why, "bits": table.bits, "bytes": table.bytes, "plain_bytes": tensor.bytes}

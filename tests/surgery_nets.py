@@ -1,0 +1,150 @@
+"""What the surgery makes of small networks, measured once a session: ``python tests/surgery_nets.py FILE``.
+
+TensorFlow runs in a process of its own, and the figures come back as JSON.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+IMAGE, SEQUENCE, VECTOR = (8, 8, 4), (16, 4), (9,)
+
+
+@functools.cache
+def _made(path: Path) -> dict[str, Any]:
+    places = os.pathsep.join(part or "." for part in sys.path)
+    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": places}
+    command = [sys.executable, "-W", "ignore", __file__, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    measured: dict[str, Any] = json.loads(path.read_text())
+    return measured
+
+
+@pytest.fixture(scope="session")
+def surgery(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Figures by the names of the networks below."""
+    return _made(tmp_path_factory.getbasetemp() / "surgery.json")
+
+
+def _nest(layers: Any, keras: Any) -> Any:
+    inside = keras.Sequential([layers.Dense(3, activation="swish", name="twice")], name="inside")
+    return keras.Sequential([layers.Conv2D(4, 1, name="twice"), layers.BatchNormalization(), inside], name="nest")
+
+
+def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Networks as (shape of an example, function from the input to the outputs), one construct each."""
+    import tensorflow as tf
+    import tf_keras as keras
+    from tf_keras import layers as l
+
+    def shared(x: Any) -> Any:
+        nest = _nest(l, keras)
+        return l.Add()([nest(x), nest(x * 2.0)])
+
+    def excited(x: Any) -> Any:
+        y = l.Conv2D(2, 1, activation="swish")(l.Reshape((1, 1, 4))(l.GlobalAveragePooling2D()(x)))
+        return l.Multiply()([x, l.Conv2D(4, 1, activation="hard_sigmoid")(y)])
+
+    def raw(x: Any) -> Any:
+        parts = [tf.nn.relu(x) / 2.0, 1.0 - x, x - [1.0, 2.0, 3.0, 4.0], tf.reshape(tf.maximum(x, 0.0), [-1, 8, 8, 4])]
+        return tf.concat([*parts, tf.maximum(x, x * 0.3), tf.nn.silu(x), tf.clip_by_value(x, 0.0, 6.0)], -1)
+
+    def two_readers(x: Any) -> Any:
+        y = l.Conv2D(4, 1)(x)
+        return l.Add()([l.BatchNormalization()(y), y])
+
+    def sequence(x: Any) -> Any:
+        x = l.ReLU()(l.BatchNormalization()(l.Conv1D(5, 3, padding="causal", dilation_rate=2)(x)))
+        x = l.DepthwiseConv1D(3, depth_multiplier=2, strides=2)(l.Cropping1D(1)(l.MaxPooling1D(2, 1)(x)))
+        x = l.UpSampling1D(2)(l.SeparableConv1D(6, 3, strides=2, activation="tanh")(l.ZeroPadding1D(2)(x)))
+        return l.GlobalAveragePooling1D()(l.LayerNormalization()(l.AveragePooling1D(2)(x)))
+
+    def frozen(x: Any) -> Any:
+        return l.Dense(2)(l.Flatten()(_nest(l, keras)(x, training=False)))
+
+    def inception(x: Any) -> Any:
+        x = l.MaxPooling2D(2)(l.ReLU()(l.BatchNormalization()(l.Conv2D(6, 3, padding="same")(x))))
+        pooled = l.Conv2D(4, 1, use_bias=False)(l.AveragePooling2D(3, 1, padding="same")(x))
+        return l.Concatenate()([l.Conv2D(4, 1, activation="relu")(x), l.ReLU()(l.BatchNormalization()(pooled)), x])
+
+    return {
+        "nested, twice": (IMAGE, shared),
+        "nested, at the end": (IMAGE, lambda x: _nest(l, keras)(x)),
+        "nested, frozen": (IMAGE, frozen),
+        "squeeze and excite": (IMAGE, excited),
+        "hard swish": (IMAGE, lambda x: x * l.ReLU(6.0)(x + 3.0) * (1 / 6.0)),
+        "raw ops": (IMAGE, raw),
+        "mean and slice": (IMAGE, lambda x: tf.reduce_mean(x[:, 1:-1, 2:6], [1, 2], keepdims=True) * x),
+        "normalisation alone": (IMAGE, lambda x: l.BatchNormalization()(l.Add()([l.BatchNormalization()(x), x]))),
+        "normalisation beside": (IMAGE, two_readers),
+        "normalised vectors": (
+            VECTOR,
+            lambda x: l.ReLU()(l.BatchNormalization()(l.Dense(8)(l.BatchNormalization()(x)))),
+        ),
+        "1D layers": (SEQUENCE, sequence),
+        "dense on a sequence": (SEQUENCE, lambda x: l.Dense(5, activation="gelu")(l.Dense(5)(x))),
+        "separable": (IMAGE, lambda x: l.SeparableConv2D(6, 3, strides=2, activation="swish", depth_multiplier=2)(x)),
+        "rescaling": (IMAGE, lambda x: l.Rescaling(1 / 128.0, -1.0)(x)),
+        "normalization": (IMAGE, lambda x: l.Normalization(mean=[1.0, 2, 3, 4], variance=[1.0, 4, 0.5, 2])(x)),
+        "average of three": (IMAGE, lambda x: l.Average()([x, x * 2.0, l.Minimum()([x, x * 3.0])])),
+        "another ceiling": (IMAGE, lambda x: l.ReLU(4.0)(l.PReLU()(x))),
+        "layer norm": (IMAGE, lambda x: l.LayerNormalization(epsilon=1e-6)(l.Conv2D(16, 3)(x))),
+        "transposed": (IMAGE, lambda x: l.Conv2DTranspose(3, 2, activation="swish")(x)),
+        "inception": (IMAGE, inception),
+        "softmax": (VECTOR, lambda x: l.Dense(4, activation="softmax", name="scores")(x)),
+        "elu": (IMAGE, lambda x: l.Conv2D(3, 1, activation="elu")(x)),
+    }
+
+
+def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
+    import numpy as np
+    import tf_keras as keras
+
+    from pipeline import litert, surgery, tflite
+    from pipeline.stages.convert import Convert
+    from pipeline.tflite import int8
+
+    rng = np.random.default_rng(0)
+    inputs = keras.Input(shape, name="image")
+    model = keras.Model(inputs, function(inputs))
+    for weight in model.weights:
+        spread = rng.uniform(0.5, 1.5, weight.shape) if "variance" in weight.name else rng.normal(0, 0.5, weight.shape)
+        weight.assign(spread)
+    x = rng.normal(size=(32, *shape)).astype(np.float32)
+    before = np.asarray(model(x, training=False))
+    network = surgery.quantizable(model)
+    after = np.asarray(network.model(x, training=False))
+
+    wrapped = surgery.Quantized(preserve=False)
+    quantized = wrapped.model(network.model)
+    wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, [x]))
+    quantized.compile("sgd", "mse")
+    quantized.train_on_batch(x, before)
+    file = Convert(stage="convert", quantization="int8")._convert(quantized, None)
+    read, given = tflite.read(file), litert.run(file, x)
+    lsb = np.abs(given - np.asarray(quantized(x, training=False))) / (read.outputs[0].scale or 1.0)
+    return {
+        "error": float(np.abs(before - after).max() / max(1.0, float(np.abs(before).max()))),
+        "names": [model.input_names + model.output_names, network.model.input_names + network.model.output_names],
+        "origin": sorted(set(network.origin.values())),
+        "layers": [type(layer).__name__ for layer in network.model.layers],
+        "left": wrapped.left,
+        "ops": read.ops_count(),
+        "integer_only": read.integer_only,
+        "breaches": [str(found) for found in int8.findings(read) if found.severity == "fail"],
+        "lsb": [float(lsb.max()), float(lsb.mean())],
+    }
+
+
+if __name__ == "__main__":
+    from pipeline import tf as door
+
+    door.start(1)
+    Path(sys.argv[1]).write_text(json.dumps({name: _measure(*each) for name, each in constructs().items()}))
