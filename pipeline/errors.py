@@ -12,8 +12,9 @@ A failed check is a result and not an error: the report is written, then the pro
 """
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 
@@ -71,6 +72,15 @@ class InputError(EdgepipeError):
     """Data or a model file is wrong."""
 
     exit_code = 3
+
+
+@contextmanager
+def input_of(field: str) -> Iterator[None]:
+    """Faults of an input as those of the setting that names it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(*(replace(fault, field=field) for fault in error.faults)) from None
 
 
 class StageError(EdgepipeError):

@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline import yaml
 from pipeline.config import Config
-from pipeline.errors import ConfigError, Fault, did_you_mean
+from pipeline.errors import ConfigError, Fault, did_you_mean, input_of
 from pipeline.settings import dotted
-from pipeline.stage import Stage, Strict
+from pipeline.stage import Model, Stage, Strict
 from pipeline.store import FORMAT, Entry, Store, key_of
 
 
@@ -35,9 +35,14 @@ class Step:
         return str(getattr(self.stage, "stage"))  # noqa: B009 (the tag is a field of each subclass)
 
     @property
+    def source(self) -> "Step | None":
+        """The one step that the result is made from; None for the first, and for one that judges several."""
+        return self.needs[0] if len(self.needs) - len(self.stage.reads_beside()) == 1 else None
+
+    @property
     def chain(self) -> tuple["Step", ...]:
-        """The steps above, nearest first, where each reads one other."""
-        return (self.needs[0], *self.needs[0].chain) if len(self.needs) == 1 else ()
+        """What the result was made from, nearest first."""
+        return (self.source, *self.source.chain) if self.source else ()
 
 
 def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
@@ -52,12 +57,14 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
     steps: list[Step] = []
     for stage, needs in zip(config.stages, links, strict=True):
         above = tuple(steps[i] for i in needs)
+        with input_of(f"stages.{stage.label}.model"):
+            network = _network(stage, config.model, model)
         identity = {
             **stage.identity(),
             "stage": getattr(stage, "stage"),  # noqa: B009
             "needs": [step.key for step in above],
             "data": data,
-            "model": model if stage.takes == "nothing" else None,
+            "model": network,
             "seed": config.seed,
             "libraries": {name: _version(name) for name in stage.libraries},
             "python": ".".join(platform.python_version_tuple()[:2]),
@@ -65,6 +72,12 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
         }
         steps.append(Step(stage.label, stage, above, identity, key_of(identity)))
     return tuple(steps)
+
+
+def _network(stage: Stage, model: Model, identity: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Identity of what the stage starts from, given the config's model and its identity."""
+    network = stage.network(model)
+    return identity if network is model else network.identity() if network else None
 
 
 def _refuse_unfit(config: Config, document: yaml.Document) -> None:
@@ -95,12 +108,18 @@ def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]
 
 
 def _needs(stages: Sequence[Stage], i: int, document: yaml.Document, faults: list[Fault]) -> Iterator[int]:
+    yield from _sources(stages, i, document, faults)
+    for field, name in stages[i].reads_beside().items():
+        yield from _named(stages, i, name, field, document, faults)
+
+
+def _sources(stages: Sequence[Stage], i: int, document: yaml.Document, faults: list[Fault]) -> Iterator[int]:
+    """What the stage's result is made from, or what it judges."""
     stage, names = stages[i], stages[i].reads()
     if stage.takes == "nothing":
         if stage.from_ is not None:
             faults.append(_fault(document, i, stage, "from", "is not for a stage that starts from the config's model"))
-        return
-    if names is not None:
+    elif names is not None:
         if stage.from_ is not None:
             faults.append(_fault(document, i, stage, "from", "is not for this stage; `of` names what it reads"))
         for name in names:
@@ -108,7 +127,7 @@ def _needs(stages: Sequence[Stage], i: int, document: yaml.Document, faults: lis
             yield from _named(stages, i, name, field, document, faults)
     elif stage.from_ is not None:
         yield from _named(stages, i, stage.from_, "from", document, faults)
-    else:
+    elif not stage.starts:
         fitting = [j for j in range(i) if stages[j].gives == stage.takes]
         if not fitting:
             rule = f"needs a stage above that gives {_article(stage.takes)}"

@@ -65,7 +65,8 @@ def _title(model: type[BaseModel]) -> str:
     tag = next((name for name in TAGS if name in model.model_fields), None)
     if tag:
         return f"`{tag}: {_choices(model.model_fields[tag].annotation)[0]}`"
-    return {"Config": "A config file", "Training": "stages that train", "Stage": "every stage", "Check": "every check",
+    return {"Config": "A config file", "Training": "stages that train",
+            "Taught": "stages that can learn from a teacher", "Stage": "every stage", "Check": "every check",
             "ArrayData": "sources that are arrays"}.get(model.__name__, model.__name__)  # fmt: skip
 
 

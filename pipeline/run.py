@@ -117,7 +117,7 @@ def _run_stage(
 
 
 def _artifact(step: Step, entries: dict[str, Entry]) -> Artifact:
-    made_from = _artifact(step.needs[0], entries) if len(step.needs) == 1 else None
+    made_from = _artifact(step.source, entries) if step.source else None
     return Artifact(step.name, step.stage.gives, entries[step.key].path, made_from)
 
 

@@ -27,6 +27,7 @@ _RULES = {  # pydantic's kinds of errors in the words of YAML; the others are to
     "string_type": "must be text",
     "path_type": "must be a path",
     "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
     "model_type": "must be a mapping of settings",
     "model_attributes_type": "must be a mapping of settings",
 }

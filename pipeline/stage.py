@@ -189,9 +189,8 @@ class Inputs:
 
     @cached_property
     def source(self) -> Artifact:
-        """The one artifact that a stage with a single input reads."""
-        (artifact,) = self.upstream.values()
-        return artifact
+        """What the stage's result is made from: the first of what it reads."""
+        return next(iter(self.upstream.values()))
 
 
 class Stage(Part):
@@ -199,6 +198,7 @@ class Stage(Part):
 
     takes: ClassVar[Kind]
     gives: ClassVar[Kind]
+    starts: ClassVar[bool] = False  # from the config's model, where `from` is left out
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version decides the output
     anonymous = frozenset({"name", "from"})
 
@@ -224,9 +224,17 @@ class Stage(Part):
         """The name that other stages, checks and --set use."""
         return self.name or str(getattr(self, "stage"))  # noqa: B009 (the tag is a field of each subclass)
 
+    def network(self, model: Model) -> Model | None:
+        """The network that it starts from, given the config's; None for a stage that reads one above instead."""
+        return model if self.takes == "nothing" or (self.starts and self.from_ is None) else None
+
     def reads(self) -> Sequence[str] | None:
         """Names of the stages it reads; None leaves it to `from`."""
         return None
+
+    def reads_beside(self) -> Mapping[str, str]:
+        """What it reads beside that and its result is not made from: setting -> name of a stage."""
+        return {}
 
     @abstractmethod
     def run(self, inputs: Inputs, work: Path) -> None:

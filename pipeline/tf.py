@@ -6,6 +6,7 @@ import. So no other module imports TensorFlow at its top, and each calls `start`
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,60 @@ def load_model(path: Path) -> "tf_keras.Model":
         return tf_keras.models.load_model(path, compile=False)
 
 
+def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
+    """The model where its layers compute in that precision already, or else a copy that does, with the same weights.
+
+    precision: float32, or a policy that keeps float32 variables: mixed_bfloat16, mixed_float16. The last layer computes
+    in float32 always: the scores of a softmax in half precision are too coarse for a loss. StageError when the network
+    can't be built so.
+    """
+    import tf_keras
+
+    last = model.layers[-1] if precision != "float32" else None
+    if all(layer.dtype_policy.name == precision for layer in _floating_layers(model, last)):
+        return model
+
+    def copy(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
+        if isinstance(layer, tf_keras.Model):
+            return tf_keras.models.clone_model(layer, clone_function=copy)
+        config = _retyped(layer.get_config(), "float32" if layer is last else precision)
+        if isinstance(layer, tf_keras.layers.Wrapper):
+            config["dtype"] = "float32"  # in a lower one tfmot's masks would round the weights themselves at each step
+        return type(layer).from_config(config)
+
+    try:
+        copied = tf_keras.models.clone_model(model, clone_function=copy)
+    except Exception as error:  # an operation that mixes its types raises nearly anything
+        received = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise StageError(Fault(f"the network can't be built in {precision}", received=received)) from error
+    copied.set_weights(model.get_weights())
+    return copied
+
+
+def _floating_layers(model: "tf_keras.Model", last: Any) -> Iterator["tf_keras.layers.Layer"]:
+    """All layers at any depth that compute in floating point, but for `last`."""
+    import tf_keras
+
+    passive = (tf_keras.Model, tf_keras.layers.InputLayer)
+    layers = (layer for layer in model._flatten_layers() if layer is not last and not isinstance(layer, passive))
+    return (layer for layer in layers if _floating(layer.dtype_policy.name))
+
+
+def _retyped(config: Any, precision: str) -> Any:
+    """A layer's config, with those of the layers that it wraps, in another precision."""
+    if isinstance(config, dict):
+        return {
+            key: precision if key == "dtype" and _floating(value) else _retyped(value, precision)
+            for key, value in config.items()
+        }
+    return [_retyped(item, precision) for item in config] if isinstance(config, list) else config
+
+
+def _floating(dtype: Any) -> bool:
+    """Whether a config's dtype is a floating one, or a policy."""
+    return isinstance(dtype, dict) or "float" in str(dtype)
+
+
 def predict(model: "tf_keras.Model", examples: "Examples", batch_size: int = 256) -> NDArray[np.float32]:
     """The model's outputs (N, ...) for all examples in their order."""
     positions = np.arange(len(examples))
@@ -99,9 +154,11 @@ def gives_logits(model: "tf_keras.Model") -> bool:
     import tf_keras
 
     last: Any = model.layers[-1]
+    last = getattr(last, "layer", last)  # tfmot's wrappers
     if isinstance(last, tf_keras.layers.Softmax):
         return False
     activation = getattr(last, "activation", None)
+    activation = getattr(activation, "activation", activation)  # and what they put around an activation
     if model.output_shape[-1] == 1:
         return activation is not tf_keras.activations.sigmoid
     return activation is not tf_keras.activations.softmax

@@ -99,6 +99,7 @@ def test_every_fault_of_the_whole_is_told_at_once(written, text, expected):
 
 
 STAGE = "  - {stage: train, epochs: 3, %s}\n"
+TAUGHT = "  - {stage: distill, epochs: 3, %s}\n"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,14 @@ STAGE = "  - {stage: train, epochs: 3, %s}\n"
         # settings that do not fit each other
         (STAGE % "optimizer: adamw", "must be above 0 for adamw"),
         (STAGE % "schedule: {decay: cosine, warmup_epochs: 3}", "must be less than epochs, 3"),
+        ("  - {stage: qat, epochs: 1, ^precision: mixed_bfloat16}\n", "must be float32 here: tfmot rounds"),
+        ("  - {stage: qat, epochs: 1, ^temperature: 2.0}\n", "stages.qat.temperature: needs a `teacher:`"),
+        ("  - ^{stage: distill, epochs: 1}\n", "stages.distill.teacher: is required"),
+        (TAUGHT % "^teacher: {path: big.h5}", "stages.distill.teacher.source: is required"),
+        (TAUGHT % "^teacher: 5", "stages.distill.teacher: must be text or a mapping of settings (received 5)"),
+        (TAUGHT % "teacher: a, ^features: [b]", "stages.distill.features: must be a mapping (received"),
+        (TAUGHT % "teacher: a, ^feature_weight: 2", "stages.distill.feature_weight: needs `features:` (received 2)"),
+        (TAUGHT % "teacher: a, ^alpha: 1.0", "alpha: must be less than 1 without `features:`"),
         ("  - {stage: prune, epochs: 1, sparsity: 0.3, begin: 0.8, end: 0.7}\n", "must be less than end, 0.7"),
         ("  - {stage: prune, epochs: 1, sparsity: 0.3, initial_sparsity: 0.5}\n", "must be less than sparsity, 0.3"),
         ("  - {stage: convert, quantization: int8, io: int16}\n", "int8"),

@@ -41,6 +41,38 @@ def test_a_stage_reads_the_nearest_one_above_that_fits(planned):
     assert [step.name for step in steps["small"].chain] == ["prune", "train"]
 
 
+TAUGHT = """\
+  - {stage: train, name: big, epochs: 3, model: {source: small_cnn, filters: 32}}
+  - {stage: train, epochs: 3}
+  - {stage: distill, teacher: big, epochs: 3}
+  - {stage: distill, name: again, from: train, teacher: big, epochs: 3}
+  - {stage: qat, teacher: big, epochs: 3}
+"""
+
+
+def test_a_stage_reads_its_teacher_too_and_is_not_made_from_it(planned):
+    steps = planned(TAUGHT)
+    assert {name: ([need.name for need in step.needs], [above.name for above in step.chain])
+            for name, step in steps.items()} == {
+        "big": ([], []), "train": ([], []), "distill": (["big"], []), "again": (["train", "big"], ["train"]),
+        "qat": (["again", "big"], ["again", "train"]),
+    }  # fmt: skip
+
+
+def test_a_stage_depends_on_the_network_that_it_starts_from_and_on_its_teachers_content(planned, tmp_path):
+    steps = planned(TAUGHT)
+    assert changed(steps, planned(TAUGHT, "model.filters=8")) == ["train", "distill", "again", "qat"]
+    assert changed(steps, planned(TAUGHT, "stages.big.model.filters=8")) == ["big", "distill", "again", "qat"]
+    found = []
+    for name, text in (("a", "one"), ("b", "one"), ("b", "other")):
+        (tmp_path / f"{name}.h5").write_text(text)
+        stage = f"  - {{stage: distill, epochs: 1, teacher: {{source: file, path: {name}.h5}}}}\n"
+        found.append(planned(stage)["distill"].key)
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(InputError, match=r"stages.distill.teacher: can't be read"):
+        planned("  - {stage: distill, epochs: 1, teacher: {source: file, path: c.h5}}\n")
+
+
 def test_from_names_any_stage_above(planned):
     text = STAGES.replace("name: small,", "name: small, from: train,")
     assert [need.name for need in planned(text)["small"].needs] == ["train"]
@@ -60,6 +92,8 @@ def test_from_names_any_stage_above(planned):
         ("- {stage: verify, ^of: [train]}", "gives a .tflite file (received 'train', which gives a Keras model)"),
         ("- {stage: verify, of: [c], ^baseline: cc}", "baseline: names no stage above (received 'cc'); did you mean"),
         ("- {stage: verify, of: [c], ^from: c}", "stages.verify.from: is not for this stage; `of` names what it reads"),
+        ("- {stage: qat, epochs: 1, ^teacher: c}", "teacher: must name a stage that gives a Keras model (received 'c'"),
+        ("- {stage: distill, epochs: 1, ^teacher: later}", "teacher: names no stage above; it stands below"),
         ("- ^{stage: train, epochs: 2}", "is the name of a stage above too (received 'train'); give"),
         ("- {stage: qat, epochs: 1, ^name: c}", "is the name of a stage above too (received 'c'); give"),
     ],

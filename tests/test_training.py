@@ -4,13 +4,15 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from pipeline import child
-from pipeline.data import Digits
+from pipeline.data import Diabetes, Digits
 from pipeline.errors import StageError
-from pipeline.models import SmallCnn
+from pipeline.models import Mlp, SmallCnn
 from pipeline.stage import Artifact, Inputs
 from pipeline.stages import Prune, Qat, Train
 
@@ -103,6 +105,33 @@ def test_an_interrupted_training_ends_with_the_same_bytes(runner, settings):
     assert content(runner(stage)) == content(runner(stage, interrupt_after=2))
 
 
+def test_an_interrupted_training_in_float16_goes_on_with_the_scale_that_its_loss_had(runner, tmp_path):
+    """Squared errors of values up to 346 overflow float16 until the scale has been halved several times."""
+    values = Runner(tmp_path, Diabetes(source="diabetes"), Mlp(source="mlp", units=(16,)))
+    stage = Train(stage="train", epochs=3, batch_size=32, precision="mixed_float16", clip_norm=1.0)
+    through = values(stage)
+    assert content(values(stage, interrupt_after=1)) == content(through)
+    assert facts(through)["curves"]["val_loss"][-1] < facts(through)["curves"]["val_loss"][0]
+    assert precisions(through) == {"float32"}
+
+
+def test_pruning_in_bfloat16_leaves_float32_weights_that_were_never_rounded(runner, trained):
+    stage = Prune(stage="prune", sparsity=0.5, epochs=1, batch_size=128, min_weights=100, precision="mixed_bfloat16")
+    artifact = runner(stage, trained)
+    assert precisions(artifact) == {"float32"}
+    with h5py.File(artifact.path / "model.h5") as file:
+        kernel = file["model_weights/conv2/conv2/kernel:0"][()]
+    assert np.mean(kernel == 0) == pytest.approx(0.5, abs=0.01)
+    assert np.any(kernel.view(np.uint32) & 0xFFFF), "the lower half of a rounded weight is zero"
+
+
+def precisions(artifact):
+    """The types that the layers of a saved model compute in."""
+    with h5py.File(artifact.path / "model.h5") as file:
+        layers = json.loads(file.attrs["model_config"])["config"]["layers"]
+    return {layer["config"]["dtype"] for layer in layers}
+
+
 def test_interrupted_pruning_ends_with_the_same_bytes(runner, trained, pruned):
     stage = Prune(stage="prune", sparsity=0.5, epochs=3, batch_size=128, min_weights=100)
     assert content(runner(stage, trained, interrupt_after=2)) == content(pruned)
@@ -148,8 +177,6 @@ def test_early_stopping_stops_and_keeps_the_best_weights(runner):
 
 
 def validation_loss(send, folder):
-    import numpy as np
-
     from pipeline import tf
 
     tf.load()

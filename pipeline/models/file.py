@@ -60,7 +60,7 @@ class File(Model):
             self._refuse_code(config)
         model = self._load()
         self._check_fit(model, spec)
-        return model
+        return tf.in_precision(model, "float32")
 
     def _described(self) -> tuple[Any, str]:
         """The network's description and the Keras version that wrote it, read without Keras."""

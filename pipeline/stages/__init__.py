@@ -8,11 +8,14 @@ from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.cluster import Cluster
 from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
+from pipeline.stages.distill import Distill
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
+from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
 AnyStage = Annotated[
-    Train | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify, Field(discriminator="stage")
+    Train | Distill | Recalibrate | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify,
+    Field(discriminator="stage"),
 ]

@@ -103,7 +103,7 @@ class ChannelPrune(training.Training):
         if self.criterion == "bn_scale":
             return importance.scales(wired)
         task, outputs = inputs.data.spec().task, wired.model.output_shape[1:]
-        loss = training._loss(outputs, self, task, tf.gives_logits(wired.model))
+        loss = training.loss_of(outputs, task, tf.gives_logits(wired.model), self.label_smoothing)
         batches = shuffled(
             inputs.data.split("train"),
             batch_size=self.batch_size,

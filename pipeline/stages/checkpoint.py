@@ -34,7 +34,7 @@ def checkpoint(model: "tf_keras.Model", others: Sequence["tf_keras.callbacks.Cal
             self.curves: dict[str, list[float]] = {}
             self._others: dict[str, dict[str, Any]] = {}
             model.optimizer.build(model.trainable_variables)
-            self._variables = [*model.variables, *model.optimizer.variables]
+            self._variables = [*model.variables, *_state_of(model.optimizer)]
             if saved := _latest(inputs.resume):
                 self._restore(saved)
 
@@ -90,10 +90,18 @@ def checkpoint(model: "tf_keras.Model", others: Sequence["tf_keras.callbacks.Cal
                 self._others["EarlyStopping"]["best_weights"] = best
                 if self.finished:
                     next(o for o in others if type(o).__name__ == "EarlyStopping").best_weights = best
-            if not isinstance(model.optimizer._learning_rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of one that scales the loss
+            if not isinstance(inner._learning_rate, tf_keras.optimizers.schedules.LearningRateSchedule):
                 model.optimizer.learning_rate = state["rate"]  # not among the optimizer's variables
 
     return Checkpoint()
+
+
+def _state_of(optimizer: "tf_keras.optimizers.Optimizer") -> list[Any]:
+    """An optimizer's variables, with the scale of the loss, which Keras does not count among them."""
+    if not hasattr(optimizer, "inner_optimizer"):
+        return list(optimizer.variables)
+    return [*optimizer.variables, optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
 
 
 def _latest(folder: Path) -> Path | None:

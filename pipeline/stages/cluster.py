@@ -28,6 +28,7 @@ class Cluster(Training):
 
     takes = "keras"
     gives = "keras"
+    only_float32 = "what keeps the zeros after each step works on float32 layers"
 
     stage: Literal["cluster"]
     clusters: Annotated[int, Field(ge=2, le=256)]

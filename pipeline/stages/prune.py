@@ -14,7 +14,8 @@ from pipeline.stage import Inputs
 from pipeline.stages import admm, zeros
 from pipeline.stages.choice import choose
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.training import Share, Training, fit
+from pipeline.stages.teacher import Taught
+from pipeline.stages.training import Share, fit
 
 if TYPE_CHECKING:
     import tf_keras
@@ -24,7 +25,7 @@ Pair = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_
 SLOW = "zeros alone make no model faster here: the kernels multiply by them too; channel_prune takes channels out"
 
 
-class Prune(Training):
+class Prune(Taught):
     """Magnitude pruning (Zhu and Gupta, https://arxiv.org/abs/1710.01878) with tfmot, and the wrappers stripped."""
 
     takes = "keras"

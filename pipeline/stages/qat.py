@@ -13,8 +13,9 @@ from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Inputs
 from pipeline.stages.choice import named
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.teacher import Taught
 from pipeline.stages.tied import most_values, tied
-from pipeline.stages.training import Training, fit
+from pipeline.stages.training import fit
 
 if TYPE_CHECKING:
     import tf_keras
@@ -23,7 +24,7 @@ RANGE_EXAMPLES = 512  # training examples from which the ranges start
 LEAK = 0.01  # loss of zeros in a kernel that is worth a note
 
 
-class Qat(Training):
+class Qat(Taught):
     """Quantization-aware training with 8-bit rounding simulated (Jacob et al., https://arxiv.org/abs/1712.05877).
 
     The network is first put into layers that have int8 kernels, with equal outputs: nested models are opened,
@@ -34,6 +35,7 @@ class Qat(Training):
 
     takes = "keras"
     gives = "keras"
+    only_float32 = "tfmot rounds weights and activations in float32 alone"
 
     stage: Literal["qat"]
     preserve: Literal["sparsity", "clusters", "both", "none"] | None = None

@@ -1,14 +1,18 @@
 """Train the model of the config from its initial, or its file's, weights."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt
 
 from pipeline import tf
-from pipeline.stage import Inputs
+from pipeline.errors import Fault, input_of
+from pipeline.models import AnyModel
+from pipeline.stage import Inputs, Model
 from pipeline.stages.sidecar import write_facts
 from pipeline.stages.training import Training, fit
+from pipeline.task import Task
 
 
 class Train(Training):
@@ -16,14 +20,27 @@ class Train(Training):
 
     takes = "nothing"
     gives = "keras"
+    anonymous = Training.anonymous | {"model"}  # it counts through `network`
 
     stage: Literal["train"]
     epochs: NonNegativeInt
     """Passes over the training split; 0 takes the model as it is, which is for a file that is trained already."""
 
+    model: AnyModel | None = None
+    """Another network than the config's, such as a teacher."""
+
+    def network(self, model: Model) -> Model:
+        return self.model or model
+
+    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+        yield from super().unfit(task)
+        for place, fault in self.model.unfit(task) if self.model else ():
+            yield ("model", *place), fault
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = inputs.model.build(inputs.data.spec())
+        with input_of(f"stages.{self.label}.model" if self.model else "model"):
+            model = self.network(inputs.model).build(inputs.data.spec())
         curves = fit(model, self, inputs, tf.gives_logits(model)) if self.epochs else {}
         tf.save_model(model, work / "model.h5")
         write_facts(work, curves)

@@ -5,7 +5,7 @@ all state is saved. So a training that was killed goes on from its last finished
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,13 @@ from pipeline.stage import Examples, Inputs, Stage, Strict
 from pipeline.stages.batches import Augment, in_order, shuffled
 from pipeline.stages.checkpoint import checkpoint
 from pipeline.task import Shape, Task
+from pipeline.tf import in_precision
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
+
+    from pipeline.stages.teacher import Lesson
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weights = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)]
@@ -75,6 +78,7 @@ class Training(Stage):
     """Settings of a stage that trains."""
 
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    only_float32: ClassVar[str] = ""  # why a stage can't train in another precision
 
     epochs: PositiveInt
     """Passes over the training split."""
@@ -105,6 +109,9 @@ class Training(Stage):
     classifiers."""
     augment: Augment = Augment()
     """Random changes of the training images."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What layers compute in while training. Weights and the last layer stay float32, and so does the model that is
+    saved; mixed_float16 scales the loss so that small gradients are not lost (https://arxiv.org/abs/1710.03740)."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Training":
@@ -112,6 +119,8 @@ class Training(Stage):
             raise ValueError("weight_decay: must be above 0 for adamw, such as 0.004; without one it is adam")
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(f"schedule.warmup_epochs: must be less than epochs, {self.epochs}")
+        if self.only_float32 and self.precision != "float32":
+            raise ValueError(f"precision: must be float32 here: {self.only_float32}")
         return self
 
     def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
@@ -127,6 +136,10 @@ class Training(Stage):
         """Optimizer steps an epoch."""
         return -(-len(examples) // self.batch_size)
 
+    def lesson(self, inputs: Inputs) -> "Lesson | None":
+        """What a teacher adds to the loss, where there is one."""
+        return None
+
 
 def fit(
     model: "tf_keras.Model",
@@ -137,14 +150,19 @@ def fit(
 ) -> dict[str, list[float]]:
     """Train the model in place, from the last finished epoch on; returns its curves, a value an epoch.
 
-    StageError when the loss is no longer a finite number.
+    The weights of its layers are float32 whatever precision it is trained in. StageError when the loss is no longer a
+    finite number.
     """
+    learner = in_precision(model, settings.precision)
     train, validation = inputs.data.split("train"), inputs.data.split("validation")
     spec, outputs, steps = inputs.data.spec(), model.output_shape[1:], settings.steps(train)
-    loss = _penalised(_loss(outputs, settings, spec.task, from_logits), model, settings)
-    model.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
+    lesson = settings.lesson(inputs)
+    trained = lesson.taught(learner, from_logits) if lesson else learner
+    loss = loss_of(outputs, spec.task, from_logits, settings.label_smoothing)
+    loss = _weighted(loss, learner, settings, lesson.alpha if lesson else 1.0)
+    trained.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
     stoppers = _stoppers(settings)
-    saved = checkpoint(model, stoppers, inputs)
+    saved = checkpoint(trained, stoppers, inputs)
     if not saved.finished:
         batches = shuffled(
             train,
@@ -156,7 +174,7 @@ def fit(
             augment=settings.augment,
             weights=_label_weights(settings, train, len(spec.labels)),
         )
-        model.fit(
+        trained.fit(
             batches,
             epochs=settings.epochs,
             initial_epoch=saved.epoch,
@@ -167,13 +185,15 @@ def fit(
         )
     best = next((s.best_weights for s in stoppers if getattr(s, "best_weights", None) is not None), None)
     if best is not None:
-        model.set_weights(best)
+        trained.set_weights(best)
+    if learner is not model:
+        model.set_weights(learner.get_weights())
     curves: dict[str, list[float]] = saved.curves
     return curves
 
 
 def _optimizer(settings: Training, steps: int) -> "tf_keras.optimizers.Optimizer":
-    from tf_keras import optimizers
+    from tf_keras import mixed_precision, optimizers
 
     rate = _rate(settings, steps)
     options: dict[str, Any] = {"global_clipnorm": settings.clip_norm, "jit_compile": False}
@@ -185,6 +205,8 @@ def _optimizer(settings: Training, steps: int) -> "tf_keras.optimizers.Optimizer
         optimizer = {"adam": optimizers.Adam, "adamw": optimizers.AdamW}[settings.optimizer](rate, **options)
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if settings.precision == "mixed_float16":
+        return mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
 
 
@@ -206,31 +228,31 @@ def _rate(settings: Training, steps: int) -> Any:
     return settings.learning_rate
 
 
-def _loss(outputs: Shape, settings: Training, task: Task, from_logits: bool) -> Any:
+def loss_of(outputs: Shape, task: Task, from_logits: bool, label_smoothing: float = 0.0) -> Any:
     """Cross entropy of labels, or the mean squared error of anything else."""
     from tf_keras import losses
 
     if not task.decides:
         return losses.MeanSquaredError()
     entropy = losses.BinaryCrossentropy if outputs == (1,) else losses.CategoricalCrossentropy
-    return entropy(from_logits, label_smoothing=settings.label_smoothing)
+    return entropy(from_logits, label_smoothing=label_smoothing)
 
 
-def _penalised(loss: Any, model: "tf_keras.Model", settings: Training) -> Any:
-    """The loss with l1 and l2 of the kernels added."""
+def _weighted(loss: Any, model: "tf_keras.Model", settings: Training, share: float) -> Any:
+    """That share of the loss, with l1 and l2 of the kernels added."""
     import tensorflow as tf
 
-    if not (settings.l1 or settings.l2):
+    if share == 1 and not (settings.l1 or settings.l2):
         return loss
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.name]
 
-    def penalised(truth: "tf.Tensor", output: "tf.Tensor") -> "tf.Tensor":
-        total = loss(truth, output)
+    def weighted(truth: "tf.Tensor", output: "tf.Tensor") -> "tf.Tensor":
+        total = share * loss.call(truth, output)  # of each example (n,), which Keras then multiplies by its weight
         for kernel in kernels:
             total += settings.l1 * tf.reduce_sum(tf.abs(kernel)) + settings.l2 * tf.reduce_sum(tf.square(kernel))
         return total
 
-    return penalised
+    return weighted
 
 
 def _stoppers(settings: Training) -> list["tf_keras.callbacks.Callback"]:
