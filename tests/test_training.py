@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline import child
+from pipeline import child, litert, tflite
 from pipeline.data import Diabetes, Digits
 from pipeline.errors import StageError
 from pipeline.models import Mlp, SmallCnn
 from pipeline.stage import Artifact, Inputs
 from pipeline.stages import Prune, Qat, Train
+from pipeline.stages.convert import Convert
 
 DATA = Digits()
 MODEL = SmallCnn(source="small_cnn", filters=4, dropout=0.3)
@@ -324,3 +325,30 @@ def drawn(send):
         model.fit(x, x @ dense, epochs=40, verbose=0, callbacks=[step])
         w = kernel.numpy()
         send(float(np.linalg.norm(w - admm.project(w, 0.5)) / np.linalg.norm(w)))
+
+
+def test_weights_of_4_bits_are_trained_kept_over_a_crash_and_stored_as_such(runner, pruned):
+    few = Qat(stage="qat", epochs=2, batch_size=128, weight_bits=4, keep_8=("conv1",))
+    aware = runner(few, pruned, interrupt_after=1)
+    assert content(aware) == content(runner(few, pruned))
+    rows = {row["layer"]: row.get("weight_bits") for row in facts(aware)["layers"]}
+    assert (rows["conv1"], rows["conv2"], rows["logits"]) == (8, 4, 4)
+    path = runner(Convert(stage="convert", quantization="int8"), aware).path / "model.tflite"
+    model = tflite.read(path)
+    assert (model.quantization, model.floats()) == ("int8x4", ())
+    kinds = {tensor.name.split("/")[1]: tensor.dtype for op in model.ops for tensor in op.weights}
+    assert sorted(kinds.values()) == ["INT4", "INT4", "INT4", "INT8"]
+    zeros = facts(aware)["sparsity"]
+    assert zeros
+    assert all(share >= 0.5 for share in zeros.values())
+    x, _ = DATA.split("test").batch(np.arange(50))
+    for kernels in ("builtin", "reference"):
+        away = np.abs(litert.run(path, x, kernels) - litert.run(path, x))
+        assert away.max() <= 0.05  # kernels round differently: 13 steps of the softmax
+
+
+def test_layers_that_keep_8_bits_must_be_there(runner, trained):
+    with pytest.raises(ValidationError, match="keep_8: has no effect where weight_bits is 8"):
+        Qat(stage="qat", epochs=1, keep_8=("conv1",))
+    with pytest.raises(StageError, match="keep_8: no layer matches 'conv9'"):
+        runner(Qat(stage="qat", epochs=1, weight_bits=4, keep_8=("conv9",)), trained)
