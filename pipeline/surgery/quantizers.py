@@ -51,9 +51,9 @@ class Quantized(Rebuild):
     left       names of the old layers that are left to calibration, each with the reason
     """
 
-    def __init__(self, preserve: bool, bits: Mapping[str, int]) -> None:
+    def __init__(self, preserve: bool, bits: Mapping[str, int] | None = None) -> None:
         super().__init__()
-        self.preserve, self.bits = preserve, bits
+        self.preserve, self.bits = preserve, bits or {}
         self.left: dict[str, str] = {}
         self._ranged: dict[str, dict[str, Any]] = {}  # old layer -> the variables that hold its result's range
 
