@@ -143,8 +143,81 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
     }
 
 
+def _ports() -> dict[str, Any]:
+    """A network of two inputs, one of them given out again through a shared layer, and two outputs."""
+    import numpy as np
+    import tf_keras as keras
+    from tf_keras import layers as l
+
+    from pipeline import surgery
+
+    a, b = l.Input(IMAGE, name="a"), l.Input(IMAGE, name="b")
+    shared = l.Conv2D(4, 1, activation="swish", name="shared")
+    nest = _nest(l, keras)
+    model = keras.Model([b, a], [l.Add(name="sum")([shared(a), shared(b)]), nest(shared(a))])
+    x = [np.random.default_rng(i).normal(size=(5, *IMAGE)).astype(np.float32) for i in range(2)]
+    network = surgery.quantizable(model).model
+    pairs = zip(model(x), network(x), strict=True)
+    return {
+        "error": max(float(np.abs(one - other).max()) for one, other in pairs),
+        "names": [model.input_names + model.output_names, network.input_names + network.output_names],
+        "flat": [layer.name for layer in surgery.flat(model).layers],
+    }
+
+
+def _subclassed() -> str:
+    import tf_keras as keras
+
+    from pipeline import surgery
+    from pipeline.errors import StageError
+
+    class Own(keras.Model):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x
+
+    inputs = keras.Input(IMAGE)
+    try:
+        surgery.quantizable(keras.Model(inputs, keras.layers.ReLU()(Own(name="own")(inputs))))
+    except StageError as error:
+        return str(error)
+    return ""
+
+
+def _preserved() -> dict[str, float]:
+    """Zeros in each kernel of the file after training with half of each kernel's weights set to zero before."""
+    import numpy as np
+    import tf_keras as keras
+    from tf_keras import layers as l
+
+    from pipeline import surgery, tflite
+    from pipeline.stages.convert import Convert
+    from pipeline.stages.qat import _bake_zeros
+
+    inputs = keras.Input(IMAGE)
+    x = l.ReLU()(l.BatchNormalization()(l.Conv2D(8, 1, use_bias=False)(inputs)))
+    x = l.SeparableConv2D(8, 3, activation="swish")(l.Conv2D(8, 3)(x))
+    x = l.BatchNormalization()(l.Dense(8)(l.GlobalAveragePooling2D()(x)))
+    model = keras.Model(inputs, l.Dense(6)(l.Conv1D(8, 1, activation="relu")(l.Reshape((2, 4))(x))[:, 0]))
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        if "kernel" in weight.name and "depthwise" not in weight.name:
+            weight.assign(weight * (np.arange(np.prod(weight.shape)).reshape(weight.shape) % 2))
+    network = surgery.quantizable(model).model
+    wrapped = surgery.Quantized(preserve=True)
+    quantized = wrapped.model(network)
+    data = rng.normal(size=(32, *IMAGE)).astype(np.float32)
+    wrapped.set_ranges(surgery.measure_ranges(network, wrapped.ranged, [data]))
+    quantized.compile("adam", "mse")
+    for _ in range(3):
+        quantized.train_on_batch(data, rng.normal(size=(32, 6)).astype(np.float32))
+    _bake_zeros(quantized)
+    return tflite.read(Convert(stage="convert", quantization="int8")._convert(quantized, None)).sparsity()
+
+
 if __name__ == "__main__":
     from pipeline import tf as door
 
     door.start(1)
-    Path(sys.argv[1]).write_text(json.dumps({name: _measure(*each) for name, each in constructs().items()}))
+    found: dict[str, Any] = {name: _measure(*each) for name, each in constructs().items()}
+    found |= {"ports": _ports(), "subclassed": _subclassed(), "preserved": _preserved()}
+    Path(sys.argv[1]).write_text(json.dumps(found))

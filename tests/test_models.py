@@ -5,7 +5,7 @@ from typing import Any
 
 import net_models
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import tflite, units
 from pipeline.errors import InputError
@@ -58,6 +58,17 @@ def test_data_that_does_not_fit_is_refused(name: str, shape: tuple[int, ...], la
     with pytest.raises(InputError, match=rule) as caught:
         model(name).build(Spec(shape, tuple(map(str, range(labels)))))
     assert caught.value.faults[0].do
+
+
+def test_a_network_of_keras_says_how_large_its_images_must_be() -> None:
+    with pytest.raises(InputError, match="Input size must be at least 75x75") as caught:
+        model("applications", network="InceptionV3").build(Spec((32, 32, 3), ("a", "b")))
+    assert "(32, 32, 3)" in caught.value.faults[0].received
+
+
+def test_only_networks_with_a_width_take_alpha() -> None:
+    with pytest.raises(ValidationError, match="alpha: must be 1 for ResNet50"):
+        model("applications", network="ResNet50", alpha=0.5)
 
 
 def test_width_and_depth_are_settings() -> None:

@@ -16,7 +16,7 @@ FLOAT = {"elu"}  # LiteRT has no int8 kernel
 
 
 def test_every_network_is_measured(surgery: dict[str, Any]) -> None:
-    assert tuple(surgery) == NAMES
+    assert tuple(surgery) == (*NAMES, "ports", "subclassed", "preserved")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,3 +51,24 @@ def test_the_average_pooling_of_an_inception_block_has_right_biases(surgery: dic
 
 def test_each_new_layer_stands_for_an_old_one(surgery: dict[str, Any]) -> None:
     assert surgery["softmax"]["origin"] == ["image", "scores"]
+
+
+def test_inputs_outputs_and_shared_layers_stay(surgery: dict[str, Any]) -> None:
+    assert surgery["ports"]["error"] < 1e-5
+    assert surgery["ports"]["names"][0] == surgery["ports"]["names"][1]
+    assert surgery["ports"]["flat"].count("shared") == 1
+
+
+def test_layers_of_nested_models_keep_their_names_as_far_as_they_can(surgery: dict[str, Any]) -> None:
+    assert {"twice", "nest"} <= set(surgery["ports"]["flat"])  # the second is the output, named after its model
+
+
+def test_a_subclassed_model_inside_is_refused(surgery: dict[str, Any]) -> None:
+    assert "the nested model 'own' must be Sequential or functional (received Own)" in surgery["subclassed"]
+
+
+def test_the_zeros_of_every_pruned_kernel_are_in_the_file(surgery: dict[str, Any]) -> None:
+    depthwise = [name for name in surgery["preserved"] if "depthwise" in name]
+    kept = [zeros for name, zeros in surgery["preserved"].items() if name not in depthwise]
+    assert len(kept) == 6
+    assert min(kept) >= 0.5

@@ -20,21 +20,26 @@ class Call:
 
     layer   of the old model
     args, kwargs  as the layer was called, with tensors of the new model
-    reader  the layer that alone reads the result in the old model, or one of them when the layer is called several
-            times and each result has one reader of the same type; None for several, or for an output of the model
-    alone   whether no other call reads what this one is given
+    readers  the layers that read the result in the old model, None for the model's own output; of a layer that is
+             called several times those of all calls, unless each call has readers of the same types
+    alone    whether no other call reads what this one is given
     """
 
     layer: "tf_keras.layers.Layer"
     args: Sequence[Any]
     kwargs: dict[str, Any]
-    reader: "tf_keras.layers.Layer | None"
+    readers: "tuple[tf_keras.layers.Layer | None, ...]"
     alone: bool
 
     @property
     def x(self) -> Any:
         """The first argument: a tensor, or a list of them for a layer that merges."""
         return self.args[0]
+
+    @property
+    def reader(self) -> "tf_keras.layers.Layer | None":
+        """The one layer that reads the result; None for several, or for an output of the model."""
+        return self.readers[0] if len(self.readers) == 1 else None
 
     def on(self, x: Any) -> "Call":
         """The same call on another input."""
@@ -134,8 +139,8 @@ class Rebuild:
                 nested = _graph(layer)
                 outputs = self._walk(nested, nested._flatten_to_reference_inputs(args[0]), kwargs.get("training"))
             else:
-                alone = all(id(parent) in readers for parent in node.parent_nodes)
-                outputs = self.visit(Call(layer, args, kwargs, readers.get(id(node)), alone))
+                alone = all(len(readers[id(parent)]) == 1 for parent in node.parent_nodes)
+                outputs = self.visit(Call(layer, args, kwargs, readers[id(node)], alone))
             given = zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True)
             new.update((id(tensor), made) for tensor, made in given)
         return [new[id(tensor)] for tensor in old.outputs]
@@ -175,17 +180,20 @@ def _calls(model: "tf_keras.Model") -> Iterator[Any]:
         yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
 
 
-def _readers(model: "tf_keras.Model") -> dict[int, Any]:
-    """The layer that alone reads the result of a call, by the call's id."""
+def _readers(model: "tf_keras.Model") -> dict[int, tuple[Any, ...]]:
+    """The layers that read the result of each call, by the call's id; None among them stands for the model's output."""
     outputs = {id(tensor) for tensor in model.outputs}
-    found: dict[int, list[Any]] = {}
+    found: dict[int, list[Any]] = {id(node): [] for node in _calls(model)}
     for node in _calls(model):
+        if not outputs.isdisjoint(map(int, node.flat_output_ids)):
+            found[id(node)].append(None)
         for parent in node.parent_nodes:
             found.setdefault(id(parent), []).append(node.layer)
-    shown = {id(node) for node in _calls(model) if not outputs.isdisjoint(map(int, node.flat_output_ids))}
-    alone = {key: readers[0] for key, readers in found.items() if len(readers) == 1 and key not in shown}
-    kinds: dict[int, set[Any]] = {}  # of what reads each call of a layer
+    calls: dict[int, list[int]] = {}
     for node in _calls(model):
-        kinds.setdefault(id(node.layer), set()).add(type(alone.get(id(node))))
-    agreed = (node for node in _calls(model) if id(node) in alone and len(kinds[id(node.layer)]) == 1)
-    return {id(node): alone[id(node)] for node in agreed}
+        calls.setdefault(id(node.layer), []).append(id(node))
+    for nodes in calls.values():  # a layer that is called several times is one layer in the new model
+        if len({tuple(map(type, found[node])) for node in nodes}) > 1:
+            everyone = [reader for node in nodes for reader in found[node]]
+            found |= dict.fromkeys(nodes, everyone)
+    return {node: tuple(readers) for node, readers in found.items()}

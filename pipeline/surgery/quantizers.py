@@ -72,6 +72,8 @@ class Quantized(Rebuild):
         kind = role(call.layer)
         if kind == "range" and type(call.layer).__name__ == "BatchNormalization" and not _folds(call):
             kind = ""
+        if kind == "pass" and _joined(call.layer):
+            kind = "range"
         if not kind:
             self.left[call.layer.name] = f"there is no training with 8-bit rounding for {_kind(call.layer)}"
         if kind not in ("kernel", "range"):
@@ -171,6 +173,20 @@ def _folds(call: Call) -> bool:
     return call.alone and type(getattr(before, "layer", None)).__name__ in ("Conv2D", "DepthwiseConv2D")
 
 
+def _joined(layer: "tf_keras.layers.Layer") -> bool:
+    """Whether a layer that passes ranges on has the range of the layer before it instead, which then has none.
+
+    A concatenation demands its own range of its inputs. Through a layer that passes ranges on, the layer before it and
+    all its other readers would get that one.
+    """
+    if role(layer) != "pass" or len(layer.inbound_nodes) != 1:
+        return False
+    before = layer.inbound_nodes[0].inbound_layers
+    alone = role(before) in ("kernel", "range") and len(before.inbound_nodes) == len(before.outbound_nodes) == 1
+    readers = [node.outbound_layer for node in layer.outbound_nodes]
+    return alone and len(readers) > 1 and any(type(reader).__name__ == "Concatenate" for reader in readers)
+
+
 def _fused(call: Call) -> bool:
     """Whether a result is not rounded, for the layer that reads it is computed in the same op or rounds it itself."""
     reader, kind = call.reader, type(call.layer).__name__
@@ -180,7 +196,7 @@ def _fused(call: Call) -> bool:
         return kind in ("Conv2D", "DepthwiseConv2D")
     if type(reader).__name__ == "Concatenate":
         return True
-    return kind in _BEFORE_RELU and _is_relu(reader)
+    return _joined(reader) or (kind in _BEFORE_RELU and _is_relu(reader))
 
 
 def _is_relu(layer: "tf_keras.layers.Layer") -> bool:
