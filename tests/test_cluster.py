@@ -96,7 +96,7 @@ def test_a_compressed_file_is_smaller_and_equal_on_tflm(shared_file, packed_file
 def test_a_compressed_file_is_measured_on_tflm(packed_file):
     path = packed_file.path / "model.tflite"
     x, y = DATA.split("test").batch(np.arange(40))
-    found, output = measure.run(measure.read("packed", path), path, x, y, DATA.spec().labels, "")
+    found, output, _ = measure.run(measure.read("packed", path), path, x, y, DATA.spec(), "")
     np.testing.assert_array_equal(output, tflm.run(path, x))
     assert found.integer_only
     assert found.quantization == "int8"
