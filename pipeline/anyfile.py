@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline import answers, child, config, contract, litert, measure, mistakes, tflite, units
+from pipeline import answers, child, config, contract, litert, measure, mistakes, tensors, tflite, units
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.data import AnyData
 from pipeline.data.digits import Digits
 from pipeline.data.npz import Npz
 from pipeline.errors import ConfigError, Fault, InputError, StageError
-from pipeline.facts import CheckResult, ModelFacts, RuntimeFacts
+from pipeline.facts import CheckResult, ModelFacts, RuntimeFacts, TensorError
 from pipeline.inspection import blamed
 from pipeline.report.build import environment
 from pipeline.report.document import DataFacts, Report, Split
@@ -164,7 +164,7 @@ def _measure(
     if data is not None:
         _check_memory(path, memory)
         facts, verdicts = (
-            _answered(facts, path, baseline, data) if isinstance(data, Arrays) else _scored(facts, path, data)
+            _answered(facts, path, baseline, data) if isinstance(data, Arrays) else _scored(facts, path, baseline, data)
         )
     send((facts.model_copy(update=device.measure(path)), verdicts))
 
@@ -177,7 +177,7 @@ def _check_memory(path: Path, memory: int | None) -> None:
         raise InputError(Fault(rule, where=str(path), received=f"{units.size(needed)} live at once"))
 
 
-def _scored(facts: ModelFacts, path: Path, data: Data) -> tuple[ModelFacts, Verdicts | None]:
+def _scored(facts: ModelFacts, path: Path, baseline: Path | None, data: Data) -> tuple[ModelFacts, Verdicts | None]:
     """The figures on the test split. What LiteRT can't run has none, with the reason."""
     if facts.input is None or facts.output is None:
         ports = tflite.read(path).signature
@@ -194,7 +194,19 @@ def _scored(facts: ModelFacts, path: Path, data: Data) -> tuple[ModelFacts, Verd
     except litert.RefusedError as error:
         refused = RuntimeFacts(runtime="xnnpack", examples=0, unavailable=str(error))
         return facts.model_copy(update={"missing": {spec.task.main: str(error)}, "runtimes": (refused,)}), None
-    return facts.model_copy(update={"mistakes": mistakes.measure(path, data)}), verdicts
+    more = {"mistakes": mistakes.measure(path, data), "tensors": _traced(path, baseline, x)}
+    return facts.model_copy(update=more), verdicts
+
+
+def _traced(path: Path, baseline: Path | None, x: NDArray[np.float32]) -> tuple[TensorError, ...]:
+    """Each tensor of a quantized file against the baseline's; none where LiteRT does not run that."""
+    traced = tensors.sample(tflite.read(path), x)
+    if baseline is None or not len(traced):
+        return ()
+    try:
+        return tensors.errors(path, traced, tensors.layers(baseline, traced))
+    except litert.RefusedError:
+        return ()
 
 
 def _answered(facts: ModelFacts, path: Path, baseline: Path | None, data: Arrays) -> tuple[ModelFacts, None]:

@@ -13,9 +13,16 @@ from pipeline.tflite.values import real
 
 BINS = 48  # of a histogram
 WORST = 6  # tensors that get one
+TRACED = 32  # examples on which tensors are compared
+INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
 SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that write the values they read: no error of their own
 
 Values = NDArray[np.float32]  # (n, ...) real values of a tensor for n examples
+
+
+def sample(model: tflite.Model, x: Values) -> Values:
+    """The examples on which a file's tensors are compared; none for a file whose tensors tell nothing."""
+    return x[:TRACED] if model.quantization in INTEGER and not model.compressed else x[:0]
 
 
 def record(path: Path, x: Values) -> dict[int, NDArray[Any]]:
@@ -39,7 +46,7 @@ def layers(path: Path, x: Values) -> dict[str, Values]:
 def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[TensorError, ...]:
     """Every tensor whose layer the reference knows in the same shape, the lowest SQNR first; not those of SAME.
 
-    reference: outputs (n, ...) of the float model's layers on the same examples, in running order: of the layers
+    reference: outputs (n, ...) of the float model's layers, or `layers` of its file, in running order: of the layers
     that are fused into a tensor it is the last one's output that the tensor holds.
     """
     model = tflite.read(path)

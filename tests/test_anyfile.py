@@ -44,6 +44,10 @@ def test_a_foreign_file_is_measured_against_its_baseline(edgepipe, models, data)
     assert facts["drop"]["accuracy"] == 1.0 - facts["metrics"]["accuracy"]
     assert facts["paired"]["lost"] == round(facts["drop"]["accuracy"] * 30)
     assert facts["split_sha256"] == report["data"]["splits"]["test"]["sha256"]
+    assert not base["tensors"]
+    worst = facts["tensors"][0]
+    assert worst["sqnr_db"] == min(row["sqnr_db"] for row in facts["tensors"])
+    assert sum(worst["counts"]) == sum(worst["float_counts"])
 
 
 def test_without_data_the_bytes_alone_speak(edgepipe, models):  # noqa: F811

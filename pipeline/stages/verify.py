@@ -22,9 +22,6 @@ from pipeline.stages.sidecar import read_facts
 from pipeline.targets import Target
 from pipeline.task import Task, Truth
 
-TRACED = 32  # test examples on which every tensor is compared with the Keras model's
-INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
-
 
 class Verify(Stage):
     """Measure every named model on `ai_edge_litert`, or on TFLite Micro what that alone runs, from the bytes that ship.
@@ -174,7 +171,7 @@ def measure_file(
         return facts, verdicts
     source = tf.load_model(_keras(above).path / "model.h5")
     pruned = _touched(above, facts, "sparsity")
-    traced = x[:TRACED] if facts.quantization in INTEGER and not model.compressed else x[:0]
+    traced = tensors.sample(model, x)
     more = {
         "pruned": tuple(pruned),
         "pruned_sparsity": share_of_zeros(model, pruned),
