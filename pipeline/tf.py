@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Fault, StageError
+from pipeline.surgery.rsqrt import rsqrt
 
 if TYPE_CHECKING:
     import tf_keras
@@ -62,13 +63,13 @@ def save_model(model: "tf_keras.Model", path: Path) -> None:
 
 
 def load_model(path: Path) -> "tf_keras.Model":
-    """Load a model that `save_model` wrote; quantization wrappers of tfmot and ConvNeXt's own layers are known."""
+    """Load a model that `save_model` wrote; tfmot's wrappers, our layer and ConvNeXt's own are known."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
     from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
 
-    convnext = {"LayerScale": LayerScale, "StochasticDepth": StochasticDepth}
-    with tfmot.quantization.keras.quantize_scope(convnext):
+    own = {"LayerScale": LayerScale, "StochasticDepth": StochasticDepth, "Rsqrt": rsqrt()}
+    with tfmot.quantization.keras.quantize_scope(own):
         return tf_keras.models.load_model(path, compile=False)
 
 

@@ -60,7 +60,7 @@ class Qat(Training):
             work,
             curves,
             [_row(layer, left.get(layer.name, ""), kept) for layer in trained],
-            list(_notes(pruned, kept, preserve)),
+            [*(f"{name} is left to calibration: {why}" for name, why in left.items()), *_notes(pruned, kept, preserve)],
             sparsity=kept,
             quantized=True,
         )
