@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Fault, StageError
+from pipeline.surgery.rsqrt import rsqrt
 
 if TYPE_CHECKING:
     import tf_keras
@@ -63,14 +64,14 @@ def save_model(model: "tf_keras.Model", path: Path) -> None:
 
 
 def load_model(path: Path) -> "tf_keras.Model":
-    """Load a model that `save_model` wrote; quantization wrappers and ConvNeXt's own layers are known."""
+    """Load a model that `save_model` wrote; quantization wrappers, our layer and ConvNeXt's own are known."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
     from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
 
     from pipeline.rounding import few_bits
 
-    own = {kind.__name__: kind for kind in (LayerScale, StochasticDepth, few_bits())}
+    own = {kind.__name__: kind for kind in (LayerScale, StochasticDepth, rsqrt(), few_bits())}
     with tfmot.quantization.keras.quantize_scope(own):
         return tf_keras.models.load_model(path, compile=False)
 

@@ -74,6 +74,11 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         pooled = l.Conv2D(4, 1, use_bias=False)(l.AveragePooling2D(3, 1, padding="same")(x))
         return l.Concatenate()([l.Conv2D(4, 1, activation="relu")(x), l.ReLU()(l.BatchNormalization()(pooled)), x])
 
+    def joined(x: Any) -> Any:
+        a, b = l.Conv2D(4, 1)(x), l.Rescaling(6.0)(l.Conv2D(4, 1)(x))
+        y = l.Concatenate()([l.Minimum()([a, b]), a, b])
+        return l.Concatenate()([l.UpSampling2D(interpolation="bilinear")(y), l.Conv2DTranspose(2, 2, 2)(x)])
+
     return {
         "nested, twice": (IMAGE, shared),
         "nested, at the end": (IMAGE, lambda x: _nest(l, keras)(x)),
@@ -98,6 +103,7 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         "layer norm": (IMAGE, lambda x: l.LayerNormalization(epsilon=1e-6)(l.Conv2D(16, 3)(x))),
         "transposed": (IMAGE, lambda x: l.Conv2DTranspose(3, 2, activation="swish")(x)),
         "inception": (IMAGE, inception),
+        "minimum and bilinear": (IMAGE, joined),
         "softmax": (VECTOR, lambda x: l.Dense(4, activation="softmax", name="scores")(x)),
         "elu": (IMAGE, lambda x: l.Conv2D(3, 1, activation="elu")(x)),
     }

@@ -10,7 +10,7 @@ NAMES = (
     "nested, twice", "nested, at the end", "nested, frozen", "squeeze and excite", "hard swish", "raw ops",
     "mean and slice", "normalisation alone", "normalisation beside", "normalised vectors", "1D layers",
     "dense on a sequence", "separable", "rescaling", "normalization", "average of three", "another ceiling",
-    "layer norm", "transposed", "inception", "softmax", "elu",
+    "layer norm", "transposed", "inception", "minimum and bilinear", "softmax", "elu",
 )  # fmt: skip
 FLOAT = {"elu"}  # LiteRT has no int8 kernel
 

@@ -84,7 +84,11 @@ class Qat(Taught):
             work,
             curves,
             [_row(layer, left.get(layer.name, ""), kept, few.get(layer.name, 8)) for layer in trained],
-            [*_notes(pruned, kept, preserve), *_untied(clustered, shared)],
+            [
+                *(f"{name} is left to calibration: {why}" for name, why in left.items()),
+                *_notes(pruned, kept, preserve),
+                *_untied(clustered, shared),
+            ],
             sparsity=kept,
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.surgery import raw
 from pipeline.surgery.builder import Builder
 from pipeline.surgery.graph import Call
+from pipeline.surgery.rsqrt import rsqrt
 
 _EPSILON = 1e-7  # of the Normalization layer, which is Keras's own everywhere
 
@@ -41,7 +42,7 @@ def layer_normalization(build: Builder, call: Call) -> Any:
     centred = add(layers.Subtract, [x, mean], suffix="_centred")
     square = add(layers.Multiply, [centred, centred], suffix="_square")
     variance = add(raw.op(tf.reduce_mean), square, suffix="_variance", axis=-1, keepdims=True)
-    inverse = add(raw.op(tf.math.rsqrt), build.shifted(call, variance, old.epsilon, "_epsilon"), suffix="_inverse")
+    inverse = add(rsqrt(), build.shifted(call, variance, old.epsilon, "_epsilon"), suffix="_inverse")
     y = add(layers.Multiply, [centred, inverse], suffix="_normal")
     gamma = old.gamma.numpy() if old.scale else np.ones(x.shape[-1])
     return build.narrow(call, _trained(build, call, y, gamma, old.beta.numpy() if old.center else None))

@@ -27,12 +27,13 @@ KERNELS = {
 }  # fmt: skip
 RANGED = {
     "ReLU", "LeakyReLU", "PReLU", "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate", "Rescaling",
-    "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "UpSampling2D", "BatchNormalization",
+    "Rsqrt", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "BatchNormalization",
 }  # fmt: skip
 PASSING = {
-    "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "Flatten", "Reshape", "Permute",
-    "ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
-    "SpatialDropout3D", "GaussianNoise", "GaussianDropout", "ActivityRegularization", "RepeatVector",
+    "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "UpSampling2D", "Flatten",
+    "Reshape", "Permute", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D", "RepeatVector", "Dropout",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
+    "ActivityRegularization",
 }  # fmt: skip
 FIXED = {"Softmax"}
 ACTIVATIONS = {
@@ -153,7 +154,7 @@ class Quantized(Rebuild):
 def role(layer: "tf_keras.layers.Layer") -> str:
     """kernel, range, pass or fixed; "" for a layer that is left to calibration."""
     kind = type(layer).__name__
-    if not type(layer).__module__.startswith("tf_keras."):
+    if not type(layer).__module__.startswith(("tf_keras.", "pipeline.")):
         return ""
     if kind == "Activation":
         return ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "")
@@ -161,8 +162,6 @@ def role(layer: "tf_keras.layers.Layer") -> str:
         return "range" if symbol in raw.RANGED else "pass" if symbol in raw.PASSING else ""
     if kind in KERNELS and getattr(layer.activation, "__name__", "") not in FUSED:
         return ""
-    if kind == "UpSampling2D" and layer.interpolation == "nearest":
-        return "pass"
     table = {"kernel": KERNELS, "range": RANGED, "pass": PASSING, "fixed": FIXED}
     return next((name for name, kinds in table.items() if kind in kinds), "")
 
@@ -195,7 +194,7 @@ def _fused(call: Call) -> bool:
     if type(reader).__name__ == "BatchNormalization":
         return kind in ("Conv2D", "DepthwiseConv2D")
     if type(reader).__name__ == "Concatenate":
-        return True
+        return kind not in ("Maximum", "Minimum")  # the range would reach their inputs
     return _joined(reader) or (kind in _BEFORE_RELU and _is_relu(reader))
 
 

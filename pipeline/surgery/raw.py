@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.surgery.graph import Call
+from pipeline.surgery.rsqrt import rsqrt
 
 if TYPE_CHECKING:
     import tf_keras
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # Ops by their public names whose int8 kernels give the result a range of its own, and those that pass the input's on.
 RANGED = {
-    "math.reduce_mean", "math.rsqrt", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
+    "math.reduce_mean", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
     "nn.leaky_relu", "__operators__.add", "math.add", "math.subtract", "math.multiply", "image.resize",
 }  # fmt: skip
 PASSING = {
@@ -194,6 +195,10 @@ def _identity(build: "Builder", call: Call, values: dict[str, Any]) -> Any:
     return build.put(call, lambda name: layers.Activation("linear", name=name), values["input"])
 
 
+def _rsqrt(build: "Builder", call: Call, values: dict[str, Any]) -> Any:
+    return build.put(call, lambda name: rsqrt()(name=name), values["x"])
+
+
 def _tensors(*values: Any) -> bool:
     import tensorflow as tf
 
@@ -226,4 +231,5 @@ _OTHERS: dict[str, Callable[..., Any]] = {
     "reduce_mean": _reduce_mean,
     "clip_by_value": _clip,
     "identity": _identity,
+    "math.rsqrt": _rsqrt,
 }
