@@ -140,14 +140,6 @@ def test_a_teacher_of_other_examples_is_refused_at_its_setting(tmp_path, trained
         values(Distill(stage="distill", teacher=teacher, **SHORT))
 
 
-def test_distillation_that_would_undo_pruning_is_refused(runner, pruned):
-    stage = Distill.model_validate({"stage": "distill", "teacher": "prune", "from": "prune", **SHORT})
-    with pytest.raises(
-        StageError, match=r"(?s)would undo what the prune stage did.*name the teacher in the prune stage"
-    ):
-        runner(stage, pruned)
-
-
 @pytest.fixture(scope="module")
 def estimated(runner, pruned):
     return runner(Recalibrate(stage="recalibrate", examples=100_000), pruned)
@@ -188,10 +180,8 @@ def test_recalibration_tells_its_effect_and_passes_the_zeros_on(estimated, prune
     assert note.startswith(shown)
 
 
-def test_recalibration_without_normalisation_or_behind_qat_is_refused(tmp_path, runner, aware):
+def test_recalibration_without_normalisation_is_refused(tmp_path):
     values = Runner(tmp_path, Diabetes(source="diabetes"), Mlp(source="mlp"))
     stage = Recalibrate(stage="recalibrate")
     with pytest.raises(StageError, match=r"(?s)there is no batch normalisation .*received none.*leave the stage out"):
         values(stage, values(Train(stage="train", epochs=0)))
-    with pytest.raises(StageError, match=r"must stand before quantization-aware training"):
-        runner(stage, aware)
