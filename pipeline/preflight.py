@@ -4,7 +4,7 @@ The networks are built with their first weights, and every stage says what it fi
 layers and their names are known before anything is trained. What depends on trained weights is told when it is seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,9 +41,9 @@ def examine(
     told: list[Told] = []
     given = (steps, first, config.model, config.data.spec(), config.seed)
     child.call("the examination of the networks", log, told.append, _examine, *given)
-    for (_, i, *_), text, _ in told:
+    for place, text, _ in told:
         if isinstance(text, str):
-            note(steps[int(i)].name, text)
+            note(steps[int(place[1])].name, text)
     faults = [(place, fault, brought) for place, fault, brought in told if isinstance(fault, Fault)]
     if faults:
         kind = InputError if all(brought for _, _, brought in faults) else ConfigError
@@ -77,22 +77,23 @@ class _Networks:
             network = self._start(start, ("model",) if start is self.model else ("stages", i, "model"), stage)
         else:
             network = self.after.get(step.source.name) if step.source else None
+        teacher = self._teacher(stage, i) if examined and isinstance(stage, Taught) else None
+        self.after[step.name] = network
         if network and isinstance(stage, Follower):
-            if examined:
-                self._examine(stage, network, i, step.source is not None and step.source.name in self.resized)
-            if stage.resizes or (step.source and step.source.name in self.resized):
-                self.resized.add(step.name)
+            resized = step.source is not None and step.source.name in self.resized
+            for place, what in self._found(stage, network, teacher, resized) if examined else ():
+                self.send((("stages", i, *place), what, False))
+            self.resized |= {step.name} if resized or stage.resizes else set()
             self.after[step.name] = stage.leaves(network)
-        else:
-            self.after[step.name] = network
 
-    def _examine(self, stage: Follower, network: "tf_keras.Model", i: int, resized: bool) -> None:
-        found = [*stage.unmatched(network), *(() if resized else stage.examine(network))]
-        if isinstance(stage, Taught) and (teacher := self._teacher(stage, i)):
-            found += stage.unteachable(network, teacher)
-        for each in found:
-            place, what = ((), each) if isinstance(each, str) else each
-            self.send((("stages", i, *place), what, False))
+    def _found(
+        self, stage: Follower, network: "tf_keras.Model", teacher: "tf_keras.Model | None", resized: bool
+    ) -> Iterator[tuple[Place, Fault | str]]:
+        yield from stage.unmatched(network)
+        for each in () if resized else stage.examine(network):
+            yield ((), each) if isinstance(each, str) else each
+        if teacher and isinstance(stage, Taught):
+            yield from stage.unteachable(network, teacher)
 
     def _teacher(self, stage: Taught, i: int) -> "tf_keras.Model | None":
         if isinstance(stage.teacher, Model):
@@ -105,6 +106,7 @@ class _Networks:
         if network and isinstance(stage, Training) and stage.epochs and not network.trainable_weights:
             fault = Fault("must have weights to train", received=f"{len(network.weights)}, and none of them trainable")
             self.send((place, fault, True))
+            return None
         return network
 
     def _network(self, model: Model, place: Place) -> "tf_keras.Model | None":

@@ -63,33 +63,23 @@ def run(
         try:
             entry = entries.get(step.key) or store.get(step.key)
             if entry is None and not examined and isinstance(step.stage, Training):
-                child.start_server(log)
                 preflight.examine(config, document, steps, i, log, watcher.note)
                 examined = True
-            outcome = _outcome(config, step, entry, entries, store, log, watcher)
+            outcome = Outcome(step, entry, True) if entry else _made(config, step, entries, store, log, watcher)
         except EdgepipeError as error:
             raise _placed(error, document, i, step) from None
+        if outcome.cached:
+            watcher.cached(step.name)
         entries[step.key] = outcome.entry
         outcomes.append(outcome)
     return tuple(outcomes)
 
 
-def _outcome(
-    config: Config,
-    step: Step,
-    entry: Entry | None,
-    entries: dict[str, Entry],
-    store: Store,
-    log: Path,
-    watcher: Watcher,
-) -> Outcome:
-    if entry:
-        watcher.cached(step.name)
-        return Outcome(step, entry, True)
+def _made(config: Config, step: Step, entries: dict[str, Entry], store: Store, log: Path, watcher: Watcher) -> Outcome:
+    """The result of a step that was not in the store."""
     child.start_server(log)
     with store.lock(step.key, lambda: watcher.waiting(step.name)):
         if entry := store.get(step.key):  # made while this process waited
-            watcher.cached(step.name)
             return Outcome(step, entry, True)
         watcher.started(step.name)
         entry = store.put(step.key, step.kind, step.identity, _filler(config, step, entries, store, log, watcher))

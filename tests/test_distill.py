@@ -12,7 +12,7 @@ from pipeline import child
 from pipeline.data import Diabetes
 from pipeline.errors import InputError, StageError
 from pipeline.models import File, Mlp, SmallCnn
-from pipeline.stages import Distill, Prune, Qat, Recalibrate, Train
+from pipeline.stages import ChannelPrune, Cluster, Distill, Prune, Qat, Recalibrate, Train
 
 runner, trained, pruned = test_training.runner, test_training.trained, test_training.pruned
 
@@ -119,6 +119,17 @@ def test_pruning_with_a_teacher_reaches_its_sparsity(runner, trained):
     settings = {"sparsity": 0.5, "min_weights": 100, "teacher": "train"}
     rows = facts(runner(Prune.model_validate({"stage": "prune", **settings, **SHORT}), trained))["layers"]
     assert [row["layer"] for row in rows if row["done"]] == ["conv2", "conv3"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [(Cluster, {"clusters": 8, "min_weights": 100}), (ChannelPrune, {"keep": 0.5, "multiple": 2})]
+)
+def test_other_stages_learn_from_a_teacher_and_keep_nothing_of_it(runner, trained, kind, settings):
+    stage = {"stage": "cluster" if kind is Cluster else "channel_prune", **settings, **SHORT, "epochs": 1}
+    alone, taught = (runner(kind.model_validate(stage | {"teacher": name}), trained) for name in (None, "train"))
+    assert layers(taught) == layers(alone)
+    assert facts(taught)["curves"]["loss"] != facts(alone)["curves"]["loss"]
+    assert [row["done"] for row in facts(taught)["layers"]] == [row["done"] for row in facts(alone)["layers"]]
 
 
 @pytest.mark.parametrize(

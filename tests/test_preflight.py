@@ -24,9 +24,9 @@ class Recorder:
 def examined(written, tmp_path):
     """Runs a list of stages, which has to end before anything starts; gives the notes, or the error's lines."""
 
-    def examine(stages, kind=None):
+    def examine(stages, kind=None, *overrides):
         document = written(HEAD + stages)
-        loaded, document = config.load(document)
+        loaded, document = config.load(document, overrides)
         steps, notes = plan(loaded, document), []
         if kind is None:
             preflight.examine(loaded, document, steps, 0, tmp_path / "log", lambda *note: notes.append(note))
@@ -88,18 +88,14 @@ def models(tmp_path_factory):
 
 
 def test_models_that_can_not_be_trained_or_teach_are_told_before_the_first_training(examined, models):
-    lines = examined(
-        f"""\
+    stages = f"""\
 - {{stage: train, epochs: 9}}
 - {{stage: qat, epochs: 9, teacher: {{source: file, path: {models}/other.h5}}}}
-- {{stage: train, name: empty, epochs: 1, model: {{source: file, path: {models}/empty.h5}}}}
-""",
-        InputError,
-    )
-    assert (
-        "other.h5: stages.qat.teacher: takes examples of shape (4, 4, 1) (received data of shape (8, 8, 1))" in lines[0]
-    )
-    assert lines[1] == "7:42: stages.empty.model: must have weights to train (received 0, and none of them trainable)"
+"""
+    empty, other = examined(stages, InputError, f"model={{source: file, path: {models}/empty.h5}}")
+    assert empty == "3:1: model: must have weights to train (received 0, and none of them trainable)"
+    shapes = "takes examples of shape (4, 4, 1) (received data of shape (8, 8, 1))"
+    assert f"other.h5: stages.qat.teacher: {shapes}" in other
 
 
 def test_layers_that_qat_leaves_are_told_and_sizes_that_are_not_known_yet_are_not_judged(examined, models):

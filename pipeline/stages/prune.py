@@ -14,7 +14,7 @@ from pipeline.stage import Inputs
 from pipeline.stages import admm, zeros
 from pipeline.stages.choice import choose, nothing, unmatched
 from pipeline.stages.follower import Finding
-from pipeline.stages.sidecar import write_facts
+from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.teacher import APART, WRAPPED, Taught
 from pipeline.stages.training import Share, fit
 
@@ -128,7 +128,8 @@ class Prune(Taught):
         layers = list(self._achieved(model, reasons))
         tf.save_model(model, work / "model.h5")
         sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
-        write_facts(work, curves, layers, [SLOW], sparsity=sparsity)
+        notes = [SLOW, *_lost(read_facts(inputs.source.path).get("sparsity", {}), sparsity, model)]
+        write_facts(work, curves, layers, notes, sparsity=sparsity)
 
     def _ramped(
         self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
@@ -229,6 +230,15 @@ class Prune(Taught):
                         )
                     )
             yield row
+
+
+def _lost(above: dict[str, float], pruned: dict[str, float], model: "tf_keras.Model") -> Iterator[str]:
+    """What became of the zeros of a prune stage above, in layers that this one leaves alone."""
+    for name, before in above.items():
+        kernels = [] if name in pruned else _kernels(model.get_layer(name)) or []
+        now = float(np.mean([np.mean(kernel.numpy() == 0) for kernel in kernels])) if kernels else before
+        if before - now > TOLERANCE:
+            yield f"{name} went from {before:.1%} to {now:.1%} zeros: it is trained on here, and left alone otherwise"
 
 
 def _kernels(layer: "tf_keras.layers.Layer") -> list[Any] | None:
