@@ -12,6 +12,7 @@ from typing_extensions import Self
 from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
+from pipeline.stages import bias_correction
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.tflite import int8
@@ -52,8 +53,14 @@ class Convert(Stage):
     """A scale for each unit of a dense layer, or one for all; what the run's target takes when left out, and true
     without a target."""
 
+    bias_correction: bool = False
+    """Take the mean shift that rounding puts on each channel, as seen on calibration examples, out of the biases; for
+    int8 alone."""
+
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
+        if self.bias_correction and self.quantization != "int8":
+            raise ValueError(f"bias_correction: has no effect on {self.quantization}; only int8 is corrected")
         if self.io is not None and self.io not in self._ports:
             raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
         if self.calibration is not None and self.quantization not in INTEGER:
@@ -98,10 +105,18 @@ class Convert(Stage):
                     do=f"convert the stage above {inputs.source.name!r} instead",
                 )
             )
+        if aware and self.bias_correction:
+            rule = "bias_correction is for models that were not trained quantization-aware: their biases have learnt it"
+            raise StageError(Fault(rule, received=f"the model of {inputs.source.name}", do="leave bias_correction out"))
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         content, calibrated = self._content(model, aware, sample, inputs.report)
-        content = contract.embed(content, inputs.data.contract())
+        rows: list[dict[str, Any]] = []
         notes: list[str] = []
+        if self.bias_correction and sample is not None:
+            plain = self.model_copy(update={"quantization": "float32"})._convert(model, None)
+            content, rows = bias_correction.corrected(content, plain, sample.x, inputs.report)
+            notes.append(bias_correction.note(rows))
+        content = contract.embed(content, inputs.data.contract())
         used: dict[str, Any] | None = None
         if sample is not None:
             check_input(content, sample)
@@ -114,7 +129,7 @@ class Convert(Stage):
                     used["halves"] = spread = self._halves(model, sample, inputs.data)
                     notes.append(_spread(spread))
         (work / "model.tflite").write_bytes(content)
-        write_facts(work, notes=notes, calibration=used)
+        write_facts(work, layers=rows, notes=notes, calibration=used)
 
     def _content(
         self, model: "tf_keras.Model", aware: bool, sample: Sample | None, report: Callable[[Progress], None]
