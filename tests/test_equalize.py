@@ -126,11 +126,11 @@ def test_what_can_not_be_equalised_is_told(nets):
     residual = nets["residual"]
     assert residual["pairs"] == [("inner1", "inner2"), ("grouped", "out")]
     assert residual["reasons"] == {
-        "stem": "reaches relu6: ReLU up to 6 passes no factor on",
-        "inner2": "reaches sum: Add passes no factor on",
+        "stem": "reaches relu6, which passes no factor on: ReLU up to 6",
+        "inner2": "reaches sum, which passes no factor on: Add",
         "shared": "is called several times",
         "before": "reaches grouped, a convolution in groups",
-        "out": "the activation softmax passes no factor on",
+        "out": "passes no factor on: the activation softmax",
     }
     assert residual["unlimited"] == ["inner1", "grouped"]
 
@@ -174,7 +174,7 @@ def test_the_stage_folds_equalises_and_tells_it(equalized):
     assert found["difference"] < 1e-4
     assert [(row["layer"], row["done"], row["why"]) for row in found["layers"]] == [
         *((name, True, "") for name in ("norm1", "norm2", "norm3", "conv1", "conv2", "conv3")),
-        ("logits", False, "reaches scores: Softmax passes no factor on"),
+        ("logits", False, "reaches scores, which passes no factor on: Softmax"),
     ]
     assert all(row["spread"] < 0.1 * row["spread_before"] for row in found["layers"] if "spread" in row)
     (note,) = found["notes"]

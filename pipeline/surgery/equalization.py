@@ -154,13 +154,13 @@ def _second(model: "tf_keras.Model", first: "tf_keras.layers.Layer") -> tuple[An
 
 def _obstacles(layer: "tf_keras.layers.Layer", first: bool, outputs: set[str], channels: int) -> Iterator[str]:
     """What forbids to scale the channels of what a layer gives, or of what reaches it."""
-    who = "" if first else f"reaches {layer.name}: "
+    who = "" if first else f"reaches {layer.name}, which "
     if len(layer.inbound_nodes) > 1:
         yield f"{who}is called several times"
     if not _homogeneous(layer, first):
-        yield f"{who}{_described(layer)} passes no factor on"
+        yield f"{who}passes no factor on: {_described(layer)}"
     if layer.output_shape[-1] % channels:
-        yield f"{who}{type(layer).__name__} moves channels to other axes"
+        yield f"{who}moves channels to other axes"
     if layer.name in outputs:
         yield f"{who}makes the model's output"
     if len(layer.outbound_nodes) != 1:
