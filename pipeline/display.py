@@ -130,7 +130,7 @@ class Clock:
     def left(self, progress: Progress) -> float | None:
         """Seconds; None while there is no pace yet, or nothing left."""
         now = time.monotonic()
-        if self._first is None:
+        if self._first is None or progress.done < self._first[0]:  # another unit starts anew
             self._first = (progress.done, now)
             return None
         units_done = progress.done - self._first[0]

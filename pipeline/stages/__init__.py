@@ -9,6 +9,7 @@ from pipeline.stages.cluster import Cluster
 from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
 from pipeline.stages.distill import Distill
+from pipeline.stages.equalize import Equalize
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.recalibrate import Recalibrate
@@ -16,6 +17,6 @@ from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
 AnyStage = Annotated[
-    Train | Distill | Recalibrate | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify,
+    Train | Distill | Recalibrate | Equalize | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify,
     Field(discriminator="stage"),
 ]
