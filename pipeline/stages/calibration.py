@@ -6,6 +6,7 @@ missed the preprocessing, test images.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Calibration(Strict):
     ranges: Estimator = "minmax"
     """How int8 ranges follow from what is observed. `minmax` cuts nothing off; `percentile`, `mse` and `kl` cut off
     outliers for finer steps; `moving_average` lets single examples weigh less."""
-    percentile: float = Field(default=0.9999, gt=0.5, lt=1)
+    percentile: Annotated[float, Field(gt=0.5, lt=1)] = 0.9999
     """Share of the values that a range holds, where ranges is percentile."""
     halves: bool = False
     """Convert with each half of the examples too, and report how far ranges, decisions and accuracy move."""

@@ -25,7 +25,7 @@ def widened(content: bytes, chosen: Sequence[tflite.Op]) -> bytes:
     for op in chosen:
         if reason := _reason(op):
             rule = f"keep_int16: {tflite.layer_name(op.outputs[0].name) or op.name} can't be int16"
-            raise StageError(Fault(rule, received=f"{op.name}, {reason}"))
+            raise StageError(Fault(rule, received=f"{op.name}, {reason}", do="leave it out"))
     file = flatbuffer_utils.convert_bytearray_to_object(content)
     _Widening(file, tflite.read(content), {op.index for op in chosen}).rewrite()
     return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
@@ -51,13 +51,25 @@ def _data(op: tflite.Op) -> Iterator[tuple[int, tflite.Tensor]]:
             yield slot, tensor
 
 
+def _borders(ops: Sequence[tflite.Op], chosen: Collection[int]) -> Iterator[int]:
+    """Ops between floats and what chosen ops alone read or write: they go from float to int16, or back, at once."""
+    made = {tensor: op.index for op in ops for tensor in op.outputs}
+    for op in ops:
+        readers = {other.index for other in ops if op.outputs[0] in other.reads} if op.name == "QUANTIZE" else set()
+        if op.name == "DEQUANTIZE" and made.get(op.reads[0]) in chosen:
+            yield op.index
+        if readers and readers <= set(chosen) and op.reads[0].floating:
+            yield op.index
+
+
 class _Widening:
     """One file, as the schema's objects, while it is rewritten; `model` is what it was before."""
 
     def __init__(self, file: Any, model: tflite.Model, chosen: Collection[int]) -> None:
-        self.file, self.graph, self.chosen = file, file.subgraphs[0], chosen
-        self.ops = model.subgraphs[0].ops
-        self.narrow = {tensor for op in self.ops if op.index not in chosen for tensor in op.reads} | {*model.outputs}
+        self.file, self.graph, self.ops = file, file.subgraphs[0], model.subgraphs[0].ops
+        self.chosen = {*chosen, *_borders(self.ops, chosen)}
+        others = (op for op in self.ops if op.index not in self.chosen)
+        self.narrow = {tensor for op in others for tensor in op.reads} | {*model.outputs}  # that stays int8 for someone
         self.wide: dict[tflite.Tensor, int] = {}  # int8 tensor -> index of its int16 twin
         self.rewritten: list[Any] = []
 
@@ -76,6 +88,8 @@ class _Widening:
     def _read_wide(self, op: tflite.Op, written: Any) -> None:
         """Its activations and its bias, and what its kernel has to know."""
         for slot, tensor in _data(op):
+            if tensor.floating:
+                continue
             if tensor not in self.wide:
                 self.wide[tensor] = self._constant(tensor) if tensor.constant else self._twin(tensor)
                 if not tensor.constant:

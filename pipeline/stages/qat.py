@@ -42,6 +42,9 @@ class Qat(Taught):
     """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
     and cluster stages when left out."""
 
+    per_channel: bool = True
+    """A scale for each channel of a convolution's weights, or one for all, as some accelerators demand. The network
+    must then have no batch normalisation, whose factors would give each channel a scale of its own again."""
     weight_bits: Literal[4, 8] = 8
     """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8, biases 32."""
     keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -62,7 +65,9 @@ class Qat(Taught):
         clustered = self._clustered(above)
         network = surgery.quantizable(model)
         bits = self._bits(model, network)
-        wrapped = surgery.Quantized(preserve, bits)
+        if not self.per_channel:
+            _check_folded(network)
+        wrapped = surgery.Quantized(preserve, bits, self.per_channel)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
@@ -92,6 +97,7 @@ class Qat(Taught):
             sparsity=kept,
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
+            per_channel=self.per_channel,
         )
 
     def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:
@@ -116,6 +122,16 @@ class Qat(Taught):
         positions = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int64))
         for start in range(0, len(positions), self.batch_size):
             yield train.batch(positions[start : start + self.batch_size])[0]
+
+
+def _check_folded(network: surgery.Network) -> None:
+    """StageError for normalisations: folded at conversion, they would scale each channel of rounded weights anew."""
+    kind = "BatchNormalization"
+    found = [network.origin[layer.name] for layer in network.model.layers if type(layer).__name__ == kind]
+    if found:
+        rule = "per_channel: false needs a network whose batch normalisation is folded into its kernels"
+        do = "put an equalize stage above, which folds it"
+        raise StageError(Fault(rule, received=", ".join(found[:5]), do=do))
 
 
 def _bake_zeros(model: "tf_keras.Model") -> None:

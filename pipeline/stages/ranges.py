@@ -57,4 +57,4 @@ def _observe(
         for index, histogram in seen.items():
             for example in values[index]:
                 histogram.add(example)
-        report(Progress("calibration example", min(start + CHUNK, len(samples)), len(samples), {}))
+        report(Progress("example for ranges", min(start + CHUNK, len(samples)), len(samples), {}))
