@@ -9,7 +9,7 @@ https://arxiv.org/abs/1712.05877, section 2.1). A wide range rounds coarsely, a 
     percentile      a share of the values, cut off alike at both ends
     mse             least squared error of rounding and cutting off
     kl              least information lost, by Kullback and Leibler's divergence
-    moving_average  exponential average of each example's least and greatest value
+    moving_average  exponential average of the least and the greatest value of each batch of examples
 
 Zero is always exact, so the zeros that a ReLU leaves are counted apart and have no say but in the percentiles.
 """
@@ -25,7 +25,9 @@ Estimator = Literal["minmax", "percentile", "mse", "kl", "moving_average"]
 
 BINS = 4096  # of a histogram: 16 for each of the steps of the full range
 STEPS = 255  # of an 8 bit range
-DECAY = 0.99  # of the moving average, an example at a time; PyTorch's MovingAverageMinMaxObserver has the same
+BATCH = 16  # examples, for the moving average
+DECAY = 0.9  # of the moving average, a batch at a time: 200 examples are 13 batches
+ENOUGH = 10 * BINS  # values for kl: of fewer, chance makes more of a divergence than rounding does
 CANDIDATES = 128  # ranges, or ends of ranges, that are compared
 EPSILON = 1e-4  # probability of a bin that the rounded distribution has empty
 
@@ -42,9 +44,9 @@ class Histogram:
         self.zeros = 0
         self.average: Range | None = None
 
-    def add(self, example: NDArray[np.float32]) -> None:
-        """One example's values, in any shape."""
-        values = np.clip(example.ravel(), self.low, self.high)
+    def add(self, batch: NDArray[np.float32]) -> None:
+        """The values of BATCH examples, or of what is left of them, in any shape."""
+        values = np.clip(batch.ravel(), self.low, self.high)
         other = values[values != 0]
         self.zeros += values.size - other.size
         self.counts += np.histogram(other, BINS, (self.low, self.high))[0]
@@ -112,8 +114,10 @@ def kl(seen: Histogram) -> Range:
 
     The values are cut off at a threshold on their magnitude: a range is [-t, t] within what was seen. The true
     distribution has what is cut off at its ends; the rounded one has none of it, and in each step spreads what is left
-    evenly over the bins that are not empty.
+    evenly over the bins that are not empty. Nothing is cut off where fewer than ENOUGH values were seen.
     """
+    if seen.counts.sum() < ENOUGH:
+        return seen.low, seen.high
     greatest = max(-seen.low, seen.high)
     least = greatest * STEPS / BINS  # below, steps are narrower than bins, and rounding can't be seen
     thresholds = np.linspace(least, greatest, CANDIDATES)

@@ -9,7 +9,7 @@ from test_training import DATA, MODEL, TRAIN, stage_process
 
 from pipeline import child, litert, tflite, tflm
 from pipeline.errors import StageError
-from pipeline.estimators import Histogram, estimate
+from pipeline.estimators import BATCH, Histogram, estimate
 from pipeline.stage import Artifact
 from pipeline.stages import Qat
 from pipeline.stages.calibration import Calibration, draw
@@ -75,8 +75,8 @@ def test_the_scales_in_the_file_are_those_that_were_chosen(convert, ranges):
     values = runner.observe(SAMPLE, {name: named[name] for name in scales(model)})
     for name, scale in scales(model).items():
         seen = Histogram(float(values[name].min()), float(values[name].max()))
-        for example in values[name]:
-            seen.add(example)
+        for start in range(0, len(SAMPLE), BATCH):
+            seen.add(values[name][start : start + BATCH])
         low, high = estimate(ranges["ranges"], seen, ranges.get("percentile", 0))
         assert scale == pytest.approx((high - low) / 255, rel=1e-3)
     assert sum(scales(model).values()) < sum(scales(convert.plain).values())

@@ -10,10 +10,10 @@ RANDOM = np.random.default_rng(1)
 NORMAL = RANDOM.normal(size=(100, 10000)).astype(np.float32)  # (examples, values)
 
 
-def seen(examples):
-    histogram = Histogram(float(examples.min()), float(examples.max()))
-    for example in examples:
-        histogram.add(example)
+def seen(batches):
+    histogram = Histogram(float(batches.min()), float(batches.max()))
+    for batch in batches:
+        histogram.add(batch)
     return histogram
 
 
@@ -53,12 +53,17 @@ def test_kl_cuts_off_an_outlier_and_nothing_of_a_uniform_distribution():
     assert estimate("kl", seen(uniform), 0) == pytest.approx((-1, 1), abs=0.02)
 
 
-def test_a_moving_average_is_of_each_examples_ends():
-    examples = np.array([[-1, 0, 4], [0, 1, 8], [-3, 2, 2]], np.float32)
+def test_kl_keeps_what_is_too_little_to_tell():
+    few = NORMAL[:1, :2000]
+    assert estimate("kl", seen(few), 0) == (few.min(), few.max())
+
+
+def test_a_moving_average_is_of_each_batchs_ends():
+    batches = np.array([[-1, 0, 4], [0, 1, 8], [-3, 2, 2]], np.float32)
     low, high = -1.0, 4.0
     for least, greatest in ((0, 8), (-3, 2)):
-        low, high = 0.99 * low + 0.01 * least, 0.99 * high + 0.01 * greatest
-    assert estimate("moving_average", seen(examples), 0) == pytest.approx((low, high))
+        low, high = 0.9 * low + 0.1 * least, 0.9 * high + 0.1 * greatest
+    assert estimate("moving_average", seen(batches), 0) == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

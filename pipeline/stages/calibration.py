@@ -30,7 +30,7 @@ class Calibration(Strict):
     """Examples that the converter observes; 200, or all of the split when it has fewer, when left out."""
     ranges: Estimator = "minmax"
     """How int8 ranges follow from what is observed. `minmax` cuts nothing off; `percentile`, `mse` and `kl` cut off
-    outliers for finer steps; `moving_average` lets single examples weigh less."""
+    outliers for finer steps; `moving_average` averages the ends of batches of examples."""
     percentile: Annotated[float, Field(gt=0.5, lt=1)] = 0.9999
     """Share of the values that a range holds, where ranges is percentile."""
     halves: bool = False

@@ -42,7 +42,7 @@ def _names(model: tflite.Model) -> dict[tflite.Op, set[str]]:
 
 def listed(model: tflite.Model, ops: Sequence[tflite.Op]) -> str:
     """``conv1 (CONV_2D), scores (SOFTMAX)`` for a note."""
-    return ", ".join(f"{min(layers, default='?')} ({op.name})" for op, layers in _layers(model, ops))
+    return ", ".join(dict.fromkeys(f"{min(layers, default='?')} ({op.name})" for op, layers in _layers(model, ops)))
 
 
 def _layers(model: tflite.Model, ops: Sequence[tflite.Op]) -> Iterator[tuple[tflite.Op, set[str]]]:

@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import litert, tflite
-from pipeline.estimators import Estimator, Histogram, estimate
+from pipeline.estimators import BATCH, Estimator, Histogram, estimate
 from pipeline.stage import Progress
-
-CHUNK = 8  # examples whose tensors are in memory at once
 
 
 def estimated(
@@ -32,7 +30,8 @@ def estimated(
 
     file = flatbuffer_utils.convert_bytearray_to_object(calibrated)
     graph = file.subgraphs[0]
-    activations = [tensor for tensor in tflite.read(calibrated).subgraphs[0].tensors if not tensor.constant]
+    read = tflite.read(calibrated).subgraphs[0]
+    activations = (*read.inputs, *(tensor for op in read.ops for tensor in op.outputs))  # no state, no intermediates
     noted = {t.index: graph.tensors[t.index].quantization for t in activations if t.dtype == "FLOAT32"}
     seen = {
         index: Histogram(float(range_.min[0]), float(range_.max[0]))
@@ -52,9 +51,8 @@ def _observe(
     """Run the float file on the examples, and add the tensors' values to their histograms, by tensor index."""
     runner = litert.Runner(content, kernels="builtin", keep=True)
     tensors = {index: runner.model.subgraphs[0].tensors[index] for index in seen}
-    for start in range(0, len(samples), CHUNK):
-        values = runner.observe(samples[start : start + CHUNK], tensors)
+    for start in range(0, len(samples), BATCH):
+        values = runner.observe(samples[start : start + BATCH], tensors)
         for index, histogram in seen.items():
-            for example in values[index]:
-                histogram.add(example)
-        report(Progress("example for ranges", min(start + CHUNK, len(samples)), len(samples), {}))
+            histogram.add(values[index])
+        report(Progress("example for ranges", min(start + BATCH, len(samples)), len(samples), {}))
