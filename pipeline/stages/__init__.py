@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.stages.auto import Auto
 from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.cluster import Cluster
 from pipeline.stages.compress import Compress
@@ -12,10 +13,22 @@ from pipeline.stages.distill import Distill
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.recalibrate import Recalibrate
+from pipeline.stages.sensitivity import Sensitivity
 from pipeline.stages.train import Train
 from pipeline.stages.verify import Verify
 
 AnyStage = Annotated[
-    Train | Distill | Recalibrate | Prune | ChannelPrune | Cluster | Qat | Convert | Compress | Verify,
+    Train
+    | Distill
+    | Recalibrate
+    | Prune
+    | ChannelPrune
+    | Cluster
+    | Qat
+    | Sensitivity
+    | Convert
+    | Auto
+    | Compress
+    | Verify,
     Field(discriminator="stage"),
 ]
