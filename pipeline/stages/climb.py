@@ -194,7 +194,7 @@ def _hopeless(facts: RungFacts) -> str:
 def _miss(result: CheckResult) -> str:
     """``file size 35.2 KiB, at most 32.0 KiB``, or why it can't be told."""
     if result.value is None:
-        return result.why
+        return f"{result.what}: {result.why}"
     value, limit = (units.measure(figure, result.unit) for figure in (result.value, result.limit))
     told = f" ({result.why})" if result.check == "drop" else ""
     return f"{result.what} {value}, {result.bound} {limit}{told}"
@@ -203,7 +203,7 @@ def _miss(result: CheckResult) -> str:
 def nearest_miss(rungs: Sequence[RungFacts]) -> Fault:
     """What to say when no rung keeps all budgets: the one that is nearest, and then all."""
     measured = [facts for facts in rungs if facts.budgets]
-    table = "\n    ".join(["the rungs:", *(f"{facts.rung}: {facts.status}: {facts.why}" for facts in rungs)])
+    table = "\n    ".join(["the rungs:", *(f"{facts.rung} {facts.status}: {facts.why}" for facts in rungs)])
     if not measured:
         return Fault("no rung makes a file", do=table)
     nearest = min(measured, key=lambda facts: max(excess(result, facts.paired) for result in facts.budgets))

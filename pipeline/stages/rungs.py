@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RungName = Literal["ptq", "qat", "pqat", "distilled_qat", "channel_qat"]
 
 TEACHER = "(teacher)"  # what a rung's stages call the stage that they learn from: no stage of a config can
-KEEP_MACS = 0.6  # where no budget says how many
+KEEP_MACS = 0.6  # where no budget says fewer
 ROOM = 0.98  # of max_macs that channels are pruned to: a file can have a few products more than its Keras layers
 
 
@@ -58,8 +58,9 @@ def _pruned(auto: "Auto") -> Prune:
 
 
 def _fewer_channels(auto: "Auto", source: ModelFacts) -> ChannelPrune:
-    share = ROOM * auto.max_macs / source.macs if auto.max_macs and source.macs else KEEP_MACS
-    return ChannelPrune(stage="channel_prune", keep_macs=auto.keep_macs or min(share, ROOM), **_training(auto))
+    asked = ROOM * auto.max_macs / source.macs if auto.max_macs and source.macs else 1.0
+    share = auto.keep_macs or (asked if asked < ROOM else KEEP_MACS)
+    return ChannelPrune(stage="channel_prune", keep_macs=share, **_training(auto))
 
 
 RUNGS: dict[RungName, Rung] = {
