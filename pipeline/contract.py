@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import packing
 from pipeline.errors import Fault, InputError
 from pipeline.task import TaskName
 
@@ -77,8 +78,7 @@ class Contract(BaseModel):
 def embed(content: bytes, contract: Contract) -> bytes:
     """A .tflite file's bytes with the contract in its metadata, in place of one that it has.
 
-    The file is unpacked and packed again by the generated schema, as TensorFlow's converter itself does at the end, so
-    that for its files nothing but the new buffer is added.
+    The file is unpacked and packed again by the generated schema, as TensorFlow's converter itself does at the end.
     """
     import numpy as np  # reports are drawn without it
     from ai_edge_litert.schema_py_generated import BufferT, MetadataT
@@ -96,7 +96,7 @@ def embed(content: bytes, contract: Contract) -> bytes:
         entry.name, entry.buffer = name, len(model.buffers)
         model.buffers.append(buffer)
         model.metadata.append(entry)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return packing.pack(model)
 
 
 def read(metadata: Mapping[str, bytes], shapes: Sequence[tuple[int, ...]]) -> tuple[Contract | None, str]:

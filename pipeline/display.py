@@ -34,6 +34,9 @@ class Lines:
         self.line(name, "starts")
         self._clock = Clock()
 
+    def note(self, name: str, text: str) -> None:
+        self.line(name, text)
+
     def waiting(self, name: str) -> None:
         self.line(name, "is being made by another process; waiting for it")
 
@@ -85,6 +88,9 @@ class Live:
     def started(self, name: str) -> None:
         self._clock = Clock()
         self._task = self._bars.add_task("starting", total=None, stage=name)
+
+    def note(self, name: str, text: str) -> None:
+        self._say(name, text, "yellow")
 
     def waiting(self, name: str) -> None:
         self._say(name, "is being made by another process; waiting for it", "yellow")

@@ -112,12 +112,12 @@ class Runner:
 
     def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
         """The tensors' values of every invocation: (calls, *shape)."""
-        ports, tensor = self.model.signature, self._interpreter.tensor
+        ports, tensor, stateful = self.model.signature, self._interpreter.tensor, self.model.stateful
         inputs = [(port.index, given.stacks[name]) for name, port in ports.inputs.items()]
         outputs = {key: tensor(each.index) for key, each in tensors.items()}
         stacks: dict[K, Array] = {}
         for call in range(given.calls):
-            if self.model.stateful:
+            if stateful:
                 self._interpreter.reset_all_variables()
             for index, stack in inputs:
                 self._interpreter.set_tensor(index, stack[call])

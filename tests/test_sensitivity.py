@@ -9,7 +9,7 @@ import test_training
 from test_training import DATA, content, facts
 
 from pipeline import litert
-from pipeline.errors import StageError
+from pipeline.errors import ConfigError, StageError
 from pipeline.sensitivity import SensitivityFacts
 from pipeline.stage import Artifact
 from pipeline.stages import Sensitivity
@@ -78,9 +78,10 @@ def test_the_worst_layers_are_named_and_no_input(ranking, trained):
         worst(trained.path, 1)
 
 
-def test_a_model_that_rounds_already_is_refused(runner, told):
-    with pytest.raises(StageError, match="must stand before quantization-aware training"):
-        runner(Sensitivity(stage="sensitivity"), told(quantized=True))
+@pytest.mark.parametrize("stage", ["{stage: sensitivity}", "{stage: auto, max_bytes: 9000}"])
+def test_a_model_that_rounds_already_is_refused(planned, stage):
+    with pytest.raises(ConfigError, match="can't follow qat"):
+        planned(f"  - {{stage: train, epochs: 1}}\n  - {{stage: qat, epochs: 1}}\n  - {stage}\n")
 
 
 def test_weights_are_rounded_with_a_scale_for_each_channel():

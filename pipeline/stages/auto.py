@@ -1,9 +1,9 @@
 """Try the methods from the cheapest on, and ship the first file that keeps all budgets."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import Self
@@ -39,6 +39,7 @@ class Auto(Budgets, Taught):
     takes = "keras"
     gives = "tflite"
     libraries = (*Verify.libraries, "tensorflow-model-optimization")  # type: ignore[assignment]  # any number of them
+    not_behind: ClassVar[Mapping[str, str]] = {"qat": "that is one of its rungs"}
     only_float32 = "tfmot rounds weights and activations in float32 alone"
 
     stage: Literal["auto"]
@@ -84,9 +85,6 @@ class Auto(Budgets, Taught):
         return stage
 
     def run(self, inputs: Inputs, work: Path) -> None:
-        if read_facts(inputs.source.path).get("quantized"):
-            rule = "needs a model that is not trained quantization-aware: that is one of its rungs"
-            raise StageError(Fault(rule, received=f"the model of {inputs.source.name}"))
         climb = Climb(self, inputs)
         rungs = list(climb.rungs())
         if rungs[-1].status != "met":

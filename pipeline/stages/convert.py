@@ -13,6 +13,7 @@ from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
+from pipeline.stages.follower import Finding, Follower, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.tflite import int8
 
@@ -28,7 +29,7 @@ _FLOAT = ("float32", "float16")  # have no scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 
 
-class Convert(Stage):
+class Convert(Follower):
     """Convert with a static batch of one, from a function whose inputs and outputs carry the Keras names.
 
     A model that was trained quantization-aware carries its own ranges, so it is converted without calibration first,
@@ -86,18 +87,17 @@ class Convert(Stage):
         """The resolved type of inputs and outputs."""
         return self.io or self._ports[0]
 
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+        yield from super().unfit_behind(above)
+        if self.quantization != "int8" and (aware := nearest(above, "qat")):
+            rule = f"{aware.label} trains 8-bit ranges, which convert to int8 only"
+            do = "convert the stage above it instead, with `from:`"
+            yield ("quantization",), Fault(rule, received=self.quantization, do=do)
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
         aware = bool(read_facts(inputs.source.path).get("quantized"))
-        if aware and self.quantization != "int8":
-            raise StageError(
-                Fault(
-                    "a model trained quantization-aware holds 8-bit ranges and converts to int8 only",
-                    received=self.quantization,
-                    do=f"convert the stage above {inputs.source.name!r} instead",
-                )
-            )
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         content, calibrated = self._content(model, aware, sample, inputs.report)
         content = contract.embed(content, inputs.data.contract())

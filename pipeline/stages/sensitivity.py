@@ -1,8 +1,8 @@
 """Find out which layers suffer most from 8 bits."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from pipeline import runtimes, surgery, tf
 from pipeline.errors import Fault, StageError
 from pipeline.scoring import SCORING
 from pipeline.sensitivity import Effect, LayerSensitivity, SensitivityFacts
-from pipeline.stage import Data, Inputs, Progress, Stage
+from pipeline.stage import Data, Inputs, Progress
 from pipeline.stages.calibration import Calibration, draw
+from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.surgery import INPUT, Simulation, Unit
 from pipeline.task import Truth
@@ -27,7 +28,7 @@ KEPT = ("sparsity", "clusters")  # facts of the model that hold for it here too
 Outputs = NDArray[np.float32]  # (n, ...) of the model, in real units
 
 
-class Sensitivity(Stage):
+class Sensitivity(Follower):
     """Quantize one layer at a time, and all but one, and rank the layers by the error of the outputs.
 
     A layer is what TFLite computes in one op: a convolution with its normalisation and ReLU. Simulated in Keras, which
@@ -39,6 +40,7 @@ class Sensitivity(Stage):
     takes = "keras"
     gives = "keras"
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    not_behind: ClassVar[Mapping[str, str]] = {"qat": "its model rounds already"}
 
     stage: Literal["sensitivity"]
     samples: PositiveInt = 500
@@ -50,9 +52,6 @@ class Sensitivity(Stage):
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
         above = read_facts(inputs.source.path)
-        if above.get("quantized"):
-            rule = "must stand before quantization-aware training, whose model rounds already"
-            raise StageError(Fault(rule, received=f"the model of {inputs.source.name}"))
         sample = draw(inputs.data, self.calibration, inputs.seed).x
         batches = [sample[i : i + BATCH] for i in range(0, len(sample), BATCH)]
         simulated = surgery.simulation(surgery.flat(model), batches)

@@ -14,7 +14,8 @@ Array = NDArray[Any]
 K = TypeVar("K")
 
 _CHUNK = 1 << 16  # elements that are quantized at a time: what they need stays in a core's own cache
-_HALF = np.nextafter(np.float32(0.5), np.float32(0))  # 0.5 itself would lift the float below 0.5 to 1
+_SIGN = np.uint32(1 << 31)  # of a float32
+_HALF = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)  # 0.5 itself would lift the float below 0.5 to 1
 _QUANTIZED = ("INT8", "UINT8", "INT16")
 
 
@@ -32,7 +33,9 @@ def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
         values = np.divide(source[start : start + _CHUNK], np.float32(scale), dtype=np.float32)
         if np.isnan(values.min()):
             raise InputError(Fault("the data must not hold NaN"))
-        values += np.copysign(_HALF, values)
+        half = values.view(np.uint32) & _SIGN  # np.copysign takes six times as long, and half of the whole
+        half |= _HALF
+        values += half.view(np.float32)
         np.trunc(values, out=values)
         values += np.float32(zero_point)
         target[start : start + _CHUNK] = np.clip(values, limits.min, limits.max, out=values)
