@@ -116,6 +116,7 @@ MADE = {
     "cluster": "{stage: cluster, epochs: 1, clusters: 16}",
     "channel_prune": "{stage: channel_prune, epochs: 1, keep: 0.5}",
     "recalibrate": "{stage: recalibrate}",
+    "equalize": "{stage: equalize}",
     "distill": "{stage: distill, epochs: 1, teacher: train, from: %s}",
     "qat": "{stage: qat, epochs: 1}",
 }
@@ -124,6 +125,7 @@ SENSELESS = {
     "cluster": {"cluster", "qat"},
     "channel_prune": {"prune", "cluster", "qat"},
     "recalibrate": {"qat"},
+    "equalize": {"cluster", "qat"},
     "distill": {"prune", "cluster", "qat"},
     "qat": {"qat"},
 }
@@ -154,6 +156,10 @@ def test_orders_that_make_no_sense_are_refused_and_all_others_are_not(planned, k
     ("stages", "expected"),
     [
         ("- {stage: qat, epochs: 1}\n- {stage: convert, ^quantization: float16}", "qat trains 8-bit ranges, which"),
+        (
+            "- {stage: qat, epochs: 1}\n- {stage: convert, quantization: int8, ^bias_correction: true}",
+            "qat has taught the biases what 8 bits do; they can't be corrected again (received true); leave it out",
+        ),
         ("- {stage: qat, epochs: 1, ^preserve: both}", "preserve: both needs a cluster stage above (received none)"),
         ("- {stage: convert, quantization: dynamic}\n- {^stage: compress}", "needs a file in int8 or int16x8"),
         (

@@ -10,6 +10,7 @@ from pipeline.stages.cluster import Cluster
 from pipeline.stages.compress import Compress
 from pipeline.stages.convert import Convert
 from pipeline.stages.distill import Distill
+from pipeline.stages.equalize import Equalize
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.recalibrate import Recalibrate
@@ -21,6 +22,7 @@ AnyStage = Annotated[
     Train
     | Distill
     | Recalibrate
+    | Equalize
     | Prune
     | ChannelPrune
     | Cluster

@@ -12,6 +12,7 @@ from typing_extensions import Self
 from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
+from pipeline.stages import bias_correction
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.follower import Finding, Follower, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
@@ -53,8 +54,14 @@ class Convert(Follower):
     """A scale for each unit of a dense layer, or one for all; what the run's target takes when left out, and true
     without a target."""
 
+    bias_correction: bool = False
+    """Take the mean shift that rounding puts on each channel, as seen on calibration examples, out of the biases; for
+    int8 alone."""
+
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
+        if self.bias_correction and self.quantization != "int8":
+            raise ValueError(f"bias_correction: has no effect on {self.quantization}; only int8 is corrected")
         if self.io is not None and self.io not in self._ports:
             raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
         if self.calibration is not None and self.quantization not in INTEGER:
@@ -89,10 +96,14 @@ class Convert(Follower):
 
     def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
         yield from super().unfit_behind(above)
-        if self.quantization != "int8" and (aware := nearest(above, "qat")):
+        aware = nearest(above, "qat")
+        if aware and self.quantization != "int8":
             rule = f"{aware.label} trains 8-bit ranges, which convert to int8 only"
             do = "convert the stage above it instead, with `from:`"
             yield ("quantization",), Fault(rule, received=self.quantization, do=do)
+        if aware and self.bias_correction:
+            rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
+            yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
@@ -100,8 +111,13 @@ class Convert(Follower):
         aware = bool(read_facts(inputs.source.path).get("quantized"))
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         content, calibrated = self._content(model, aware, sample, inputs.report)
-        content = contract.embed(content, inputs.data.contract())
+        rows: list[dict[str, Any]] = []
         notes: list[str] = []
+        if self.bias_correction and sample is not None:
+            plain = self.model_copy(update={"quantization": "float32"})._convert(model, None)
+            content, rows = bias_correction.corrected(content, plain, sample.x, inputs.report)
+            notes.append(bias_correction.note(rows))
+        content = contract.embed(content, inputs.data.contract())
         used: dict[str, Any] | None = None
         if sample is not None:
             check_input(content, sample)
@@ -114,7 +130,7 @@ class Convert(Follower):
                     used["halves"] = spread = self._halves(model, sample, inputs.data)
                     notes.append(_spread(spread))
         (work / "model.tflite").write_bytes(content)
-        write_facts(work, notes=notes, calibration=used)
+        write_facts(work, layers=rows, notes=notes, calibration=used)
 
     def _content(
         self, model: "tf_keras.Model", aware: bool, sample: Sample | None, report: Callable[[Progress], None]

@@ -9,6 +9,11 @@ pass     the result has the range of the input, as the int8 kernel demands (rule
 fixed    the specification fixes the result's range (rule R8)
 
 Within what TFLite computes in one op, as a convolution, its normalisation and a ReLU, only the last result is rounded.
+
+Zeros of pruned kernels are kept whatever stands behind the layer. In tfmot 0.8.1 a pattern that is meant for Add + ReLU
+(`LayerReLUQuantize`) fits a Conv2D or Dense with a ReLU layer right behind it too, and takes all of its settings away:
+the kernel is then neither rounded nor masked in training. That is what 1x1 convolutions without normalisation lost
+their zeros by; a 3x3 kernel loses them in the same way, and one with normalisation before its ReLU does not.
 """
 
 from collections.abc import Mapping
@@ -139,7 +144,10 @@ class Quantized(Rebuild):
             return configs.Default8BitOutputQuantizeConfig() if ranged else configs.NoOpQuantizeConfig()
         weights = [KERNELS[kind]]
         if kind == "Conv2DTranspose":
-            return registry.Default8BitConvTransposeQuantizeConfig(weights, [], ranged)
+            config = registry.Default8BitConvTransposeQuantizeConfig(weights, [], ranged)
+            if self.preserve:  # tfmot has none for it; with one scale for all, the order of the axes does not matter
+                config.weight_quantizer = preserving.PrunePreserveDefault8BitWeightsQuantizer()
+            return config
         make, keep = {
             "Dense": (registry.Default8BitQuantizeConfig, preserving.PrunePreserveDefault8BitWeightsQuantizer),
         }.get(kind, (registry.Default8BitConvQuantizeConfig, preserving.PrunePreserveDefault8BitConvWeightsQuantizer))

@@ -1,0 +1,126 @@
+"""Give the channels of a network equal ranges, for weights that share one scale."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import surgery, tf
+from pipeline.errors import Fault, StageError
+from pipeline.stage import Data, Inputs
+from pipeline.stages.follower import Follower
+from pipeline.stages.sidecar import read_facts, write_facts
+
+if TYPE_CHECKING:
+    import tf_keras
+
+EXAMPLES, BATCHES = 64, 8  # training examples on which results are measured, and outputs compared before and after
+EQUAL = 1e-3  # difference of outputs, relative to the largest; rounding to float32 gives 1e-7 to 1e-5
+
+
+class Equalize(Follower):
+    """Cross-layer equalisation (Nagel et al., https://arxiv.org/abs/1906.04721), with equal outputs.
+
+    Batch normalisation is folded into the kernels before it. Then, for each two layers with nothing but ReLU, pooling
+    and the like between them, each channel is scaled down in one and up in the other until both use the same part of
+    their kernels' ranges. Weights with one scale for a whole layer lose less then; with a scale for each channel it
+    changes little. Trains nothing, and makes sure on training examples that outputs are equal. Zeros stay zeros. It
+    stands before qat and cluster. What it does not reach, as what a sum reads, is listed in the report with the reason.
+    """
+
+    takes = "keras"
+    gives = "keras"
+    libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    not_behind: ClassVar[Mapping[str, str]] = {
+        "cluster": "each channel gets a factor of its own, so weights would not be shared any more",
+        "qat": "its ranges belong to the weights as they are",
+    }
+
+    stage: Literal["equalize"]
+    relu6: Literal["keep", "replace"] = "keep"
+    """ReLU6 passes no factor on, so the layers around it stay as they are. Or replace it by ReLU, which changes
+    outputs: the report tells how far."""
+
+    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        return surgery.Folded().model(surgery.Rebuild().model(model))
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        tf.start(inputs.seed)
+        above = read_facts(inputs.source.path)
+        old = surgery.Rebuild().model(tf.load_model(inputs.source.path / "model.h5"))
+        start = surgery.Unlimited().model(old) if self.relu6 == "replace" else old
+        fold = surgery.Folded()
+        model = fold.model(start)
+        pairs, reasons = surgery.pairs(model)
+        if not pairs and not fold.folded:
+            rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
+            received = "; ".join(f"{name} {why}" for name, why in (reasons | fold.left).items()) or "no kernels"
+            raise StageError(Fault(rule, received=received, do="leave the stage out"))
+        before = [_spread(pair) for pair in pairs]
+        x = _examples(inputs.data)
+        rounds = surgery.equalize(pairs, surgery.largest(model, pairs, np.array_split(x, BATCHES)))
+        difference = _difference(start, model, x)
+        if not difference <= EQUAL:
+            rule = "the folded and equalised network must give equal outputs"
+            raise StageError(Fault(rule, received=f"a difference of {difference:.2g} of the largest output"))
+        notes = [_note(len(fold.folded), len(pairs), rounds, difference, len(x))]
+        if self.relu6 == "replace":
+            notes.append(
+                f"ReLU in place of ReLU6 moves outputs by up to {_difference(old, start, x):.2%} of the largest"
+            )
+        sparsity: dict[str, float] = above.get("sparsity", {})
+        tf.save_model(model, work / "model.h5")
+        write_facts(
+            work,
+            layers=[*_norms(fold), *_rows(model, pairs, before, reasons)],
+            notes=notes,
+            difference=difference,
+            sparsity={new: sparsity[name] for new, name in fold.origin.items() if name in sparsity},
+        )
+
+
+def _examples(data: Data) -> NDArray[np.float32]:
+    """Training examples (n, ...), evenly over the split."""
+    train = data.split("train")
+    return train.batch(np.unique(np.linspace(0, len(train) - 1, EXAMPLES).astype(np.int64)))[0]
+
+
+def _difference(one: "tf_keras.Model", other: "tf_keras.Model", x: NDArray[np.float32]) -> float:
+    """The largest difference of two networks' outputs, as a share of the largest output."""
+    before, after = (np.asarray(model(x, training=False), np.float64) for model in (one, other))
+    return float(np.abs(before - after).max() / max(np.abs(before).max(), 1e-12))
+
+
+def _spread(pair: surgery.Pair) -> float:
+    """The largest channel range of the first layer over the smallest; channels without weights aside."""
+    ranges = pair.sides[0].ranges
+    used = ranges[ranges > 0]
+    return float(used.max() / used.min()) if used.size else 1.0
+
+
+def _norms(fold: surgery.Folded) -> Iterator[dict[str, Any]]:
+    """A row for each normalisation."""
+    for name in (*fold.folded, *fold.left):
+        why = fold.left.get(name, "")
+        yield {"layer": name, "kind": "BatchNormalization", "done": not why, "why": why}
+
+
+def _rows(
+    model: "tf_keras.Model", pairs: Sequence[surgery.Pair], before: Sequence[float], reasons: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """A row for each pair, with the spread of its first layer's channels, and for each kernel without one behind it."""
+    for pair, spread in zip(pairs, before, strict=True):
+        kind = type(model.get_layer(pair.first)).__name__
+        row = {"layer": pair.first, "kind": kind, "done": True, "why": "", "with": pair.second}
+        yield row | {"spread_before": spread, "spread": _spread(pair)}
+    for name, why in reasons.items():
+        yield {"layer": name, "kind": type(model.get_layer(name)).__name__, "done": False, "why": why}
+
+
+def _note(norms: int, pairs: int, rounds: int, difference: float, examples: int) -> str:
+    return (
+        f"normalisations folded: {norms}; pairs of layers equalised: {pairs}, in {rounds} rounds; outputs differ by at "
+        f"most {difference:.1e} of the largest on {examples} training examples"
+    )
