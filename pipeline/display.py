@@ -122,16 +122,20 @@ class Live:
 
 
 class Clock:
-    """Estimates the time left from the pace since the first unit, which alone pays for the start."""
+    """Estimates the time left from the pace since the first unit, which alone pays for the start.
+
+    A stage that goes on to other units, as epochs of a second training, starts anew.
+    """
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
+        self._what = ""
 
     def left(self, progress: Progress) -> float | None:
         """Seconds; None while there is no pace yet, or nothing left."""
         now = time.monotonic()
-        if self._first is None or progress.done < self._first[0]:  # another unit starts anew
-            self._first = (progress.done, now)
+        if self._first is None or self._what != progress.what or progress.done < self._first[0]:
+            self._first, self._what = (progress.done, now), progress.what
             return None
         units_done = progress.done - self._first[0]
         return (now - self._first[1]) / units_done * (progress.total - progress.done) if units_done else None
