@@ -27,7 +27,7 @@ BINS = 4096  # of a histogram: 16 for each of the steps of the full range
 STEPS = 255  # of an 8 bit range
 BATCH = 16  # examples, for the moving average
 DECAY = 0.9  # of the moving average, a batch at a time: 200 examples are 13 batches
-ENOUGH = 10 * BINS  # values for kl: of fewer, chance makes more of a divergence than rounding does
+ENOUGH = 10  # values a bin, for kl: of fewer, chance makes more of a divergence than rounding does
 CANDIDATES = 128  # ranges, or ends of ranges, that are compared
 EPSILON = 1e-4  # probability of a bin that the rounded distribution has empty
 
@@ -114,14 +114,17 @@ def kl(seen: Histogram) -> Range:
 
     The values are cut off at a threshold on their magnitude: a range is [-t, t] within what was seen. The true
     distribution has what is cut off at its ends; the rounded one has none of it, and in each step spreads what is left
-    evenly over the bins that are not empty. Nothing is cut off where fewer than ENOUGH values were seen.
+    evenly over the bins that are not empty. Bins are joined until they hold ENOUGH values on average, up to 8 of them;
+    nothing is cut off where that is too few.
     """
-    if seen.counts.sum() < ENOUGH:
+    joined = next((n for n in (1, 2, 4, 8) if seen.counts.sum() * n >= ENOUGH * BINS), 0)
+    if not joined:
         return seen.low, seen.high
+    counts, edges = seen.counts.reshape(-1, joined).sum(axis=1), seen.edges[::joined]
     greatest = max(-seen.low, seen.high)
-    least = greatest * STEPS / BINS  # below, steps are narrower than bins, and rounding can't be seen
+    least = greatest * STEPS / len(counts)  # below, steps are narrower than bins, and rounding can't be seen
     thresholds = np.linspace(least, greatest, CANDIDATES)
-    losses = [_divergence(seen, *_within(seen, t)) for t in thresholds]
+    losses = [_divergence(counts, edges, *_within(seen, t)) for t in thresholds]
     return _within(seen, float(thresholds[int(np.argmin(losses))]))
 
 
@@ -129,15 +132,15 @@ def _within(seen: Histogram, threshold: float) -> Range:
     return max(seen.low, -threshold), min(seen.high, threshold)
 
 
-def _divergence(seen: Histogram, low: float, high: float) -> float:
-    """Kullback and Leibler's divergence of a histogram that is cut off and rounded, in nats."""
-    first, last = np.searchsorted(seen.edges, [low, high], "left")
-    kept = seen.counts[first : max(last, first + 1)].astype(np.float64)
+def _divergence(counts: NDArray[np.int64], edges: NDArray[np.float64], low: float, high: float) -> float:
+    """Kullback and Leibler's divergence of a histogram (bins,) that is cut off and rounded, in nats."""
+    first, last = np.searchsorted(edges, [low, high], "left")
+    kept = counts[first : max(last, first + 1)].astype(np.float64)
     if not kept.any():
         return np.inf
     true = kept.copy()
-    true[0] += seen.counts[:first].sum()
-    true[-1] += seen.counts[max(last, first + 1) :].sum()
+    true[0] += counts[:first].sum()
+    true[-1] += counts[max(last, first + 1) :].sum()
     step = np.arange(len(kept)) * STEPS // len(kept)  # (bins,) the step that each bin is rounded to
     full = kept > 0
     mean = np.bincount(step, kept) / np.maximum(np.bincount(step, full), 1)
