@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import surgery, tf
+from pipeline import surgery, tf, units
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Artifact, Data, Inputs, Stage
 from pipeline.stages.sidecar import read_facts, write_facts
@@ -46,22 +46,15 @@ class Equalize(Stage):
         fold = surgery.Folded()
         model = fold.model(start)
         pairs, reasons = surgery.pairs(model)
-        if not pairs and not fold.folded:
-            rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
-            received = "; ".join(f"{name} {why}" for name, why in (reasons | fold.left).items()) or "no kernels"
-            raise StageError(Fault(rule, received=received, do="leave the stage out"))
+        _require_work(pairs, fold, reasons)
         before = [_spread(pair) for pair in pairs]
         x = _examples(inputs.data)
         rounds = surgery.equalize(pairs, surgery.largest(model, pairs, np.array_split(x, BATCHES)))
-        difference = _difference(start, model, x)
-        if not difference <= EQUAL:
-            rule = "the folded and equalised network must give equal outputs"
-            raise StageError(Fault(rule, received=f"a difference of {difference:.2g} of the largest output"))
+        difference = _require_equal(start, model, x)
         notes = [_note(len(fold.folded), len(pairs), rounds, difference, len(x))]
         if self.relu6 == "replace":
-            notes.append(
-                f"ReLU in place of ReLU6 moves outputs by up to {_difference(old, start, x):.2%} of the largest"
-            )
+            moved = units.percent(_difference(old, start, x))
+            notes.append(f"ReLU in place of ReLU6 moves outputs by up to {moved} of the largest")
         sparsity: dict[str, float] = above.get("sparsity", {})
         tf.save_model(model, work / "model.h5")
         write_facts(
@@ -85,6 +78,23 @@ def _above(source: Artifact) -> dict[str, Any]:
         )
         raise StageError(Fault(rule, received=f"the model of {source.name}"))
     return facts
+
+
+def _require_work(pairs: Sequence[surgery.Pair], fold: surgery.Folded, reasons: Mapping[str, str]) -> None:
+    """StageError when there is nothing to fold and nothing to equalise."""
+    if not pairs and not fold.folded:
+        rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
+        received = "; ".join(f"{name} {why}" for name, why in {**reasons, **fold.left}.items()) or "no kernels"
+        raise StageError(Fault(rule, received=received, do="leave the stage out"))
+
+
+def _require_equal(one: "tf_keras.Model", other: "tf_keras.Model", x: NDArray[np.float32]) -> float:
+    """The difference of two networks' outputs; StageError when it is more than rounding gives."""
+    difference = _difference(one, other, x)
+    if not difference <= EQUAL:
+        rule = "the folded and equalised network must give equal outputs"
+        raise StageError(Fault(rule, received=f"a difference of {difference:.2g} of the largest output"))
+    return difference
 
 
 def _examples(data: Data) -> NDArray[np.float32]:
