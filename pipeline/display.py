@@ -34,6 +34,9 @@ class Lines:
         self.line(name, "starts")
         self._clock = Clock()
 
+    def note(self, name: str, text: str) -> None:
+        self.line(name, text)
+
     def waiting(self, name: str) -> None:
         self.line(name, "is being made by another process; waiting for it")
 
@@ -86,6 +89,9 @@ class Live:
         self._clock = Clock()
         self._task = self._bars.add_task("starting", total=None, stage=name)
 
+    def note(self, name: str, text: str) -> None:
+        self._say(name, text, "yellow")
+
     def waiting(self, name: str) -> None:
         self._say(name, "is being made by another process; waiting for it", "yellow")
 
@@ -116,16 +122,20 @@ class Live:
 
 
 class Clock:
-    """Estimates the time left from the pace since the first unit, which alone pays for the start."""
+    """Estimates the time left from the pace since the first unit, which alone pays for the start.
+
+    A stage that goes on to other units, as epochs of a second training, starts anew.
+    """
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
+        self._what = ""
 
     def left(self, progress: Progress) -> float | None:
         """Seconds; None while there is no pace yet, or nothing left."""
         now = time.monotonic()
-        if self._first is None or progress.done < self._first[0]:  # another unit starts anew
-            self._first = (progress.done, now)
+        if self._first is None or self._what != progress.what or progress.done < self._first[0]:
+            self._first, self._what = (progress.done, now), progress.what
             return None
         units_done = progress.done - self._first[0]
         return (now - self._first[1]) / units_done * (progress.total - progress.done) if units_done else None

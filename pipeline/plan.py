@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, Fault, did_you_mean, input_of
 from pipeline.settings import dotted
 from pipeline.stage import Model, Stage, Strict
+from pipeline.stages.follower import Follower
 from pipeline.store import FORMAT, Entry, Store, key_of
 
 
@@ -53,7 +54,7 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
     """
     links = list(_links(config, document))
     data, model = config.data.identity(), config.model.identity()
-    _refuse_unfit(config, document)  # data that can't be used are told now too, before the first epoch
+    _refuse_unfit(config, links, document)  # data that can't be used are told now too, before the first epoch
     steps: list[Step] = []
     for stage, needs in zip(config.stages, links, strict=True):
         above = tuple(steps[i] for i in needs)
@@ -80,16 +81,29 @@ def _network(stage: Stage, model: Model, identity: Mapping[str, Any]) -> Mapping
     return identity if network is model else network.identity() if network else None
 
 
-def _refuse_unfit(config: Config, document: yaml.Document) -> None:
-    """ConfigError with every setting that is not for the task of the data."""
+def _refuse_unfit(config: Config, links: Sequence[tuple[int, ...]], document: yaml.Document) -> None:
+    """ConfigError with every setting that is not for the task of the data, or for the stages above."""
     task = config.data.spec().task
     parts: list[tuple[tuple[str | int, ...], Strict]] = [(("model",), config.model)]
     parts += [(("stages", i), stage) for i, stage in enumerate(config.stages)]
     found = [((*above, *place), fault) for above, part in parts for place, fault in part.unfit(task)]
+    found += [
+        (("stages", i, *place), fault)
+        for i, stage in enumerate(config.stages)
+        if isinstance(stage, Follower)
+        for place, fault in stage.unfit_behind([config.stages[j] for j in _above(config.stages, links, i)])
+    ]
     if found:
         raise ConfigError(
             *(replace(fault, where=document.where(at), field=dotted(at, document.value)) for at, fault in found)
         )
+
+
+def _above(stages: Sequence[Stage], links: Sequence[tuple[int, ...]], i: int) -> Iterator[int]:
+    """Positions of the stages that the result is made from, nearest first; none where it judges several."""
+    if len(links[i]) - len(stages[i].reads_beside()) == 1:
+        yield links[i][0]
+        yield from _above(stages, links, links[i][0])
 
 
 def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]:

@@ -16,7 +16,7 @@ from pipeline.rerun import Rerun, rerun
 from pipeline.runfolder import Folder, Mismatch
 from pipeline.store import Store
 
-UNTOLD = "latency, times, learning curves and notes of the steps, environment"
+UNTOLD = "latency, times, learning curves, ladders, rankings and notes of the steps, environment"
 NEEDS_A_RUN = "outputs on other runtimes, errors against Keras, scores such as AUC and log loss, arena, splits' sha256"
 
 

@@ -17,7 +17,8 @@ from pipeline.report import decisions
 from pipeline.report.decisions import Decisions
 from pipeline.runfolder import Folder, Mismatch
 from pipeline.scoring import Verdicts
-from pipeline.stage import SPLITS, Artifact, Data
+from pipeline.stage import SPLITS, Artifact, Data, Kind
+from pipeline.stages.auto import Auto
 from pipeline.stages.calibration import draw
 from pipeline.stages.convert import Convert
 from pipeline.stages.device import Asked
@@ -32,12 +33,12 @@ _ELSEWHERE = "say where the data is now with --data"
 
 
 class Job(NamedTuple):
-    """A model to measure. device: what its checks ask of one. above: what it was made from, where that is known."""
+    """A model to measure. device: what its checks ask of one. made: the artifact in the store, where that is known."""
 
     model: ModelFacts
     path: Path
     device: Asked
-    above: Artifact | None
+    made: Artifact | None
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _calibration_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
     told = {model.name: model.calibration for model in folder.report.models if model.calibration}
     for stage in folder.config.stages:
         calibration = told.get(stage.label)
-        if calibration is None or not isinstance(stage, Convert):
+        if calibration is None or not isinstance(stage, Convert | Auto):
             continue
         sample = draw(data, stage.calibration, folder.config.seed)
         for what, found in (("samples", len(sample.x)), ("sha256", sample.sha256)):
@@ -135,17 +136,17 @@ def _calibration_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
 
 def _job(folder: Folder, model: ModelFacts, store: Store, device: Asked, done: Rerun) -> Job:
     """What is to be measured of a model; what can't be goes to `done`."""
-    above, why = _above(folder, model, store)
+    made, why = _made(folder, model, store)
     if why:
         done.unmeasured.append((f"{model.name}: {', '.join(FROM_KERAS)}", why))
     if model.calibration and model.calibration.halves:
         done.unmeasured.append((f"{model.name}: calibration.halves", "the conversion would have to be made again"))
-    return Job(model, folder.path / model.file, device, above)
+    return Job(model, folder.path / model.file, device, made)
 
 
 def _measure(send: child.Send, data: Data, seed: int, jobs: Sequence[Job]) -> None:
     """What the child process does: sends the facts and the decisions (N,) of each model."""
-    if any(job.above for job in jobs):
+    if any(job.made for job in jobs):
         tf.start(seed)
     test = data.split("test")
     x, y = test.batch(np.arange(len(test)))
@@ -153,13 +154,13 @@ def _measure(send: child.Send, data: Data, seed: int, jobs: Sequence[Job]) -> No
 
 
 def _measure_one(job: Job, data: Data, x: NDArray[np.float32], y: Truth) -> tuple[ModelFacts, Verdicts]:
-    facts, decided = measure_file(job.model.name, job.path, job.above, data, x, y)
+    facts, decided = measure_file(job.model.name, job.path, job.made, data, x, y)
     return facts.model_copy(update=job.device.measure(job.path)), decided
 
 
 def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Verdicts) -> None:
     """Keep what was measured of a model in `done`."""
-    name, skipped = job.model.name, {*NOT_COMPARED, *(FROM_KERAS if job.above is None else ())}
+    name, skipped = job.model.name, {*NOT_COMPARED, *(FROM_KERAS if job.made is None else ())}
     if job.model.vela and facts.vela is None:
         skipped |= {"vela", "vela_why"}
         done.unmeasured.append((f"{name}: vela", facts.vela_why))
@@ -173,28 +174,28 @@ def _median(facts: ModelFacts) -> float | None:
     return facts.latency_ms.p50 if facts.latency_ms else None
 
 
-def _above(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | None, str]:
-    """What the file was made from, by the keys of the report and the store; None with the reason."""
+def _made(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | None, str]:
+    """The artifact in the store with the chain above it, by the keys of the report; None with the reason."""
     key = next((step.key for step in folder.report.steps if step.name == model.name), "")
     entry = store.get(key) if re.fullmatch("[0-9a-f]{64}", key) else None
     if entry is None:
         return None, "needs the Keras model, which is not in the store"
     if entry.files.get("model.tflite") != model.sha256:
         return None, "needs the Keras model; the stage's entry in the store made another file"
-    above = _artifact(store, entry.identity)
-    return above, "" if above else "needs the stages above, which are not all in the store"
+    made = _artifact(store, key)
+    return made, "" if made else "needs the stages above, which are not all in the store"
 
 
-def _artifact(store: Store, identity: Mapping[str, Any]) -> Artifact | None:
-    """The chain above an entry of that identity; None when any of it is not in the store."""
-    (key,) = identity["needs"]
+def _artifact(store: Store, key: str) -> Artifact | None:
+    """The entry of that key with the chain above it; None when any of it is not in the store."""
     entry = store.get(key)
     if entry is None:
         return None
-    above = _artifact(store, entry.identity) if entry.identity["needs"] else None
-    if entry.identity["needs"] and above is None:
-        return None
-    return Artifact(entry.stage, "tflite" if "model.tflite" in entry.files else "keras", entry.path, above)
+    kind: Kind = "tflite" if "model.tflite" in entry.files else "keras"
+    if entry.identity["model"] is not None:  # made from the config's model, and at most with a teacher
+        return Artifact(entry.stage, kind, entry.path)
+    above = _artifact(store, entry.identity["needs"][0])
+    return above and Artifact(entry.stage, kind, entry.path, above)
 
 
 def _kept_mismatches(folder: Folder, fresh: Mapping[str, Verdicts]) -> Iterator[Mismatch]:

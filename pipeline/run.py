@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import child, yaml
+from pipeline import child, preflight, yaml
 from pipeline.config import Config
 from pipeline.errors import EdgepipeError, StoreError
 from pipeline.plan import Step
 from pipeline.stage import Artifact, Data, Inputs, Model, Progress, Stage
+from pipeline.stages.training import Training
 from pipeline.store import Entry, Store, store_fault
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -27,6 +28,9 @@ class Watcher(Protocol):
 
     def waiting(self, name: str) -> None:
         """Another process makes this step; it is waited for."""
+
+    def note(self, name: str, text: str) -> None:
+        """What is worth knowing of the step before the first training."""
 
     def progress(self, name: str, progress: Progress) -> None:
         """How far the step is."""
@@ -50,29 +54,32 @@ def run(
     """Make every step's result, in order. What TensorFlow and others print goes to the file `log`.
 
     Raises StageError, InputError or StoreError of the first step that fails; what was finished stays in the store.
+    Before the first training the networks are examined, with ConfigError or InputError for all that is found.
     """
     outcomes: list[Outcome] = []
     entries: dict[str, Entry] = {}
+    examined = False
     for i, step in enumerate(steps):
         try:
-            outcome = _outcome(config, step, entries, store, log, watcher)
+            entry = entries.get(step.key) or store.get(step.key)
+            if entry is None and not examined and isinstance(step.stage, Training):
+                preflight.examine(config, document, steps, i, log, watcher.note)
+                examined = True
+            outcome = Outcome(step, entry, True) if entry else _made(config, step, entries, store, log, watcher)
         except EdgepipeError as error:
             raise _placed(error, document, i, step) from None
+        if outcome.cached:
+            watcher.cached(step.name)
         entries[step.key] = outcome.entry
         outcomes.append(outcome)
     return tuple(outcomes)
 
 
-def _outcome(
-    config: Config, step: Step, entries: dict[str, Entry], store: Store, log: Path, watcher: Watcher
-) -> Outcome:
-    if entry := entries.get(step.key) or store.get(step.key):
-        watcher.cached(step.name)
-        return Outcome(step, entry, True)
+def _made(config: Config, step: Step, entries: dict[str, Entry], store: Store, log: Path, watcher: Watcher) -> Outcome:
+    """The result of a step that was not in the store."""
     child.start_server(log)
     with store.lock(step.key, lambda: watcher.waiting(step.name)):
         if entry := store.get(step.key):  # made while this process waited
-            watcher.cached(step.name)
             return Outcome(step, entry, True)
         watcher.started(step.name)
         entry = store.put(step.key, step.kind, step.identity, _filler(config, step, entries, store, log, watcher))

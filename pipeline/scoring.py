@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import metrics
 from pipeline.facts import MetricName, Paired
+from pipeline.metrics import CONFIDENCE
 from pipeline.task import TASKS, TaskName, Truth
 
 Floats = NDArray[np.floating]
@@ -34,7 +35,9 @@ class Scoring(ABC):
         """The main metric; None where it can't be measured."""
 
     @abstractmethod
-    def paired(self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str]) -> Paired | None:
+    def paired(
+        self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str], confidence: float = CONFIDENCE
+    ) -> Paired | None:
         """A model against the baseline on the same examples; None where the main metric was not measured."""
 
 
@@ -50,8 +53,10 @@ class Decisions(Scoring):
     def main(self, verdicts: Verdicts, y: Truth) -> float | None:
         return float(np.mean(verdicts == y))
 
-    def paired(self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str]) -> Paired | None:
-        return metrics.paired(base == y, own == y, y, labels)
+    def paired(
+        self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str], confidence: float = CONFIDENCE
+    ) -> Paired | None:
+        return metrics.paired(base == y, own == y, y, labels, confidence)
 
 
 class Shares(Scoring):
@@ -62,10 +67,12 @@ class Shares(Scoring):
     def main(self, verdicts: Verdicts, y: Truth) -> float | None:
         return float(verdicts.mean()) if np.isfinite(verdicts).all() else None
 
-    def paired(self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str]) -> Paired | None:
+    def paired(
+        self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str], confidence: float = CONFIDENCE
+    ) -> Paired | None:
         if not np.isfinite([base, own]).all():
             return None
-        return metrics.paired_means(self.metric, base, own)
+        return metrics.paired_means(self.metric, base, own, confidence)
 
 
 class Numbers(Shares):

@@ -132,13 +132,9 @@ def test_settings_that_make_no_sense(planned, settings, message):
         planned(f"  - {{stage: train, epochs: 1}}\n  - {{stage: cluster, epochs: 1, {settings}}}\n")
 
 
-def test_what_can_not_be_done_is_refused(runner, trained, zeros_shared, shared_file, tmp_path):
-    with pytest.raises(StageError, match=r"clusters must be at least 3 behind a prune stage"):
-        runner(Cluster(stage="cluster", clusters=2, **SETTINGS), zeros_shared)
+def test_what_can_not_be_done_is_refused(runner, trained):
     with pytest.raises(StageError, match=r"there is no layer to cluster .*conv3: has 1152 weights; min_weights"):
         runner(Cluster(stage="cluster", clusters=4, epochs=1, min_weights=10**6), trained)
-    with pytest.raises(StageError, match=r"preserve: clusters needs a cluster stage above"):
-        runner(Qat(stage="qat", epochs=1, preserve="clusters"), trained)
     pytest.importorskip("tflite_micro")
     plain = runner(Convert(stage="convert", quantization="float32"), trained)
     with pytest.raises(StageError, match=r"no weights have so few different values"):

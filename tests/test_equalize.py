@@ -1,7 +1,6 @@
 """Equalisation: equal outputs, equal ranges; and what that and bias correction do for files with one scale a tensor."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from pipeline import child, litert, tensors
 from pipeline.errors import StageError
 from pipeline.stage import Artifact, Inputs
 from pipeline.stages import ChannelPrune, Equalize, Prune, Qat, Recalibrate
+from pipeline.stages.calibration import Calibration
 from pipeline.stages.convert import Convert
 from pipeline.stages.sidecar import write_facts
 
@@ -187,10 +187,6 @@ def test_it_composes_with_what_prunes_before_and_behind_and_with_what_trains(run
     assert facts(equalized)["sparsity"] == {"conv3": 0.5}
     aware = runner(Qat(stage="qat", epochs=1, batch_size=128), equalized)
     assert facts(aware)["sparsity"] == {"conv3": 0.5}
-    with pytest.raises(StageError, match="must stand before quantization-aware training"):
-        runner(Equalize(stage="equalize"), aware)
-    with pytest.raises(StageError, match="bias_correction is for models that were not trained quantization-aware"):
-        runner(Convert(stage="convert", quantization="int8", bias_correction=True), aware)
     with pytest.raises(StageError, match=r"(?s)there is no batch normalisation .*received none.*leave the stage out"):
         runner(Recalibrate(stage="recalibrate"), equalized)
     smaller = runner(ChannelPrune(stage="channel_prune", keep=0.5, epochs=1, batch_size=128), equalized)
@@ -198,19 +194,11 @@ def test_it_composes_with_what_prunes_before_and_behind_and_with_what_trains(run
     assert set(facts(zeros)["sparsity"]) == {"conv2", "conv3"}
 
 
-def test_it_is_refused_behind_cluster(runner, crooked, tmp_path):
-    shutil.copytree(crooked.path, tmp_path / "shared")
-    write_facts(tmp_path / "shared", clusters={"conv2": 16})
-    with pytest.raises(StageError, match=r"must stand before cluster: .*received the model of cluster"):
-        runner(Equalize(stage="equalize"), Artifact("cluster", "keras", tmp_path / "shared"))
-
-
 def files(send, folders, work):
     """int8 files with one scale for each weight tensor, and the float file of the first folder's model; their facts."""
     from pipeline import tf
 
     tf.start(1)
-    from tensorflow import lite
 
     def run(name, folder, **settings):
         (work / name).mkdir()
@@ -220,17 +208,11 @@ def files(send, folders, work):
         )
 
     run("float", folders["crooked"], quantization="float32")
-    make = lite.TFLiteConverter.from_concrete_functions
-
-    def per_tensor(*arguments):
-        converter = make(*arguments)
-        converter._experimental_disable_per_channel = True
-        return converter
-
-    lite.TFLiteConverter.from_concrete_functions = per_tensor
     for name, folder in folders.items():
-        run(name, folder, quantization="int8")
-        run(f"{name}, corrected", folder, quantization="int8", bias_correction=True)
+        run(name, folder, quantization="int8", per_channel=False)
+        run(f"{name}, corrected", folder, quantization="int8", per_channel=False, bias_correction=True)
+    fine = {"keep_int16": ("conv2",), "keep_float": ("logits",), "calibration": Calibration(ranges="percentile")}
+    run("mixed", folders["equalized"], quantization="int8", bias_correction=True, **fine)
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +247,14 @@ def test_bias_correction_takes_the_mean_shift_out_of_the_file(converted):
         assert found["notes"][0].startswith("biases of 4 of 4 ops with weights corrected")
         sizes = [(converted[each] / "model.tflite").stat().st_size for each in (name, f"{name}, corrected")]
         assert abs(sizes[0] - sizes[1]) < 64
+
+
+def test_bias_correction_works_beside_layers_that_stay_finer(converted):
+    found = json.loads((converted["mixed"] / "facts.json").read_text())
+    assert {row["layer"]: row["why"] for row in found["layers"]} == {
+        "conv1": "", "conv2": "", "conv3": "", "logits": "computes in floats",
+    }  # fmt: skip
+    assert all(row["shift"] < 0.5 * row["shift_before"] for row in found["layers"] if row["done"])
 
 
 def sums(send):

@@ -111,6 +111,76 @@ def test_a_name_that_does_not_fit_is_told_at_its_place(planned, stages, expected
     assert expected in str(fault).replace("\n    ", "; ")
 
 
+MADE = {
+    "prune": "{stage: prune, epochs: 1, sparsity: 0.5}",
+    "cluster": "{stage: cluster, epochs: 1, clusters: 16}",
+    "channel_prune": "{stage: channel_prune, epochs: 1, keep: 0.5}",
+    "recalibrate": "{stage: recalibrate}",
+    "equalize": "{stage: equalize}",
+    "distill": "{stage: distill, epochs: 1, teacher: train, from: %s}",
+    "qat": "{stage: qat, epochs: 1}",
+}
+SENSELESS = {
+    "prune": {"cluster", "qat"},
+    "cluster": {"cluster", "qat"},
+    "channel_prune": {"prune", "cluster", "qat"},
+    "recalibrate": {"qat"},
+    "equalize": {"cluster", "qat"},
+    "distill": {"prune", "cluster", "qat"},
+    "qat": {"qat"},
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_orders_that_make_no_sense_are_refused_and_all_others_are_not(planned, kind):
+    for above in MADE:
+        names = ["train", "above", "between", "below"]
+        stages = ["{stage: train, epochs: 1}", MADE[above], MADE["recalibrate"] if above != "qat" else "", MADE[kind]]
+        named = [
+            text.replace("{", f"{{name: {name}, ")
+            % (() if "%s" not in text else "above" if name == "below" else "train")
+            for name, text in zip(names, stages, strict=True)
+            if text
+        ]
+        text = "".join(f"- {stage}\n" for stage in named)
+        if above in SENSELESS[kind]:
+            with pytest.raises(
+                ConfigError, match=rf"tiny.yaml:{4 + len(named)}:\d+: stages.below.*can't follow {above}: "
+            ):
+                planned(text)
+        else:
+            planned(text)
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ("- {stage: qat, epochs: 1}\n- {stage: convert, ^quantization: float16}", "qat trains 8-bit ranges, which"),
+        (
+            "- {stage: qat, epochs: 1}\n- {stage: convert, quantization: int8, ^bias_correction: true}",
+            "qat has taught the biases what 8 bits do; they can't be corrected again (received true); leave it out",
+        ),
+        ("- {stage: qat, epochs: 1, ^preserve: both}", "preserve: both needs a cluster stage above (received none)"),
+        ("- {stage: convert, quantization: dynamic}\n- {^stage: compress}", "needs a file in int8 or int16x8"),
+        (
+            "- {stage: convert, quantization: int8}\n- {stage: compress}\n- {^stage: compress, name: again}",
+            "can't follow compress: the file is compressed already; leave one of them out",
+        ),
+        (
+            "- {stage: prune, epochs: 1, sparsity: 0.5}\n- {stage: cluster, epochs: 1, ^clusters: 2}",
+            "clusters: must be at least 3 behind a prune stage",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_behind_the_stages_above(planned, stages, expected):
+    line, column = 5 + stages.partition("^")[0].count("\n"), stages.partition("^")[0].split("\n")[-1]
+    with pytest.raises(ConfigError) as caught:
+        planned("- {stage: train, epochs: 1}\n" + stages.replace("^", "") + "\n")
+    (fault,) = caught.value.faults
+    assert f"tiny.yaml:{line + 1}:{len(column) + 1}: " in str(fault)
+    assert expected in str(fault).replace("\n    ", "; ")
+
+
 def test_all_names_that_do_not_fit_are_told_at_once(planned):
     text = "- {stage: qat, epochs: 1}\n- {stage: convert, from: x, quantization: int8}\n"
     with pytest.raises(ConfigError) as caught:

@@ -232,6 +232,13 @@ def test_pruning_that_can_do_nothing_is_refused(runner, trained, settings, messa
         runner(stage, trained)
 
 
+def test_zeros_of_a_prune_stage_above_that_are_lost_are_told(runner, pruned):
+    stage = Prune(stage="prune", sparsity=0.6, epochs=1, batch_size=128, end=1.0, min_weights=100, skip=("conv2",))
+    slow, lost = facts(runner(stage, pruned))["notes"]
+    assert "no model faster" in slow
+    assert lost.startswith("conv2 went from 50.0% to ")
+
+
 def test_zeros_are_kept_by_themselves_after_pruning_and_their_loss_is_told(runner, pruned):
     kept = facts(runner(Qat(stage="qat", epochs=1, batch_size=128), pruned))
     assert kept["sparsity"] == pytest.approx({"conv2": 0.5, "conv3": 0.5}, abs=0.01)

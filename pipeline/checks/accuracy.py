@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline import metrics, units
+from pipeline import metrics
 from pipeline.checks.check import Check, Fraction
+from pipeline.checks.confidence import within
 from pipeline.facts import CheckResult, ModelFacts, Paired
 
 
@@ -52,15 +53,5 @@ class Accuracy(Check):
         assert paired.lost is not None
         assert paired.gained is not None
         low, high = metrics.interval(paired.n, paired.lost, paired.gained, confidence)
-        found = (
-            f"the drop is between {units.points(low, sign=False)} and {units.points(high, sign=False)} points "
-            f"with {units.number(confidence * 100)} % confidence"
-        )
-        what = "drop of accuracy"
-        if low <= limit < high:
-            needed = metrics.examples_needed(paired.n, paired.drop, low, high, limit)
-            hint = f"; about {units.whole(needed)} would" if needed else ""
-            why = f"{units.whole(paired.n)} examples can't tell: {found}{hint}"
-            return self.result(model, what, None, "at most", limit, "points", why)
-        verdict = self.result(model, what, paired.drop, "at most", limit, "points", why=found)
-        return verdict.model_copy(update={"status": "pass" if high <= limit else "fail"})
+        sure = paired.model_copy(update={"low": low, "high": high, "confidence": confidence})
+        return within(self.check, model.name, sure, limit)

@@ -129,6 +129,8 @@ def _step(outcome: Outcome) -> StepFacts:
         curves={name: tuple(values) for name, values in facts.get("curves", {}).items()},
         layers=tuple(facts.get("layers", ())),
         notes=tuple(facts.get("notes", ())),
+        ladder=facts.get("ladder"),
+        sensitivity=facts.get("sensitivity"),
     )
 
 

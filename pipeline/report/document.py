@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Part, Port
+from pipeline.ladder import LadderFacts
+from pipeline.sensitivity import SensitivityFacts
 from pipeline.task import TaskName
 
 __all__ = [
@@ -45,6 +47,8 @@ class StepFacts(Part):
     )
     notes: tuple[str, ...] = Field(default=(), description="what the user should know, a sentence each")
     settings: dict[str, Any] = Field(default={}, description="the stage's own resolved settings")
+    ladder: LadderFacts | None = Field(default=None, description="what an auto stage tried")
+    sensitivity: SensitivityFacts | None = Field(default=None, description="the ranking of a sensitivity stage")
 
 
 class FileFacts(Part):

@@ -1,4 +1,4 @@
-"""The report's drawings as SVG text: size against accuracy, the learning curves, the histograms of tensors.
+"""The report's drawings as SVG text: size against accuracy, learning curves, histograms of tensors, rankings.
 
 matplotlib takes a second to import and is imported in `draw` only: a caller that keeps drawings by `key_content` does
 not pay for it twice.
@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from pipeline import units
 from pipeline.facts import TensorError
-from pipeline.report import canvas, histogram, words
+from pipeline.report import canvas, histogram, ranking, words
 from pipeline.report.document import Report, StepFacts
+from pipeline.report.ranking import Bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,11 @@ def curve(step: str, metric: str) -> str:
 def values(model: str, tensor: TensorError) -> str:
     """The key of a tensor's histogram in what `draw` returns."""
     return f"values,{quote(model, safe='')},{tensor.index}"
+
+
+def ranked(step: str) -> str:
+    """The key of a sensitivity ranking in what `draw` returns."""
+    return f"ranking,{quote(step, safe='')}"
 
 
 def metrics(step: StepFacts) -> list[str]:
@@ -79,7 +85,13 @@ def _content(report: Report) -> dict[str, Any]:
         for tensor in model.tensors
         if tensor.counts
     ]
-    return {"metric": name, "points": points, "curves": curves, "histograms": histograms}
+    rankings = [
+        (ranked(step.name), [Bar(row.layer, row.alone.sqnr_db, row.spared.sqnr_db) for row in found.layers],
+         found.all.sqnr_db)
+        for step in report.steps
+        if (found := step.sensitivity)
+    ]  # fmt: skip
+    return {"metric": name, "points": points, "curves": curves, "histograms": histograms, "rankings": rankings}
 
 
 def draw(report: Report) -> dict[str, str]:
@@ -100,6 +112,8 @@ def _drawings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, layer, edges, counts, float_counts in content["histograms"]:
         label = f"Values of {layer} from {units.number(edges[0])} to {units.number(edges[-1])}"
         yield key, canvas.svg(histogram.draw(edges, counts, float_counts), key, label)
+    for key, bars, everything in content["rankings"]:
+        yield key, canvas.svg(ranking.draw(bars, everything), key, ranking.said(bars, everything))
 
 
 def _said(metric: str) -> Callable[[Point], str]:
@@ -171,7 +185,10 @@ def _mark(axes: "Axes", point: Point) -> None:
     if point.baseline:
         axes.axhline(point.score, color=canvas.MUTED, linewidth=1, dashes=(2, 3), zorder=1)
     edge = canvas.MUTED if point.baseline else canvas.ACCENT
-    axes.plot([point.kib], [point.score], "o", markersize=8, mfc=face, mec=edge, mew=1.6, clip_on=False, zorder=3)
+    pale = 1.0 if point.front or point.baseline else 0.4
+    axes.plot(
+        [point.kib], [point.score], "o", markersize=8, mfc=face, mec=edge, mew=1.6, alpha=pale, clip_on=False, zorder=3
+    )
 
 
 def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:

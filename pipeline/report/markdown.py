@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from pipeline import units
 from pipeline.facts import CheckResult
-from pipeline.report import words
-from pipeline.report.document import Report
+from pipeline.ladder import LadderFacts
+from pipeline.report import ladder, words
+from pipeline.report.document import Report, StepFacts
 
 _MEANING = re.compile(r"([\\`*_\[\]|<>&~$])")
 _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addresses even when they are escaped
@@ -20,6 +21,7 @@ def render(report: Report) -> str:
         _models(report),
         _against(report),
         _checks(report),
+        *(_ladder(step, found) for step, found in ladder.ladders(report)),
     ]
     notes = [f"- {_text(step.name)}: {_text(note)}" for step in report.steps for note in step.notes]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
@@ -73,6 +75,13 @@ def _check(check: CheckResult) -> list[str]:
     why = "" if check.status == "pass" else check.why or units.DASH
     status = f"{words.MARKS[check.status]} {check.status}"
     return [words.promise(check), check.model, status, words.measured(check), words.limit(check), why]
+
+
+def _ladder(step: StepFacts, found: LadderFacts) -> str:
+    """A row a rung, with the reason of each that does not ship."""
+    rows = ([*(cell.text for cell in row.cells), row.why] for row in ladder.rows(found))
+    told = f"{_text(step.name)}: {_text(found.stopped)}. {_text(ladder.judged(found))}"
+    return f"{told}\n\n{_table([*ladder.head(found), 'why'], rows, 'llrrrrrrl')}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:

@@ -16,7 +16,8 @@ from markupsafe import Markup, escape
 
 from pipeline import units
 from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port, TensorError
-from pipeline.report import answers, words
+from pipeline.ladder import LadderFacts
+from pipeline.report import answers, ladder, words
 from pipeline.report import figures as drawings
 from pipeline.report.document import Report, StepFacts
 
@@ -110,6 +111,13 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         histograms={model.name: list(_histograms(model, figures)) for model in report.models},
         front=words.front(report) if drawings.SCATTER in figures else set(),
         left_out=words.left_out(report.steps),
+        ladders=[(step, found, ladder.rows(found)) for step, found in ladder.ladders(report)],
+        ladder_head=ladder.head,
+        judged=ladder.judged,
+        chosen=_chosen,
+        ranked=[
+            (step, Markup(figures.get(drawings.ranked(step.name), ""))) for step in report.steps if step.sensitivity
+        ],
         config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),
     )
 
@@ -218,6 +226,12 @@ def _given(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _given(item) for key, item in value.items() if item is not None}
     return [_given(item) for item in value] if isinstance(value, list) else value
+
+
+def _chosen(found: LadderFacts) -> str:
+    """The stages of the rung whose file ships, as a config writes them; names and what is null are left out."""
+    stages = next(facts.stages for facts in found.rungs if facts.rung == found.chosen)
+    return str(yaml.safe_dump(_given([*stages]), sort_keys=False, allow_unicode=True, width=100))
 
 
 def _shape(shape: Sequence[int] | None) -> str:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline import units
 from pipeline.facts import CheckResult
-from pipeline.report import answers, words
+from pipeline.ladder import LadderFacts
+from pipeline.report import answers, ladder, words
 from pipeline.report.document import Report
 from pipeline.report.terminal import text as _text
 
@@ -34,6 +35,10 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
         if part is _models and (arena := words.arena(report)):
             console.print()
             console.print(_text(arena, console))
+        for step, found in ladder.ladders(report) if part is _models else ():
+            console.print()
+            console.print(_text(f"{step.name}: {found.stopped}", console))
+            console.print(_ladder(found, console))
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)
@@ -66,6 +71,23 @@ def _models(report: Report, console: "Console") -> "Table":
         style = "dim" if model.baseline else ""
         cells = (_text(figures[field].text, console) for field in _COLUMNS)
         table.add_row(_text(model.name, console, "" if style else "bold"), *cells, style=style)
+    return table
+
+
+def _ladder(found: LadderFacts, console: "Console") -> "Table":
+    """A row for each rung; the reasons of those that were missed are on the page."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    shown = [place for place, name in enumerate(ladder.HEADS) if name != "drop"]  # the middle of its interval
+    for place in shown:
+        name = ladder.HEADS[place]
+        table.add_column(_text(ladder.head(found)[place] if name == "interval" else name, console),
+                         justify="left" if place < 2 else "right", overflow="fold")  # fmt: skip
+    for row in ladder.rows(found):
+        table.add_row(
+            *(_text(row.cells[place].text, console) for place in shown), style="bold" if row.status == "met" else "dim"
+        )
     return table
 
 

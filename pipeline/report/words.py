@@ -147,6 +147,11 @@ def is_share(name: str) -> bool:
     return name in _SHARES or name.endswith("accuracy")
 
 
+def lower_is_better(name: str) -> bool:
+    """Whether less of the metric is better."""
+    return name in LOWER_IS_BETTER
+
+
 def score(name: str, value: float | None) -> str:
     """A metric's value: a share in percent, anything else as a plain figure."""
     return units.percent(value) if is_share(name) else units.number(value)
@@ -171,10 +176,11 @@ def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
 
 def against(report: Report) -> dict[str, dict[str, Cell]]:
     """A row for each model that was compared with the baseline: drop, interval; of decisions lost, gained, p, worst."""
-    return {model.name: _against_row(model.paired) for model in report.models if model.paired}
+    return {model.name: against_row(model.paired) for model in report.models if model.paired}
 
 
-def _against_row(paired: Paired) -> dict[str, Cell]:
+def against_row(paired: Paired) -> dict[str, Cell]:
+    """One model's row of `against`."""
     worst = paired.worst
     drop, low, high = (_worse(paired, end) for end in (paired.drop, paired.low, paired.high))
     if paired.metric in LOWER_IS_BETTER:

@@ -1,10 +1,10 @@
 """Remove whole channels, so that the network gets smaller and every kernel faster, and train on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
@@ -15,14 +15,19 @@ from pipeline.errors import Fault, StageError, did_you_mean
 from pipeline.stage import Inputs
 from pipeline.stages import importance, training
 from pipeline.stages.batches import Augment, shuffled
+from pipeline.stages.follower import Finding
 from pipeline.stages.importance import Criterion, Scores
-from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.sidecar import write_facts
+from pipeline.stages.teacher import APART, FILLED, WRAPPED, Taught
+
+if TYPE_CHECKING:
+    import tf_keras
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 Counts = dict[str, int]  # channels to keep, by the name of a group
 
 
-class ChannelPrune(training.Training):
+class ChannelPrune(Taught):
     """Structured pruning: filters, with all that reads them, are taken out, and what is left is trained on.
 
     Layers whose outputs are added, multiplied or compared lose the same channels. Channels that reach a layer of
@@ -31,6 +36,8 @@ class ChannelPrune(training.Training):
 
     takes = "keras"
     gives = "keras"
+    not_behind: ClassVar[Mapping[str, str]] = {"prune": FILLED, "cluster": APART, "qat": WRAPPED}
+    resizes = True
 
     stage: Literal["channel_prune"]
     keep_macs: Part | None = None
@@ -55,47 +62,60 @@ class ChannelPrune(training.Training):
             raise ValueError("keep_macs: give either keep_macs or keep")
         return self
 
+    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+        makers = list(_makers(wiring(surgery.flat(model))))
+        for pattern in self.layers:
+            if not any(fnmatchcase(name, pattern) for name in makers):
+                rule = f"no layer that makes channels matches {pattern!r}"
+                yield ("layers",), Fault(rule, do=did_you_mean(pattern, makers))
+
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        wired = wiring(surgery.flat(model))
+        if contradictions := list(self._contradictions(wired)):
+            yield from contradictions
+            return
+        scores = importance.scales(wired) if self.criterion == "bn_scale" else importance.norms(wired, 1)
+        try:
+            self._counts(wired, scores)  # how many channels can go is the same whichever these are
+        except StageError as error:
+            yield from (((), fault) for fault in error.faults)
+
+    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        return surgery.flat(model)
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
-        if read_facts(inputs.source.path).get("quantized"):
-            rule = "channels can't be removed from a model that was trained quantization-aware"
-            raise StageError(Fault(rule, do="put channel_prune before qat"))
         wired = wiring(model)
-        fixed = self._fixed(wired)
+        self.check([*self.unmatched(model), *self._contradictions(wired)])
         scores = self._scores(wired, inputs)
-        reasons = {group.name: _why_whole(group, fixed, scores) for group in wired.groups}
-        counts = self._counts(wired, scores, fixed, reasons)
+        reasons, counts = self._counts(wired, scores)
         kept = _kept(wired, scores, counts)
         smaller = without(model, wired, kept)
         curves = training.fit(smaller, self, inputs, tf.gives_logits(model))
         tf.save_model(smaller, work / "model.h5")
-        notes = list(_notes(wired, kept, read_facts(inputs.source.path).get("sparsity", {})))
-        write_facts(work, curves, list(_rows(wired, kept, reasons)), notes)
+        write_facts(work, curves, list(_rows(wired, kept, reasons)), [_note(wired, kept)])
+
+    def _asked(self, wired: Wiring) -> dict[str, set[float]]:
+        """The shares that `layers` asks of each group."""
+        asked = {name: share for p, share in self.layers.items() for name in _makers(wired) if fnmatchcase(name, p)}
+        return {group.name: {asked[name] for name in group.layers if name in asked} for group in wired.groups}
+
+    def _contradictions(self, wired: Wiring) -> Iterator[Finding]:
+        """What `layers` asks of a group that can't be."""
+        shares = self._asked(wired)
+        for name, found in shares.items():
+            if len(found) > 1:
+                rule = f"{name} lose the same channels and can have one share alone"
+                yield ("layers",), Fault(rule, received=f"{sorted(found)}")
+        for group in wired.groups:
+            if group.why and shares[group.name] - {1.0}:
+                received = str(min(shares[group.name]))
+                yield ("layers",), Fault(f"no channel of {group.name} can go", received=received, do=group.why)
 
     def _fixed(self, wired: Wiring) -> dict[str, float]:
-        """The share that `layers` asks of a group; StageError with every pattern that is at fault."""
-        makers = dict.fromkeys(name for group in wired.groups for name in group.layers)
-        unused = [pattern for pattern in self.layers if not any(fnmatchcase(name, pattern) for name in makers)]
-        faults = [
-            Fault(f"layers: no layer that makes channels matches {pattern!r}", do=did_you_mean(pattern, makers))
-            for pattern in unused
-        ]
-        asked = {name: share for p, share in self.layers.items() for name in makers if fnmatchcase(name, p)}
-        shares = {group.name: {asked[name] for name in group.layers if name in asked} for group in wired.groups}
-        faults += [
-            Fault(f"layers: {name} lose the same channels and can have one share alone", received=f"{sorted(found)}")
-            for name, found in shares.items()
-            if len(found) > 1
-        ]
-        faults += [
-            Fault(f"layers: no channel of {group.name} can go", received=str(min(shares[group.name])), do=group.why)
-            for group in wired.groups
-            if group.why and shares[group.name] - {1.0}
-        ]
-        if faults:
-            raise StageError(*faults)
-        return {name: found.pop() for name, found in shares.items() if found}
+        """The share that `layers` asks of a group, where it asks one."""
+        return {name: found.pop() for name, found in self._asked(wired).items() if found}
 
     def _scores(self, wired: Wiring, inputs: Inputs) -> Scores:
         if self.criterion in ("l1", "l2"):
@@ -116,8 +136,13 @@ class ChannelPrune(training.Training):
         )
         return importance.taylor(wired, loss, islice(batches, self.batches))
 
-    def _counts(self, wired: Wiring, scores: Scores, fixed: dict[str, float], reasons: dict[str, str]) -> Counts:
-        """How many channels each group keeps; StageError when none can go, or not as many as asked."""
+    def _counts(self, wired: Wiring, scores: Scores) -> tuple[dict[str, str], Counts]:
+        """Why each group keeps all channels, "" for one that need not, and how many it keeps.
+
+        StageError when none can go, or not as many as asked.
+        """
+        fixed = self._fixed(wired)
+        reasons = {group.name: _why_whole(group, fixed, scores) for group in wired.groups}
         free = [group for group in wired.groups if not reasons[group.name] and group.name not in fixed]
         counts = {group.name: len(group.channels) for group in wired.groups}
         for group in wired.groups:
@@ -129,7 +154,7 @@ class ChannelPrune(training.Training):
             received = "; ".join(f"{name}: {why or f'{counts[name]} channels'}" for name, why in reasons.items())
             do = "lower keep or multiple"
             raise StageError(Fault("there is no channel to remove", received=received, do=do))
-        return counts
+        return reasons, counts
 
     def _within(self, wired: Wiring, scores: Scores, free: list[Group], counts: Counts) -> Counts:
         """The counts that remove as few as possible of the least important channels, to be within keep_macs."""
@@ -161,6 +186,11 @@ class ChannelPrune(training.Training):
         size = len(group.channels)
         wanted = max(1, round(share * size, 6))
         return min(size, int(-(-wanted // self.multiple)) * self.multiple)
+
+
+def _makers(wired: Wiring) -> dict[str, None]:
+    """Names of the layers that make channels, in running order."""
+    return dict.fromkeys(name for group in wired.groups for name in group.layers)
 
 
 def _why_whole(group: Group, fixed: dict[str, float], scores: Scores) -> str:
@@ -209,13 +239,11 @@ def _rows(wired: Wiring, kept: Kept, reasons: dict[str, str]) -> Iterator[dict[s
         }
 
 
-def _notes(wired: Wiring, kept: Kept, sparsity: dict[str, float]) -> Iterator[str]:
+def _note(wired: Wiring, kept: Kept) -> str:
     layers = wired.model.layers
     before, after = wired.total_macs(wired.all), wired.total_macs(kept)
     parameters = [sum(wired.parameters(layer, which) for layer in layers) for which in (wired.all, kept)]
-    yield (
+    return (
         f"MACs went from {units.count(before)} to {units.count(after)} ({after / before:.1%}), parameters from "
         f"{units.count(parameters[0])} to {units.count(parameters[1])}; no kernel has to know of it"
     )
-    if sparsity:
-        yield "the zeros of the prune stage above are trained away here; put prune behind channel_prune to have both"

@@ -1,8 +1,8 @@
 """Share weights: a kernel holds few different values while training goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,18 @@ from pydantic import Field, model_validator
 
 from pipeline import surgery, tf
 from pipeline.errors import Fault, StageError
-from pipeline.stage import Inputs
-from pipeline.stages.choice import choose
+from pipeline.stage import Inputs, Stage
+from pipeline.stages.choice import choose, nothing, unmatched
+from pipeline.stages.follower import Finding, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.training import Training, fit
+from pipeline.stages.teacher import APART, WRAPPED, Taught
+from pipeline.stages.training import fit
 
 if TYPE_CHECKING:
     import tf_keras
 
 
-class Cluster(Training):
+class Cluster(Taught):
     """Weight clustering (Han et al., https://arxiv.org/abs/1510.00149) with tfmot, and the wrappers stripped.
 
     Each weight becomes the nearest of its kernel's centroids, and training moves both. A quantization scale for each
@@ -29,6 +31,10 @@ class Cluster(Training):
     takes = "keras"
     gives = "keras"
     only_float32 = "what keeps the zeros after each step works on float32 layers"
+    not_behind: ClassVar[Mapping[str, str]] = {
+        "cluster": f"{APART}, in layers that this one leaves alone",
+        "qat": WRAPPED,
+    }
 
     stage: Literal["cluster"]
     clusters: Annotated[int, Field(ge=2, le=256)]
@@ -53,6 +59,21 @@ class Cluster(Training):
             raise ValueError("clusters: must be at least 3 with preserve: sparsity, because zero is one of them")
         return self
 
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+        yield from super().unfit_behind(above)
+        if nearest(above, "prune") and self.preserve is None and self.clusters < 3:
+            rule = "must be at least 3 behind a prune stage, because zero is one of them"
+            yield ("clusters",), Fault(rule, received=str(self.clusters), do="or set preserve: none")
+
+    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+        yield from unmatched(model, {"skip": self.skip})
+
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        yield from nothing(choose(surgery.flat(model), self.skip, self._unfit), "cluster")
+
+    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        return surgery.flat(model)
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         import tensorflow_model_optimization as tfmot
@@ -61,9 +82,10 @@ class Cluster(Training):
         model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
-        self._check_above(above)
-        zeros = self._keeps_zeros(pruned)
-        reasons = choose(model, self.skip, "cluster", self._reason)
+        zeros = self.preserve == "sparsity" or (self.preserve is None and bool(pruned))
+        self.refuse(model)
+        reasons = choose(model, self.skip, self._reason)
+        self.check(nothing(reasons, "cluster"))
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
             return layer if reasons[layer.name] else self._wrapped(layer, zeros and _has_zeros(layer))
@@ -82,19 +104,6 @@ class Cluster(Training):
             sparsity={row["layer"]: row["sparsity"] for row in layers if "sparsity" in row},
         )
 
-    def _check_above(self, above: dict[str, Any]) -> None:
-        if above.get("quantized"):
-            rule = "a model that was trained quantization-aware can't be clustered"
-            raise StageError(Fault(rule, do="put the cluster stage above the qat stage, which then keeps the clusters"))
-
-    def _keeps_zeros(self, pruned: dict[str, float]) -> bool:
-        if self.preserve == "none" or (self.preserve is None and not pruned):
-            return False
-        if self.clusters < 3:
-            rule = "clusters must be at least 3 behind a prune stage, because zero is one of them"
-            raise StageError(Fault(rule, received=str(self.clusters), do="or set preserve: none"))
-        return True
-
     def _wrapped(self, layer: "tf_keras.layers.Layer", zeros: bool) -> "tf_keras.layers.Layer":
         """The wrapper itself: tfmot's `cluster_weights` leaves a per-channel Conv2D without a bias alone, unsaid."""
         import tensorflow_model_optimization as tfmot
@@ -109,8 +118,8 @@ class Cluster(Training):
         }[self.initialisation]
         return ClusterWeights(layer, self.clusters, start, zeros, self.per_channel)
 
-    def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
-        """Why a layer is not clustered; "" when it is."""
+    def _unfit(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
+        """Why a layer is not clustered, whatever its weights."""
         if not layer.weights:
             return "has no weights"
         kernel = _kernel(layer)
@@ -120,6 +129,13 @@ class Cluster(Training):
             return "is the output layer; cluster_output: true clusters it"
         if kernel.size < self.min_weights:
             return f"has {kernel.size} weights; min_weights is {self.min_weights}"
+        return ""
+
+    def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
+        """Why a layer is not clustered; "" when it is."""
+        kernel = _kernel(layer)
+        if (why := self._unfit(layer, output)) or kernel is None:
+            return why
         least = min(np.unique(part).size for part in self._parts(layer, kernel))
         if least <= self.clusters:  # also a channel of zeros, of which tfmot can't take centroids
             of = "a channel" if self._splits(layer) else "the kernel"

@@ -1,20 +1,23 @@
 """Store the weights of a .tflite file as indices into tables of their values, for TensorFlow Lite Micro."""
 
 import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from pipeline import runtimes, tflite, units
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
+from pipeline.stages.follower import Finding, Follower
 from pipeline.stages.sidecar import write_facts
 from pipeline.tflite.lut import DECODE, HEADER
 
 TOOLS = "tflite_micro.tensorflow.lite.micro"
 OVERHEAD = 128  # bytes that a decoding op and its tensors take in a file beside the weights (measured: 88 to 112)
 MAX_BITS = 7  # of an index, by the format
+INTEGER = ("int8", "int16x8")  # conversions to weights that the format takes
 
 
 class Table(NamedTuple):
@@ -25,7 +28,7 @@ class Table(NamedTuple):
     bytes: int
 
 
-class Compress(Stage):
+class Compress(Follower):
     """Weight compression of TensorFlow Lite Micro: a lookup table and indices of a few bits, decoded as the file runs.
 
     It pays behind a cluster stage: 16 different weights a channel are indices of 4 bits. Only a TensorFlow Lite Micro
@@ -37,8 +40,16 @@ class Compress(Stage):
     takes = "tflite"
     gives = "tflite"
     libraries = ("tflite-micro", "numpy")
+    not_behind: ClassVar[Mapping[str, str]] = {"compress": "the file is compressed already"}
 
     stage: Literal["compress"]
+
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+        yield from super().unfit_behind(above)
+        quantization = getattr(above[0], "quantization", "int8")
+        if quantization not in INTEGER:
+            rule = f"needs a file in {' or '.join(INTEGER)}: TensorFlow Lite Micro decodes no other weights"
+            yield ("stage",), Fault(rule, received=f"{above[0].label} in {quantization}")
 
     def run(self, inputs: Inputs, work: Path) -> None:
         source = inputs.source.path / "model.tflite"

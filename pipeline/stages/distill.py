@@ -1,23 +1,22 @@
 """Train a model with a teacher."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
 from pipeline import tf
-from pipeline.errors import Fault, StageError
 from pipeline.models.file import File
 from pipeline.stage import Inputs
-from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.teacher import Lesson, Taught
+from pipeline.stages.follower import Finding
+from pipeline.stages.sidecar import write_facts
+from pipeline.stages.teacher import APART, FILLED, Lesson, Taught, unlike
 from pipeline.stages.training import fit
 
 if TYPE_CHECKING:
     import tf_keras
-
-KEPT = {"sparsity": "prune", "clusters": "cluster", "quantized": "qat"}  # what training on would undo -> its stage
 
 
 class Distill(Taught):
@@ -30,6 +29,11 @@ class Distill(Taught):
     takes = "keras"
     gives = "keras"
     starts = True
+    not_behind: ClassVar[Mapping[str, str]] = {
+        "prune": f"{FILLED}; that stage takes a `teacher:` itself",
+        "cluster": f"{APART}; that stage takes a `teacher:` itself",
+        "qat": "training on would leave its ranges behind; that stage takes a `teacher:` itself",
+    }
 
     stage: Literal["distill"]
     teacher: str | File
@@ -58,13 +62,11 @@ class Distill(Taught):
         lesson = super().lesson(inputs)
         return lesson and replace(lesson, features=self.features, feature_weight=self.feature_weight)
 
+    def unteachable(self, learner: "tf_keras.Model", teacher: "tf_keras.Model") -> Iterator[Finding]:
+        yield from ((("features",), fault) for fault in unlike(self.features, teacher, learner))
+
     def _start(self, inputs: Inputs) -> "tf_keras.Model":
-        """The model before its training; StageError when it is one that training would spoil."""
+        """The model before its training."""
         if self.from_ is None:
             return inputs.model.build(inputs.data.spec())
-        facts = read_facts(inputs.source.path)
-        for name, stage in KEPT.items():
-            if facts.get(name):
-                do = f"name the teacher in the {stage} stage, with `teacher:`, or put that stage behind this one"
-                raise StageError(Fault(f"would undo what the {stage} stage did", received=inputs.source.name, do=do))
         return tf.load_model(inputs.source.path / "model.h5")

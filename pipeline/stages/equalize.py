@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import surgery, tf, units
 from pipeline.errors import Fault, StageError
-from pipeline.stage import Artifact, Data, Inputs, Stage
+from pipeline.stage import Data, Inputs
+from pipeline.stages.follower import Finding, Follower
 from pipeline.stages.sidecar import read_facts, write_facts
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ EXAMPLES, BATCHES = 64, 8  # training examples on which results are measured, an
 EQUAL = 1e-3  # difference of outputs, relative to the largest; rounding to float32 gives 1e-7 to 1e-5
 
 
-class Equalize(Stage):
+class Equalize(Follower):
     """Cross-layer equalisation (Nagel et al., https://arxiv.org/abs/1906.04721), with equal outputs.
 
     Batch normalisation is folded into the kernels before it. Then, for each two layers with nothing but ReLU, pooling
@@ -32,21 +33,40 @@ class Equalize(Stage):
     takes = "keras"
     gives = "keras"
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    not_behind: ClassVar[Mapping[str, str]] = {
+        "cluster": "each channel gets a factor of its own, so weights would not be shared any more",
+        "qat": "its ranges belong to the weights as they are",
+    }
 
     stage: Literal["equalize"]
     relu6: Literal["keep", "replace"] = "keep"
     """ReLU6 passes no factor on, so the layers around it stay as they are. Or replace it by ReLU, which changes
     outputs: the report tells how far."""
 
+    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        return surgery.Folded().model(surgery.Rebuild().model(model))
+
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        fold = surgery.Folded()
+        pairs, reasons = surgery.pairs(fold.model(self._start(surgery.Rebuild().model(model))))
+        if not pairs and not fold.folded:
+            rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
+            received = "; ".join(f"{name} {why}" for name, why in {**reasons, **fold.left}.items()) or "no kernels"
+            yield (), Fault(rule, received=received, do="leave the stage out")
+
+    def _start(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        """The network whose outputs stay."""
+        return surgery.Unlimited().model(model) if self.relu6 == "replace" else model
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        above = _above(inputs.source)
+        above = read_facts(inputs.source.path)
         old = surgery.Rebuild().model(tf.load_model(inputs.source.path / "model.h5"))
-        start = surgery.Unlimited().model(old) if self.relu6 == "replace" else old
+        self.refuse(old)
+        start = self._start(old)
         fold = surgery.Folded()
         model = fold.model(start)
         pairs, reasons = surgery.pairs(model)
-        _require_work(pairs, fold, reasons)
         before = [_spread(pair) for pair in pairs]
         x = _examples(inputs.data)
         rounds = surgery.equalize(pairs, surgery.largest(model, pairs, np.array_split(x, BATCHES)))
@@ -64,28 +84,6 @@ class Equalize(Stage):
             difference=difference,
             sparsity={new: sparsity[name] for new, name in fold.origin.items() if name in sparsity},
         )
-
-
-def _above(source: Artifact) -> dict[str, Any]:
-    """The facts of the stage above; StageError when equalisation would undo what it did."""
-    facts = read_facts(source.path)
-    if facts.get("quantized"):
-        rule = "must stand before quantization-aware training, whose ranges belong to the weights as they are"
-        raise StageError(Fault(rule, received=f"the model of {source.name}"))
-    if facts.get("clusters"):
-        rule = (
-            "must stand before cluster: each channel gets a factor of its own, and weights would not be shared any more"
-        )
-        raise StageError(Fault(rule, received=f"the model of {source.name}"))
-    return facts
-
-
-def _require_work(pairs: Sequence[surgery.Pair], fold: surgery.Folded, reasons: Mapping[str, str]) -> None:
-    """StageError when there is nothing to fold and nothing to equalise."""
-    if not pairs and not fold.folded:
-        rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
-        received = "; ".join(f"{name} {why}" for name, why in {**reasons, **fold.left}.items()) or "no kernels"
-        raise StageError(Fault(rule, received=received, do="leave the stage out"))
 
 
 def _require_equal(one: "tf_keras.Model", other: "tf_keras.Model", x: NDArray[np.float32]) -> float:

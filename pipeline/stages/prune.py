@@ -1,20 +1,21 @@
 """Set the smallest weights to zero while training goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipeline import surgery, tf
-from pipeline.errors import Fault, StageError, did_you_mean
+from pipeline.errors import Fault, StageError
 from pipeline.stage import Inputs
 from pipeline.stages import admm, zeros
-from pipeline.stages.choice import choose
-from pipeline.stages.sidecar import write_facts
-from pipeline.stages.teacher import Taught
+from pipeline.stages.choice import choose, nothing, unmatched
+from pipeline.stages.follower import Finding
+from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.teacher import APART, WRAPPED, Taught
 from pipeline.stages.training import Share, fit
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Prune(Taught):
 
     takes = "keras"
     gives = "keras"
+    not_behind: ClassVar[Mapping[str, str]] = {"cluster": APART, "qat": WRAPPED}
 
     stage: Literal["prune"]
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -105,16 +107,29 @@ class Prune(Taught):
         """Epochs in which admm draws the weights."""
         return round(self.end * self.epochs)
 
+    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+        yield from unmatched(model, {"skip": self.skip, "layers": self.layers})
+
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        model = surgery.flat(model)
+        if self.policy:
+            yield from ((("policy",), fault) for fault in zeros.xnnpack_faults(model))
+        yield from nothing(choose(model, self.skip, self._reason), "prune")
+
+    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        return surgery.flat(model)
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
-        self._refuse(model)
-        reasons = choose(model, self.skip, "prune", self._reason)
+        self.refuse(model)
+        reasons = choose(model, self.skip, self._reason)
         curves, model = (self._drawn if self.method == "admm" else self._ramped)(model, reasons, inputs)
         layers = list(self._achieved(model, reasons))
         tf.save_model(model, work / "model.h5")
         sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
-        write_facts(work, curves, layers, [SLOW], sparsity=sparsity)
+        notes = [SLOW, *_lost(read_facts(inputs.source.path).get("sparsity", {}), sparsity, model)]
+        write_facts(work, curves, layers, notes, sparsity=sparsity)
 
     def _ramped(
         self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
@@ -153,18 +168,6 @@ class Prune(Taught):
         for layer in model.layers:  # without what ADMM added to the model
             layer.set_weights(trained.get_layer(layer.name).get_weights())
         return curves, model
-
-    def _refuse(self, model: "tf_keras.Model") -> None:
-        """StageError with all patterns that match no layer, and all that the policy finds."""
-        names = [layer.name for layer in model.layers]
-        faults = [
-            Fault(f"layers: no layer matches {pattern!r}", do=did_you_mean(pattern, names))
-            for pattern in self.layers
-            if not any(fnmatchcase(name, pattern) for name in names)
-        ]
-        faults += zeros.xnnpack_faults(model) if self.policy else ()
-        if faults:
-            raise StageError(*faults)
 
     def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
         kernels = _kernels(layer)
@@ -227,6 +230,15 @@ class Prune(Taught):
                         )
                     )
             yield row
+
+
+def _lost(above: dict[str, float], pruned: dict[str, float], model: "tf_keras.Model") -> Iterator[str]:
+    """What became of the zeros of a prune stage above, in layers that this one leaves alone."""
+    for name, before in above.items():
+        kernels = [] if name in pruned else _kernels(model.get_layer(name)) or []
+        now = float(np.mean([np.mean(kernel.numpy() == 0) for kernel in kernels])) if kernels else before
+        if before - now > TOLERANCE:
+            yield f"{name} went from {before:.1%} to {now:.1%} zeros: it is trained on here, and left alone otherwise"
 
 
 def _kernels(layer: "tf_keras.layers.Layer") -> list[Any] | None:

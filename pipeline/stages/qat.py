@@ -1,17 +1,18 @@
 """Quantization-aware training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline import surgery, tf
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Data, Inputs
-from pipeline.stages.choice import named
+from pipeline.errors import Fault
+from pipeline.stage import Data, Inputs, Stage
+from pipeline.stages.choice import named, unmatched
+from pipeline.stages.follower import Finding, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.teacher import Taught
 from pipeline.stages.tied import most_values, tied
@@ -36,12 +37,16 @@ class Qat(Taught):
     takes = "keras"
     gives = "keras"
     only_float32 = "tfmot rounds weights and activations in float32 alone"
+    not_behind: ClassVar[Mapping[str, str]] = {"qat": "the model is trained quantization-aware already"}
 
     stage: Literal["qat"]
     preserve: Literal["sparsity", "clusters", "both", "none"] | None = None
     """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
     and cluster stages when left out."""
 
+    per_channel: bool = True
+    """A scale for each channel of a convolution's weights, or one for all, as some accelerators demand. The network
+    must then have no batch normalisation, whose factors would give each channel a scale of its own again."""
     weight_bits: Literal[4, 8] = 8
     """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8, biases 32."""
     keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -53,22 +58,46 @@ class Qat(Taught):
             raise ValueError("keep_8: has no effect where weight_bits is 8")
         return self
 
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+        yield from super().unfit_behind(above)
+        if self.preserve in ("clusters", "both") and not nearest(above, "cluster"):
+            yield ("preserve",), Fault(f"{self.preserve} needs a cluster stage above", received="none")
+
+    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+        yield from unmatched(model, {"keep_8": self.keep_8})
+
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        network = surgery.quantizable(surgery.flat(model))
+        wrapped = surgery.Quantized(False)
+        kernels = _weight_quantizers(wrapped.model(network.model))
+        left = {network.origin[name]: why for name, why in wrapped.left.items()}
+        yield from () if self.per_channel else _unfolded(network)
+        if not kernels:
+            yield from _no_kernels(left)
+        elif left:
+            rows = "; ".join(f"{name}: {why}" for name, why in left.items())
+            yield f"will leave {len(left)} layer{'s' if len(left) > 1 else ''} to calibration: {rows}"
+
+    def leaves(self, model: "tf_keras.Model") -> None:
+        return None
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
-        clustered = self._clustered(above)
+        clustered: dict[str, int] = above.get("clusters", {})
+        self.check(self.unmatched(model))
         network = surgery.quantizable(model)
         bits = self._bits(model, network)
-        wrapped = surgery.Quantized(preserve, bits)
+        self.check(() if self.per_channel else _unfolded(network))
+        wrapped = surgery.Quantized(preserve, bits, self.per_channel)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
         if not kernels:
-            rule = "there is no layer that can be trained quantization-aware"
-            raise StageError(Fault(rule, received="; ".join(f"{name}: {why}" for name, why in left.items())))
+            self.check(_no_kernels(left))
         shared = {name: kernel for name, kernel in kernels.items() if name in clustered}
         keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
         wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, list(self._examples(inputs.data))))
@@ -92,22 +121,16 @@ class Qat(Taught):
             sparsity=kept,
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
+            per_channel=self.per_channel,
         )
 
     def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:
-        """Layer of the network -> bits of its weights where they are few. StageError for patterns without a layer."""
+        """Layer of the network -> bits of its weights where they are few."""
         if self.weight_bits == 8:
             return {}
         few = [layer.name for layer in network.model.layers if type(layer).__name__ in surgery.FEW_BITS]
-        wide = set(named(model, self.keep_8, "keep_8"))
+        wide = named(model, self.keep_8)
         return {name: self.weight_bits for name in few if network.origin[name] not in wide}
-
-    def _clustered(self, above: dict[str, Any]) -> dict[str, int]:
-        """Different weights in each clustered layer, by its name. StageError when there must be some and is none."""
-        clustered: dict[str, int] = above.get("clusters", {})
-        if self.preserve in ("clusters", "both") and not clustered:
-            raise StageError(Fault(f"preserve: {self.preserve} needs a cluster stage above", received="none"))
-        return clustered
 
     def _examples(self, data: Data) -> Iterator[NDArray[np.float32]]:
         """Batches of training examples, without augmentation, from which the ranges start."""
@@ -116,6 +139,21 @@ class Qat(Taught):
         positions = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int64))
         for start in range(0, len(positions), self.batch_size):
             yield train.batch(positions[start : start + self.batch_size])[0]
+
+
+def _no_kernels(left: dict[str, str]) -> Iterator[Finding]:
+    rule = "there is no layer that can be trained quantization-aware"
+    yield (), Fault(rule, received="; ".join(f"{name}: {why}" for name, why in left.items()) or "none with weights")
+
+
+def _unfolded(network: surgery.Network) -> Iterator[Finding]:
+    """Normalisations: folded at conversion, they would scale each channel of rounded weights anew."""
+    kind = "BatchNormalization"
+    found = [network.origin[layer.name] for layer in network.model.layers if type(layer).__name__ == kind]
+    if found:
+        rule = "false needs a network whose batch normalisation is folded into its kernels"
+        do = "put an equalize stage above, which folds it"
+        yield ("per_channel",), Fault(rule, received=", ".join(found[:5]), do=do)
 
 
 def _bake_zeros(model: "tf_keras.Model") -> None:

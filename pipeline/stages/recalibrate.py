@@ -1,17 +1,18 @@
 """Estimate the statistics of batch normalisation anew, from training examples as they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from pipeline import tf, units
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Examples, Inputs, Progress, Stage
+from pipeline.errors import Fault
+from pipeline.stage import Examples, Inputs, Progress
 from pipeline.stages.batches import in_order
+from pipeline.stages.follower import Finding, Follower
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.training import loss_of
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 BATCH = 256  # examples in memory at once; the result does not depend on it, but for the last bits
 
 
-class Recalibrate(Stage):
+class Recalibrate(Follower):
     """Batch normalisation with the exact mean and variance of training examples without augmentation.
 
     In place of the moving averages of training, which lag behind the weights and saw augmented batches (PreciseBN: Wu
@@ -33,18 +34,24 @@ class Recalibrate(Stage):
     takes = "keras"
     gives = "keras"
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    not_behind: ClassVar[Mapping[str, str]] = {"qat": "it has learnt its ranges with the statistics as they are"}
 
     stage: Literal["recalibrate"]
     examples: PositiveInt = 1000
     """Training examples, drawn by the seed; all of them where there are not as many."""
 
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        reasons = _reasons(model)
+        if all(reasons.values()):
+            received = "; ".join(f"{name} {why}" for name, why in reasons.items()) or "none"
+            rule = "there is no batch normalisation whose statistics could be estimated"
+            yield (), Fault(rule, received=received, do="leave the stage out")
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
         above = read_facts(inputs.source.path)
-        if above.get("quantized"):
-            rule = "must stand before quantization-aware training, which has learnt its ranges with the statistics"
-            raise StageError(Fault(rule, received=f"the model of {inputs.source.name}"))
+        self.refuse(model)
         reasons = _reasons(model)
         train = inputs.data.split("train")
         drawn = np.random.default_rng(inputs.seed).permutation(len(train))[: self.examples]
@@ -58,7 +65,7 @@ class Recalibrate(Stage):
 
 
 def _reasons(model: "tf_keras.Model") -> dict[str, str]:
-    """Why each batch normalisation, in running order, is left alone; "" for those that are not. StageError if none."""
+    """Why each batch normalisation, in running order, is left alone; "" for those that are not."""
     import tf_keras
 
     kind = tf_keras.layers.BatchNormalization
@@ -67,10 +74,6 @@ def _reasons(model: "tf_keras.Model") -> dict[str, str]:
     for layer in model._flatten_layers():
         if isinstance(layer, kind) and layer not in top:
             reasons[layer.name] = "stands inside another layer or a nested model"
-    if all(reasons.values()):
-        received = "; ".join(f"{name} {why}" for name, why in reasons.items()) or "none"
-        rule = "there is no batch normalisation whose statistics could be estimated"
-        raise StageError(Fault(rule, received=received, do="leave the stage out"))
     return reasons
 
 

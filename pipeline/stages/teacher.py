@@ -1,7 +1,7 @@
 """Learning from a teacher: the settings, and the part of the loss that comes from it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -10,6 +10,7 @@ from pipeline import tf
 from pipeline.errors import Fault, StageError, did_you_mean, input_of
 from pipeline.models.file import File
 from pipeline.stage import Inputs, Stage
+from pipeline.stages.follower import Finding, Follower
 from pipeline.stages.training import Training
 from pipeline.task import Task
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     import tf_keras
 
 
-class Taught(Training):
+WRAPPED = "the layers that it wrapped can't be changed any more"
+APART = "training on would move weights apart that share a value"
+FILLED = "training on would fill its zeros"
+
+
+class Taught(Training, Follower):
     """Settings of a stage that can learn from a teacher (Hinton, Vinyals and Dean, https://arxiv.org/abs/1503.02531).
 
     The loss is `alpha` times that of the labels plus `1 - alpha` times that of the teacher: T^2 times the
@@ -56,6 +62,10 @@ class Taught(Training):
 
     def reads_beside(self) -> Mapping[str, str]:
         return {"teacher": self.teacher} if isinstance(self.teacher, str) else {}
+
+    def unteachable(self, learner: "tf_keras.Model", teacher: "tf_keras.Model") -> Iterator[Finding]:
+        """What keeps a network from learning from the teacher's."""
+        yield from ()
 
     def lesson(self, inputs: Inputs) -> "Lesson | None":
         if self.teacher is None:
@@ -105,14 +115,12 @@ class Lesson:
 
     def _pairs(self, learner: "tf_keras.Model") -> "Iterator[tuple[tensorflow.Tensor, tensorflow.Tensor]]":
         """The outputs of the named layers, teacher's and learner's; of the same size but for the last dimension."""
+        if faults := [
+            replace(fault, rule=f"features: {fault.rule}") for fault in unlike(self.features, self.teacher, learner)
+        ]:
+            raise StageError(*faults)
         for theirs, own in self.features.items():
-            pair = _output(self.teacher, theirs, "the teacher"), _output(learner, own, "the model")
-            a, b = (tuple(tensor.shape[1:]) for tensor in pair)
-            if a[:-1] != b[:-1]:
-                rule = f"features: {theirs} of the teacher and {own} of the model must be of the same size"
-                do = "the number of channels alone may differ"
-                raise StageError(Fault(rule, received=f"{a} and {b}", do=do))
-            yield pair
+            yield self.teacher.get_layer(theirs).output, learner.get_layer(own).output
 
     def _scores(self, model: "tf_keras.Model", from_logits: bool) -> "tensorflow.Tensor":
         """The model's outputs; for a classifier logits (n, labels), up to a constant for each example."""
@@ -131,12 +139,23 @@ class Lesson:
         return tf.math.log(tf.maximum(output, 1e-30))  # float32 holds less, but not its reciprocal
 
 
-def _output(model: "tf_keras.Model", name: str, whose: str) -> "tensorflow.Tensor":
-    """What a layer gives; StageError when there is no such layer."""
+def unlike(features: Mapping[str, str], teacher: "tf_keras.Model", learner: "tf_keras.Model") -> Iterator[Fault]:
+    """Pairs of layers, the teacher's -> the learner's, that are not there, or differ in more than their channels."""
+    for theirs, own in features.items():
+        absent = list(_absent(teacher, theirs, "the teacher")) + list(_absent(learner, own, "the model"))
+        yield from absent
+        if not absent:
+            pair = teacher.get_layer(theirs).output, learner.get_layer(own).output
+            a, b = (tuple(tensor.shape[1:]) for tensor in pair)
+            if a[:-1] != b[:-1]:
+                rule = f"{theirs} of the teacher and {own} of the model must be of the same size"
+                yield Fault(rule, received=f"{a} and {b}", do="the number of channels alone may differ")
+
+
+def _absent(model: "tf_keras.Model", name: str, whose: str) -> Iterator[Fault]:
     names = [layer.name for layer in model.layers]
     if name not in names:
-        raise StageError(Fault(f"features: {whose} has no layer {name!r}", do=did_you_mean(name, names)))
-    return model.get_layer(name).output
+        yield Fault(f"{whose} has no layer {name!r}", do=did_you_mean(name, names))
 
 
 def _loss_layer(teacher: "tf_keras.Model", lesson: Lesson, widths: list[int | None]) -> Any:

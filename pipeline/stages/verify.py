@@ -92,7 +92,7 @@ class Verify(Stage):
         measured, verdicts = [], []
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
             path = artifact.path / "model.tflite"
-            facts, kept = measure_file(name, path, artifact.made_from, inputs.data, x, y)
+            facts, kept = measure_file(name, path, artifact, inputs.data, x, y)
             facts = facts.model_copy(update=device.measure(path))
             measured.append(facts)
             verdicts.append(kept)
@@ -158,24 +158,24 @@ def _named(name: str) -> dict[str, Any]:
 
 
 def measure_file(
-    name: str, path: Path, above: Artifact | None, data: Data, x: NDArray[np.float32], y: Truth
+    name: str, path: Path, made: Artifact | None, data: Data, x: NDArray[np.float32], y: Truth
 ) -> tuple[ModelFacts, Verdicts]:
     """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split.
 
-    above: what the file was made from; without it nothing is compared with the Keras model.
+    made: the artifact that the file is of; without it nothing is compared with the Keras model.
     """
     test, spec, model = data.split("test"), data.spec(), tflite.read(path)
     facts, output, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
     facts = facts.model_copy(update={"mistakes": mistakes.measure(path, data)})
-    if above is None:
+    if made is None:
         return facts, verdicts
-    source = tf.load_model(_keras(above).path / "model.h5")
-    pruned = _touched(above, facts, "sparsity")
+    source = tf.load_model(_keras(made).path / "model.h5")
+    pruned = _touched(made, facts, "sparsity")
     traced = tensors.sample(model, x)
     more = {
         "pruned": tuple(pruned),
         "pruned_sparsity": share_of_zeros(model, pruned),
-        "clustered": tuple(_touched(above, facts, "clusters")),
+        "clustered": tuple(_touched(made, facts, "clusters")),
         "error": _errors(output, tf.predict(source, test), spec),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
@@ -189,14 +189,14 @@ def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
         artifact = artifact.made_from
 
 
-def _keras(above: Artifact) -> Artifact:
-    """The Keras model that a file was made from."""
-    return next(each for each in _chain(above) if each.kind == "keras")
+def _keras(made: Artifact) -> Artifact:
+    """The artifact with the Keras model that a file was made from: a stage that makes both has it beside the file."""
+    return next(each for each in _chain(made) if (each.path / "model.h5").is_file())
 
 
-def _touched(above: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
+def _touched(made: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
     """Names of the weight tensors that belong to layers which a prune stage pruned, or a cluster stage clustered."""
-    layers = {layer for each in _chain(above) for layer in read_facts(each.path).get(what, {})}
+    layers = {layer for each in _chain(made) for layer in read_facts(each.path).get(what, {})}
     return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
 
 

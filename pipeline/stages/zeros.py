@@ -62,13 +62,13 @@ def xnnpack_faults(model: "tf_keras.Model") -> Iterator[Fault]:
     ends = policy._lookup_layers(outputs, policy._end_layer_stop_fn, policy._get_producers)
     if not starts:
         rule = "must begin with ZeroPadding2D(1) and a 3x3 Conv2D of a 3-channel image, stride 2, padding valid"
-        yield Fault(f"policy: the model {rule}", received=" and ".join(sorted(layer.name for layer in inputs)))
+        yield Fault(f"the model {rule}", received=" and ".join(sorted(layer.name for layer in inputs)))
     if not ends:
         names = " and ".join(sorted(layer.name for layer in outputs))
-        yield Fault("policy: there must be a GlobalAveragePooling2D(keepdims=True) above each output", received=names)
+        yield Fault("there must be a GlobalAveragePooling2D(keepdims=True) above each output", received=names)
     for layer in _between(policy, starts or inputs, ends):
         if not policy._check_layer_support(layer):
-            yield Fault(f"policy: {layer.name} must be a layer that XNNPACK runs sparse", received=type(layer).__name__)
+            yield Fault(f"{layer.name} must be a layer that XNNPACK runs sparse", received=type(layer).__name__)
 
 
 def _between(policy: Any, starts: set[Any], ends: set[Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """The range of what each layer gives, from a pass over examples."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,28 @@ def measure(
 
     batches: (n, ...) inputs. A layer that is called several times has one range for all its results.
     """
+    layers, ends = _ends(model, names)
+    used, trained = (np.mean([ends(x, mode) for x in batches], axis=0) for mode in (False, True))
+    low, high = np.minimum(used[0], trained[0]), np.maximum(used[1], trained[1])
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(layers)}
+
+
+def observe(
+    model: "tf_keras.Model", names: Collection[str], batches: Sequence[NDArray[np.float32]]
+) -> dict[str, tuple[float, float]]:
+    """The least and the greatest value of each layer over all batches (n, ...), as the converter's calibration sees it.
+
+    The network is run as it is used; nothing of it changes.
+    """
+    layers, ends = _ends(model, names)
+    found = np.stack([ends(x, False) for x in batches])  # (batches, 2, layers)
+    return {name: (float(found[:, 0, i].min()), float(found[:, 1, i].max())) for i, name in enumerate(layers)}
+
+
+def _ends(
+    model: "tf_keras.Model", names: Collection[str]
+) -> tuple[list[str], Callable[[NDArray[np.float32], bool], NDArray[np.float32]]]:
+    """Names of the layers, and what gives their least and greatest values (2, layers) for a batch."""
     import tensorflow as tf
     import tf_keras
 
@@ -32,10 +54,6 @@ def measure(
         found = tf.nest.pack_sequence_as(results, tf.nest.flatten(watched(x, training=training)))
         low = [tf.reduce_min([tf.reduce_min(result) for result in each]) for each in found]
         high = [tf.reduce_max([tf.reduce_max(result) for result in each]) for each in found]
-        return tf.stack([low, high])  # (2, layers)
+        return tf.stack([low, high])
 
-    used, trained = (
-        np.mean([np.asarray(ends(tf.constant(x), mode)) for x in batches], axis=0) for mode in (False, True)
-    )
-    low, high = np.minimum(used[0], trained[0]), np.maximum(used[1], trained[1])
-    return {layer.name: (float(low[i]), float(high[i])) for i, layer in enumerate(layers)}
+    return [layer.name for layer in layers], lambda x, training: np.asarray(ends(tf.constant(x), training))

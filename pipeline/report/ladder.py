@@ -1,0 +1,57 @@
+"""The rungs of auto stages as rows of text: page, Markdown and terminal show the same."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline import units
+from pipeline.ladder import LadderFacts, RungFacts
+from pipeline.report import words
+from pipeline.report.document import Report, StepFacts
+from pipeline.report.words import Cell
+
+HEADS = ("rung", "outcome", "drop", "interval", "size", "arena", "MACs", "took")
+
+
+class Row(NamedTuple):
+    """A rung. cells: in the order of `HEADS`; why: why it does not ship."""
+
+    status: str
+    cells: tuple[Cell, ...]
+    why: str
+
+
+def ladders(report: Report) -> Iterator[tuple[StepFacts, LadderFacts]]:
+    """The steps that climbed one."""
+    yield from ((step, step.ladder) for step in report.steps if step.ladder)
+
+
+def rows(ladder: LadderFacts) -> list[Row]:
+    """A row for each rung that was tried or skipped."""
+    return [
+        Row(facts.status, tuple(map(_cell, _texts(facts), [facts] * len(HEADS))), facts.why) for facts in ladder.rungs
+    ]
+
+
+def head(ladder: LadderFacts) -> tuple[str, ...]:
+    """`HEADS` with the metric and the confidence."""
+    metric = words.called(ladder.metric)
+    change = "rise" if words.lower_is_better(ladder.metric) else "drop"
+    named = {"drop": f"{change} of {metric}", "interval": f"{units.number(ladder.confidence * 100)} % interval"}
+    return tuple(named.get(each, each) for each in HEADS)
+
+
+def judged(ladder: LadderFacts) -> str:
+    """On what the rungs were judged."""
+    base = "" if ladder.score is None else f", where float32 has {words.score(ladder.metric, ladder.score)}"
+    return f"Judged on {units.whole(ladder.examples)} examples of the validation split{base}."
+
+
+def _texts(facts: RungFacts) -> tuple[str, ...]:
+    paired = words.against_row(facts.paired) if facts.paired else {}
+    drop, interval = (paired[name].text if paired else units.DASH for name in ("drop", "interval"))
+    sizes = (units.size(facts.bytes), units.size(facts.arena), units.count(facts.macs))
+    return (facts.rung, facts.status, drop, interval, *sizes, units.seconds(facts.seconds))
+
+
+def _cell(text: str, facts: RungFacts) -> Cell:
+    return Cell(text, f"not measured: {facts.status}" if text == units.DASH else "")

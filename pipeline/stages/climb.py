@@ -1,0 +1,210 @@
+"""The way up the ladder: rungs made and measured on the validation split, to the first that keeps all budgets."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import litert, measure, units
+from pipeline.errors import Fault, StageError, StoreError
+from pipeline.facts import CheckResult, ModelFacts
+from pipeline.ladder import LadderFacts, RungFacts
+from pipeline.scoring import SCORING, Verdicts
+from pipeline.stage import Artifact, Inputs, Progress, Spec, Stage
+from pipeline.stages.budgets import excess
+from pipeline.stages.convert import Convert
+from pipeline.stages.device import Asked
+from pipeline.stages.rungs import RUNGS, TEACHER, RungName
+from pipeline.store import key_of
+from pipeline.task import Truth
+
+if TYPE_CHECKING:
+    from pipeline.stages.auto import Auto
+
+TURNS, RUNS = 20, 20  # in which times are compared, and inferences of each file in one turn
+SLACK = 0.1  # beyond a limit, from where a file of the same network can't be within it
+
+
+class _Validation(NamedTuple):
+    """The validation split: examples (N, ...), what is known of them (N, ...), and what they are."""
+
+    x: NDArray[np.float32]
+    y: Truth
+    spec: Spec
+    sha256: str
+
+    def verdicts(self, path: Path) -> Verdicts:
+        """What a file decides on each example, (N,)."""
+        outputs = litert.run(path, self.x)
+        return SCORING[self.spec.task.name].verdicts(self.spec.task.rows(outputs, self.spec), self.x, self.y)
+
+    def score(self, verdicts: Verdicts) -> float | None:
+        return SCORING[self.spec.task.name].main(verdicts, self.y)
+
+
+class Climb:
+    """The rungs of an auto stage. What is finished is found again in its own directory after an interruption."""
+
+    def __init__(self, auto: "Auto", inputs: Inputs) -> None:
+        self.auto, self.inputs = auto, inputs
+        split, spec = inputs.data.split("validation"), inputs.data.spec()
+        x, y = split.batch(np.arange(len(split)))
+        if spec.task.decides and (fault := auto.too_few(len(split))):
+            raise StageError(fault)
+        self.validation = _Validation(x, y, spec, split.sha256)
+        self.float32 = self._made(Convert(stage="convert", quantization="float32"), inputs.source, "float32")
+        self.source = measure.read("float32", self.float32.path / "model.tflite")
+        self.base = self.validation.verdicts(self.float32.path / "model.tflite")
+
+    def rungs(self) -> Iterator[RungFacts]:
+        """What became of each rung, up to the first that keeps every budget."""
+        hopeless = ""
+        for done, name in enumerate(self.auto.rungs, start=1):
+            if hopeless and not RUNGS[name].shrinks:
+                yield RungFacts(rung=name, status="skipped", why=hopeless)
+                continue
+            facts = self._kept(name)
+            self.inputs.report(Progress(f"{name} {facts.status}: rung", done, len(self.auto.rungs), {}))
+            yield facts
+            if facts.status == "met":
+                return
+            if not RUNGS[name].shrinks and not hopeless:
+                hopeless = _hopeless(facts)
+
+    def chain(self, name: RungName) -> list[Artifact]:
+        """What the stages of a rung made, in their order."""
+        made, above = [], self.inputs.source
+        for stage in RUNGS[name].stages(self.auto, self.source):
+            above = self._made(stage, above, name)
+            made.append(above)
+        return made
+
+    def facts(self, rungs: Sequence[RungFacts]) -> LadderFacts:
+        chosen, left = rungs[-1].rung, self.auto.rungs[len(rungs) :]
+        more = f"; not tried: {', '.join(left)}" if left else ""
+        return LadderFacts(
+            metric=self.validation.spec.task.main,
+            examples=len(self.validation.y),
+            split_sha256=self.validation.sha256,
+            score=self.validation.score(self.base),
+            confidence=self.auto.confidence,
+            rungs=tuple(rungs),
+            chosen=chosen,
+            stopped=f"{chosen} is the first rung that keeps every budget{more}",
+        )
+
+    def _kept(self, name: RungName) -> RungFacts:
+        """The facts of a rung, kept in a file: times can't be measured again after an interruption."""
+        path = self.inputs.resume / f"{name}.json"
+        if path.is_file():
+            return RungFacts.model_validate_json(path.read_bytes())
+        facts = self._tried(name)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(facts.model_dump_json(), encoding="utf-8")
+        fresh.rename(path)
+        return facts
+
+    def _tried(self, name: RungName) -> RungFacts:
+        started = time.monotonic()
+        settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.source))
+        try:
+            path = self.chain(name)[-1].path / "model.tflite"
+            measured = self._measured(name, path)
+        except StoreError:
+            raise
+        except StageError as error:
+            seconds = time.monotonic() - started
+            return RungFacts(rung=name, status="failed", why=error.faults[0].reason, stages=settings, seconds=seconds)
+        ratios = _ratios(path, self.float32.path / "model.tflite", self.validation.x) if self._timed else ()
+        budgets = self.auto.judge(measured, ratios)
+        missed = [result for result in budgets if result.status != "pass"]
+        return RungFacts(
+            rung=name,
+            status="missed" if missed else "met",
+            why="; ".join(map(_miss, missed)),
+            stages=settings,
+            seconds=time.monotonic() - started,
+            score=measured.metrics.get(self.validation.spec.task.main),
+            paired=measured.paired,
+            bytes=measured.bytes,
+            arena=measured.arena.smallest if measured.arena else None,
+            macs=measured.macs,
+            latency_ratios=ratios,
+            budgets=budgets,
+        )
+
+    @property
+    def _timed(self) -> bool:
+        return self.auto.max_latency_ratio is not None
+
+    def _measured(self, name: str, path: Path) -> ModelFacts:
+        """The file with its arena, and against the float32 file on the validation split."""
+        task, y = self.validation.spec.task, self.validation.y
+        verdicts = self.validation.verdicts(path)
+        paired = SCORING[task.name].paired(self.base, verdicts, y, self.validation.spec.labels, self.auto.confidence)
+        score = self.validation.score(verdicts)
+        more = {"paired": paired, "metrics": {} if score is None else {task.main: score}}
+        return measure.read(name, path).model_copy(update=more | Asked(None).measure(path))
+
+    def _made(self, stage: Stage, above: Artifact, rung: str) -> Artifact:
+        """The result of a stage of a rung: made once, however many rungs begin with it."""
+        key = key_of({"above": above.path.name, "stage": stage.settings()})[:16]
+        folder, building, resume = (self.inputs.resume / f"{key}{end}" for end in ("", ".new", ".resume"))
+        if not folder.is_dir():
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir()
+            resume.mkdir(exist_ok=True)
+            teachers = {TEACHER: self._teacher} if stage.reads_beside() else {}
+            given = {above.name: above} | teachers
+            stage.run(replace(self.inputs, upstream=given, resume=resume, report=self._hear(rung)), building)
+            building.rename(folder)
+            shutil.rmtree(resume, ignore_errors=True)
+        return Artifact(stage.label, stage.gives, folder, above)
+
+    @property
+    def _teacher(self) -> Artifact:
+        name = self.auto.teacher
+        return self.inputs.upstream[name] if isinstance(name, str) else self.inputs.source
+
+    def _hear(self, rung: str) -> Callable[[Progress], None]:
+        """What tells the user how far a stage of a rung is."""
+        return lambda progress: self.inputs.report(replace(progress, what=f"{rung}: {progress.what}"))
+
+
+def _ratios(path: Path, base: Path, x: NDArray[np.float32]) -> tuple[float, ...]:
+    """Median time of an inference over the base's, in turns, so that a busy moment meets both."""
+    one, other = litert.Runner(path), litert.Runner(base)
+    turns = ((runner.latency(x[:1], RUNS, 2).p50 for runner in (one, other)) for _ in range(TURNS))
+    return tuple(own / theirs for own, theirs in turns)
+
+
+def _hopeless(facts: RungFacts) -> str:
+    """Why no rung that keeps the network as large can keep the budgets either; "" when it may."""
+    for result in facts.budgets:
+        if result.check in ("size", "arena", "macs") and SLACK < excess(result, None) < np.inf:
+            return f"{facts.rung} misses by far: {_miss(result)}; this rung makes nothing smaller"
+    return ""
+
+
+def _miss(result: CheckResult) -> str:
+    """``file size 35.2 KiB, at most 32.0 KiB``, or why it can't be told."""
+    if result.value is None:
+        return f"{result.what}: {result.why}"
+    value, limit = (units.measure(figure, result.unit) for figure in (result.value, result.limit))
+    told = f" ({result.why})" if result.check == "drop" else ""
+    return f"{result.what} {value}, {result.bound} {limit}{told}"
+
+
+def nearest_miss(rungs: Sequence[RungFacts]) -> Fault:
+    """What to say when no rung keeps all budgets: the one that is nearest, and then all."""
+    measured = [facts for facts in rungs if facts.budgets]
+    table = "\n    ".join(["the rungs:", *(f"{facts.rung} {facts.status}: {facts.why}" for facts in rungs)])
+    if not measured:
+        return Fault("no rung makes a file", do=table)
+    nearest = min(measured, key=lambda facts: max(excess(result, facts.paired) for result in facts.budgets))
+    return Fault("no rung keeps every budget", received=f"nearest is {nearest.rung}: {nearest.why}", do=table)

@@ -1,0 +1,142 @@
+"""Find out which layers suffer most from 8 bits."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from pipeline import runtimes, surgery, tf
+from pipeline.errors import Fault, StageError
+from pipeline.scoring import SCORING
+from pipeline.sensitivity import Effect, LayerSensitivity, SensitivityFacts
+from pipeline.stage import Data, Inputs, Progress
+from pipeline.stages.calibration import Calibration, draw
+from pipeline.stages.follower import Follower
+from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.surgery import INPUT, Simulation, Unit
+from pipeline.task import Truth
+
+if TYPE_CHECKING:
+    import tensorflow
+
+BATCH = 250
+KEPT = ("sparsity", "clusters")  # facts of the model that hold for it here too
+
+Outputs = NDArray[np.float32]  # (n, ...) of the model, in real units
+
+
+class Sensitivity(Follower):
+    """Quantize one layer at a time, and all but one, and rank the layers by the error of the outputs.
+
+    A layer is what TFLite computes in one op: a convolution with its normalisation and ReLU. Simulated in Keras, which
+    takes seconds where real conversions take minutes: weights are rounded for each channel and results over the range
+    that calibration examples give them, both to 8 bits; biases and the output of a softmax are not. The examples are of
+    the validation split. The model is passed on as it is, with the ranking.
+    """
+
+    takes = "keras"
+    gives = "keras"
+    libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
+    not_behind: ClassVar[Mapping[str, str]] = {"qat": "its model rounds already"}
+
+    stage: Literal["sensitivity"]
+    samples: PositiveInt = 500
+    """Examples of the validation split, spread evenly; all of them where there are not as many."""
+    calibration: Calibration | None = None
+    """What the ranges of results come from; 200 examples when left out."""
+
+    def run(self, inputs: Inputs, work: Path) -> None:
+        tf.start(inputs.seed)
+        model = tf.load_model(inputs.source.path / "model.h5")
+        above = read_facts(inputs.source.path)
+        sample = draw(inputs.data, self.calibration, inputs.seed).x
+        batches = [sample[i : i + BATCH] for i in range(0, len(sample), BATCH)]
+        simulated = surgery.simulation(surgery.flat(model), batches)
+        facts = ranked(simulated, inputs, self.samples)
+        notes = [f"{name} is not simulated: {why}" for name, why in simulated.left.items()]
+        tf.save_model(model, work / "model.h5")
+        kept = {name: above[name] for name in KEPT if name in above}
+        write_facts(work, notes=notes, sensitivity=facts.model_dump(mode="json"), **kept)
+
+
+def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFacts:
+    """The layers of a simulated network, the one that does most harm alone first."""
+    split = inputs.data.split("validation")
+    positions = np.unique(np.linspace(0, len(split) - 1, min(len(split), samples)).astype(np.int64))
+    x, y = split.batch(positions)
+    outputs = _outputs(simulated, x)
+    exact = outputs(())
+    names = [unit.name for unit in simulated.units]
+
+    def effect(on: Collection[str]) -> Effect:
+        return _effect(outputs(on), exact, x, y, inputs.data)
+
+    rows = []
+    for done, unit in enumerate(simulated.units, start=1):
+        rows.append(_row(unit, effect([unit.name]), effect([name for name in names if name != unit.name])))
+        inputs.report(Progress("layer", done, len(names), {}))
+    spec = inputs.data.spec()
+    return SensitivityFacts(
+        examples=len(x),
+        split_sha256=split.sha256,
+        metric=spec.task.main,
+        score=_effect(exact, exact, x, y, inputs.data).score,
+        all=effect(names),
+        layers=tuple(sorted(rows, key=_harm)),
+    )
+
+
+def worst(folder: Path, count: int) -> list[str]:
+    """The Keras layers that do most harm in 8 bits, the input left out. StageError without a ranking in the folder."""
+    found = read_facts(folder).get("sensitivity")
+    if not found:
+        rule = "needs the ranking of a sensitivity stage: put one right above"
+        raise StageError(Fault(rule, received="a model without one"))
+    rows = [row for row in SensitivityFacts.model_validate(found).layers if row.kind != INPUT]
+    if count >= len(rows):
+        rule = f"worst: must be less than the number of layers, {len(rows)}"
+        raise StageError(Fault(rule, received=str(count)))
+    return [row.layer for row in rows[:count]]
+
+
+def _outputs(simulated: Simulation, x: NDArray[np.float32]) -> Any:
+    """What gives the outputs for x with the units of those names rounded."""
+    import tensorflow as tf
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def forward(batch: "tensorflow.Tensor") -> "tensorflow.Tensor":
+        return simulated.model(batch, training=False)
+
+    def outputs(on: Collection[str]) -> Outputs:
+        simulated.switch(on)
+        parts = [np.asarray(forward(tf.constant(x[i : i + BATCH]))) for i in range(0, len(x), BATCH)]
+        return np.concatenate(parts)
+
+    return outputs
+
+
+def _effect(outputs: Outputs, exact: Outputs, x: NDArray[np.float32], y: Truth, data: Data) -> Effect:
+    spec = data.spec()
+    scoring = SCORING[spec.task.name]
+    error = outputs.astype(np.float64) - exact
+    noise, signal = float(np.sum(error**2)), float(np.sum(exact.astype(np.float64) ** 2))
+    return Effect(
+        sqnr_db=10 * float(np.log10(signal / noise)) if noise and signal else None,
+        rmse=float(np.sqrt(np.mean(error**2))),
+        flips=runtimes.flips(outputs, exact, spec),
+        score=scoring.main(scoring.verdicts(spec.task.rows(outputs, spec), x, y), y),
+    )
+
+
+def _row(unit: Unit, alone: Effect, spared: Effect) -> LayerSensitivity:
+    return LayerSensitivity(
+        layer=unit.name, kind=unit.kind, layers=tuple(unit.layers), weights=unit.weights, alone=alone, spared=spared
+    )
+
+
+def _harm(row: LayerSensitivity) -> float:
+    """For sorting: the most harmful first."""
+    return np.inf if row.alone.sqnr_db is None else row.alone.sqnr_db

@@ -1,0 +1,196 @@
+"""The ladder: budgets that are judged with confidence, rungs in their order, and the first that keeps them ships."""
+
+import numpy as np
+import pytest
+import test_training
+from conftest import Pipeline
+from pydantic import ValidationError
+from test_training import DATA, MODEL, stage_process
+
+from pipeline import child
+from pipeline.checks.confidence import within
+from pipeline.errors import ConfigError, StageError
+from pipeline.facts import Paired
+from pipeline.stage import Inputs
+from pipeline.stages import Auto, Qat
+from pipeline.stages.budgets import excess
+from pipeline.stages.climb import Climb
+from pipeline.stages.convert import Convert
+
+runner, trained = test_training.runner, test_training.trained
+
+SHORT = {"epochs": 1, "batch_size": 256}
+
+CONFIG = """
+name: tiny
+seed: 5
+data: {source: digits, splits: {validation: 0.2}}
+model: {source: small_cnn, filters: 4}
+stages:
+  - {stage: train, epochs: 3, batch_size: 64, learning_rate: 0.01}
+  - {stage: sensitivity}
+  - {stage: convert, name: float, from: train, quantization: float32}
+  - stage: auto
+    name: small
+    from: train
+    rungs: [ptq, qat, channel_qat]
+    max_drop: 0.5
+    max_macs: 10000
+    epochs: 1
+  - {stage: verify, of: [small], baseline: float, checks: [{check: macs, max: 10000}, {check: agreement, min: 0.9}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """A config with a ladder, run once."""
+    pipeline = Pipeline(tmp_path_factory.mktemp("ladder"), CONFIG)
+    pipeline.out, pipeline.err = pipeline.run()
+    return pipeline
+
+
+def test_the_first_rung_that_keeps_every_budget_ships(climbed):
+    ladder = next(step.ladder for step in climbed.report.steps if step.ladder)
+    assert [(rung.rung, rung.status) for rung in ladder.rungs] == [
+        ("ptq", "missed"), ("qat", "skipped"), ("channel_qat", "met"),
+    ]  # fmt: skip
+    assert ladder.chosen == "channel_qat"
+    small = next(model for model in climbed.report.models if model.name == "small")
+    assert ladder.rungs[-1].bytes == small.bytes
+    assert ladder.rungs[-1].macs == small.macs <= 10_000
+    assert ladder.rungs[-1].arena == small.arena.smallest
+    assert "MACs" in ladder.rungs[0].why
+    assert "makes nothing smaller" in ladder.rungs[1].why
+
+
+def test_the_validation_split_decides_and_the_test_split_is_verified(climbed):
+    ladder = next(step.ladder for step in climbed.report.steps if step.ladder)
+    small = next(model for model in climbed.report.models if model.name == "small")
+    splits = climbed.report.data.splits
+    assert ladder.split_sha256 == splits["validation"].sha256
+    assert ladder.rungs[0].paired.n == ladder.examples == splits["validation"].examples
+    assert small.split_sha256 == splits["test"].sha256
+
+
+def test_the_file_is_compared_with_the_keras_model_of_its_rung(climbed):
+    small = next(model for model in climbed.report.models if model.name == "small")
+    assert small.error.sqnr_db > 15  # of the network with fewer channels, not of the one above
+    assert len(small.tensors) > 3
+
+
+def test_every_form_of_the_report_shows_the_ladder_and_the_ranking(climbed):
+    folder = climbed.folder / "runs" / "tiny"
+    page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    assert "small: channel_qat is the first rung that keeps every budget" in climbed.out
+    assert "| channel\\_qat | met |" in text
+    assert 'id="ladder"' in page
+    assert "stage: channel_prune" in page
+    assert 'id="sensitivity"' in page
+    assert "all but it" in page
+
+
+def test_the_report_of_a_ladder_is_proved_again(climbed, edgepipe):
+    folder = climbed.folder / "runs" / "tiny"
+    code, out, err = edgepipe("verify", "--report", folder, "--rerun", "--store", climbed.folder / "store")
+    assert (code, err) == (0, "")
+    assert "needs the Keras model" not in out
+
+
+def stage(runner, auto, above, name):
+    """Run an auto stage in a folder of that name; what an earlier run of it left is there."""
+    base = runner.folder / name
+    for each in ("resume", "work"):
+        (base / each).mkdir(parents=True, exist_ok=True)
+    arguments = (auto, {above.name: above}, base / "resume", base / "work", DATA, MODEL)
+    child.call("auto", base / "log", lambda done: None, stage_process, *arguments)
+    return base / "work"
+
+
+def test_a_rung_is_the_stages_that_a_config_would_name(runner, trained):
+    auto = Auto(stage="auto", rungs=["qat"], max_drop=0.9, **SHORT)
+    aware = runner(Qat(stage="qat", learning_rate=5e-4, **SHORT), trained)
+    made = runner(Convert(stage="convert", quantization="int8"), aware)
+    work = stage(runner, auto, trained, "one rung")
+    assert (work / "model.tflite").read_bytes() == (made.path / "model.tflite").read_bytes()
+    assert (work / "model.h5").read_bytes() == (aware.path / "model.h5").read_bytes()
+
+
+def test_no_rung_is_an_error_with_the_nearest_miss_and_all_rungs_and_nothing_is_made_twice(runner, trained):
+    auto = Auto(stage="auto", rungs=["pqat", "distilled_qat"], max_latency_ratio=1e-9, **SHORT)
+    with pytest.raises(StageError) as first:
+        stage(runner, auto, trained, "no rung")
+    said = str(first.value)
+    assert "no rung keeps every budget (received nearest is " in said
+    for name in auto.rungs:
+        assert f"\n    {name} missed: time on this machine against float32" in said
+    kept = {path.name: path.stat().st_mtime_ns for path in (runner.folder / "no rung" / "resume").iterdir()}
+    with pytest.raises(StageError) as second:
+        stage(runner, auto, trained, "no rung")
+    assert str(second.value) == said
+    assert {path.name: path.stat().st_mtime_ns for path in (runner.folder / "no rung" / "resume").iterdir()} == kept
+
+
+def test_too_few_examples_are_told_before_anything_is_made(tmp_path):
+    inputs = Inputs(DATA, MODEL, 3, {}, tmp_path, lambda progress: None)
+    with pytest.raises(StageError, match=r"0\.30 points can't be told with 95 %.*\n.*needs about 1,167"):
+        Climb(Auto(stage="auto", max_drop=0.003), inputs)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({}, "needs at least one budget: max_drop, max_bytes"),
+    ({"max_drop": -0.01}, "greater than or equal to 0"),
+    ({"max_bytes": 0}, "greater than 0"),
+    ({"max_macs": 0}, "greater than 0"),
+    ({"max_latency_ratio": 0.0}, "greater than 0"),
+    ({"max_drop": 0.01, "confidence": 0.3}, "greater than 0.5"),
+    ({"max_drop": 0.01, "rungs": []}, "at least 1 item"),
+    ({"max_drop": 0.01, "rungs": ["ptq", "ptq"]}, "must name each rung once"),
+    ({"max_drop": 0.01, "rungs": ["ptg"]}, "Input should be 'ptq'"),
+    ({"max_drop": 0.01, "rungs": ["ptq"], "teacher": "large"}, "needs the rung distilled_qat"),
+    ({"max_drop": 0.01, "precision": "mixed_float16"}, "must be float32 here"),
+])  # fmt: skip
+def test_settings_that_can_not_be_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Auto(stage="auto", **settings)
+
+
+def test_a_drop_that_validation_can_not_show_is_refused_in_the_plan(planned, tmp_path):
+    x = np.random.default_rng(0).random((60, 8), np.float32)
+    np.savez(tmp_path / "odd.npz", x_train=x[:40], x_test=x[40:], y_test=np.arange(20) % 2)
+    text = """\
+name: tiny
+data: {source: npz, path: odd.npz, task: anomaly}
+model: {source: autoencoder}
+stages:
+  - {stage: train, epochs: 1}
+  - {stage: auto, max_drop: 0.01}
+"""
+    with pytest.raises(
+        ConfigError, match=r"tiny.yaml:6:\d+: stages.auto.max_drop: can't be measured for anomaly detection"
+    ):
+        planned(text)
+
+
+def test_what_a_target_gives_is_a_budget_too(planned):
+    text = CONFIG.replace("seed: 5", "target: cortex-m4")
+    auto = planned(text)["small"].stage
+    assert (auto.max_bytes, auto.max_arena) == (1 << 20, 256 << 10)
+    assert auto.aimed["max_bytes"] == "cortex-m4"
+    assert planned(text.replace("max_drop: 0.5", "max_bytes: 1000"))["small"].stage.max_bytes == 1000
+
+
+def paired(metric, drop, low, high):
+    return Paired(metric=metric, n=100, drop=drop, low=low, high=high, confidence=0.9, worst=None)
+
+
+@pytest.mark.parametrize(("found", "status", "what", "beyond"), [
+    (paired("accuracy", 0.01, -0.01, 0.02), "pass", "drop of accuracy", 0),
+    (paired("accuracy", 0.01, -0.01, 0.06), "unavailable", "drop of accuracy", 1),
+    (paired("accuracy", 0.05, 0.04, 0.06), "fail", "drop of accuracy", 1),
+    (paired("mae", -0.02, -0.029, 0.01), "pass", "rise of mae", 0),
+    (paired("mae", -0.02, -0.12, 0.01), "unavailable", "rise of mae", 3),
+])  # fmt: skip
+def test_the_whole_interval_decides_whether_it_is_worse(found, status, what, beyond):
+    result = within("drop", "small", found, 0.03)
+    assert (result.status, result.what) == (status, what)
+    assert excess(result, found) == pytest.approx(beyond)
