@@ -1,12 +1,12 @@
 """Convert a Keras model to TensorFlow Lite."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from pipeline import contract, litert, tf, tflite
@@ -17,7 +17,7 @@ from pipeline.stages.calibration import Calibration, Sample, check_input, draw
 from pipeline.stages.converter import Feed, converter_of
 from pipeline.stages.halves import decided, spread_of
 from pipeline.stages.int16 import widened
-from pipeline.stages.keep import kept, listed, matching
+from pipeline.stages.layers import Layers
 from pipeline.stages.ranges import estimated
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.tflite import int8
@@ -64,6 +64,8 @@ class Convert(Stage):
     """Layers of an int8 file that compute in float32: names or patterns (`block1*`), or names of ops (`SOFTMAX`)."""
     keep_int16: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Layers of an int8 file whose activations are int16 (weights stay int8), named in the same way."""
+
+    _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)  # layers of a rewritten network, see Layers
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
@@ -114,6 +116,7 @@ class Convert(Stage):
         model = tf.load_model(inputs.source.path / "model.h5")
         above = read_facts(inputs.source.path)
         aware = bool(above.get("quantized"))
+        self._origin = above.get("origin", {})
         if aware:
             self._check_aware(inputs.source.name, above)
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
@@ -220,7 +223,7 @@ class Convert(Stage):
 
         if self.calibration and self.calibration.ranges != "minmax" and samples is not None:
             content = estimated(content, samples, self.calibration.ranges, self.calibration.percentile, report)
-        stay = kept(tflite.read(content), self.keep_float, "keep_float", "quantization: float32")
+        stay = Layers(content, self._origin).kept(self.keep_float, "keep_float", "quantization: float32")
         rounded: bytes = mlir_quantize(
             content,
             disable_per_channel=not self.per_channel,
@@ -233,7 +236,7 @@ class Convert(Stage):
 
     def _widened(self, content: bytes) -> bytes:
         """An int8 file with int16 activations where keep_int16 says so."""
-        chosen = kept(tflite.read(content), self.keep_int16, "keep_int16", "quantization: int16x8")
+        chosen = Layers(content, self._origin).kept(self.keep_int16, "keep_int16", "quantization: int16x8")
         return widened(content, chosen)
 
     @property
@@ -242,20 +245,21 @@ class Convert(Stage):
 
     def _kept(self, content: bytes) -> Iterator[str]:
         """Notes on the layers of the finished file that are not int8, as was asked for."""
-        model = tflite.read(content)
+        layers = Layers(content, self._origin)
         for dtype, patterns in (("float32", self.keep_float), ("int16", self.keep_int16)):
             if patterns:
-                yield f"{dtype} as asked: {listed(model, matching(model, patterns))}"
+                yield f"{dtype} as asked: {layers.listed(layers.matching(patterns))}"
 
     def _floats(self, content: bytes) -> list[tflite.FloatUse]:
         """Where an integer file uses floats though nobody asked for it: the converter itself says nothing."""
-        model = tflite.read(content)
-        if model.quantization in (*INTEGER, "int8x4"):
+        layers = Layers(content, self._origin)
+        if layers.model.quantization in (*INTEGER, "int8x4"):
             return []
-        asked = {op.index for op in matching(model, self.keep_float)}
-        mixed = bool(self.keep_float or self.keep_int16)
-        inner = (use for use in model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
-        return [use for use in inner if use.index not in asked] if mixed else list(model.floats())
+        if not (self.keep_float or self.keep_int16):
+            return list(layers.model.floats())
+        asked = {op.index for op in layers.matching(self.keep_float)}
+        inner = (use for use in layers.model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
+        return [use for use in inner if use.index not in asked]
 
     def _remaining(self, content: bytes) -> Iterator[str]:
         """A note on them."""
