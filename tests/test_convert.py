@@ -150,8 +150,11 @@ def test_a_layer_that_was_rewritten_is_known_by_either_name(convert):
             {"quantization": "int16x8", "calibration": {"ranges": "mse"}},
             "calibration.ranges: must be minmax for int16x8",
         ),
-        ({"calibration": {"ranges": "mse", "percentile": 0.9}}, "percentile: has no effect where ranges is mse"),
-        ({"quantization": "int16x8", "per_channel": False}, "per_channel: false is for int8 and dynamic alone"),
+        (
+            {"calibration": {"ranges": "mse", "percentile": 0.9}},
+            "calibration.percentile: has no effect where ranges is mse",
+        ),
+        ({"quantization": "int16x8", "per_channel": False}, "per_channel: must be true for int16x8; false is for"),
         ({"per_channel": False, "per_channel_dense": True}, "per_channel_dense: can't be true where per_channel is"),
         ({"quantization": "float16", "keep_float": ("conv1",)}, "keep_float: is for int8 files alone"),
         ({"quantization": "int16x8", "keep_int16": ("conv1",)}, "keep_int16: is for int8 files alone"),

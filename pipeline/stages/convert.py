@@ -13,7 +13,7 @@ from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.estimators import Estimator
 from pipeline.stage import Data, Inputs, Progress, Stage
-from pipeline.stages.calibration import Calibration, Sample, check_input, draw
+from pipeline.stages.calibration import KEPT, Calibration, Sample, check_input, draw
 from pipeline.stages.converter import Feed, converter_of
 from pipeline.stages.halves import decided, spread_of
 from pipeline.stages.int16 import widened
@@ -75,8 +75,10 @@ class Convert(Stage):
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         if self.calibration and self.calibration.ranges != "minmax" and self.quantization != "int8":
             raise ValueError(f"calibration.ranges: must be minmax for {self.quantization}; the others are of 8 bits")
+        if self.calibration and self.calibration.percentile != KEPT and self._estimator != "percentile":
+            raise ValueError(f"calibration.percentile: has no effect where ranges is {self._estimator}")
         if not self.per_channel and self.quantization not in ("int8", "dynamic"):
-            raise ValueError(f"per_channel: false is for int8 and dynamic alone (received {self.quantization})")
+            raise ValueError(f"per_channel: must be true for {self.quantization}; false is for int8 and dynamic")
         if not self.per_channel and self.per_channel_dense:
             raise ValueError("per_channel_dense: can't be true where per_channel is false")
         for setting in ("keep_float", "keep_int16"):
