@@ -33,7 +33,9 @@ class Auto(Budgets, Taught):
     rung keeps all budgets, the stage fails with the nearest miss. A rung that can't help is skipped: where plain
     quantization is far too large, training it makes it no smaller.
 
-    The settings of training are those of every rung that trains.
+    `ptq` quantizes after training; `equalized` equalises channels before that and corrects biases behind it; `qat`
+    trains quantization-aware; `pqat` prunes before that; `distilled_qat` learns from a teacher meanwhile; `channel_qat`
+    removes channels before that. The settings of training are those of every rung that trains.
     """
 
     takes = "keras"
@@ -44,8 +46,7 @@ class Auto(Budgets, Taught):
 
     stage: Literal["auto"]
     rungs: Annotated[tuple[RungName, ...], Field(strict=False, min_length=1)] = tuple(RUNGS)
-    """What to try, in this order: `ptq` is plain quantization after training, `qat` trains quantization-aware, `pqat`
-    prunes before that, `distilled_qat` learns from a teacher meanwhile, `channel_qat` removes channels before that."""
+    """What to try, in this order."""
     epochs: PositiveInt = 10
     """Passes over the training split of each stage that trains."""
     learning_rate: PositiveFloat = 5e-4

@@ -8,6 +8,7 @@ from pipeline.models.file import File
 from pipeline.stage import Stage
 from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.convert import Convert
+from pipeline.stages.equalize import Equalize
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
 from pipeline.stages.training import Training
@@ -15,7 +16,7 @@ from pipeline.stages.training import Training
 if TYPE_CHECKING:
     from pipeline.stages.auto import Auto
 
-RungName = Literal["ptq", "qat", "pqat", "distilled_qat", "channel_qat"]
+RungName = Literal["ptq", "equalized", "qat", "pqat", "distilled_qat", "channel_qat"]
 
 TEACHER = "(teacher)"  # what a rung's stages call the stage that they learn from: no stage of a config can
 KEEP_MACS = 0.6  # where no budget says fewer
@@ -65,6 +66,7 @@ def _fewer_channels(auto: "Auto", source: ModelFacts) -> ChannelPrune:
 
 RUNGS: dict[RungName, Rung] = {
     "ptq": Rung(lambda auto, source: (convert(auto),)),
+    "equalized": Rung(lambda auto, source: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
     "qat": Rung(lambda auto, source: (_qat(auto), convert(auto))),
     "pqat": Rung(lambda auto, source: (_pruned(auto), _qat(auto), convert(auto))),
     "distilled_qat": Rung(lambda auto, source: (_distilled(auto), convert(auto))),
