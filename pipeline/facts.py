@@ -246,6 +246,7 @@ class CalibrationFacts(Part):
 
     samples: int
     sha256: str = Field(description="of the examples in their order, after preprocessing")
+    ranges: str = Field(default="minmax", description="how activation ranges follow from the examples")
     halves: Halves | None = Field(default=None, description="null when the config did not ask for it")
 
 

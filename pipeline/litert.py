@@ -89,10 +89,13 @@ class Runner:
 
         Ops whose output does not have the examples as its first dimension are left out.
         """
-        name, _ = only(self.model)
-        batch = self.model.signature.inputs[name].shape[0]
+        batch = self.model.signature.inputs[only(self.model)[0]].shape[0]
         written = {op.index: op.outputs[0] for op in self.model.subgraphs[0].ops if op.outputs}
-        return self._record({name: x}, {index: t for index, t in written.items() if t.shape[:1] == (batch,)})
+        return self.observe(x, {index: t for index, t in written.items() if t.shape[:1] == (batch,)})
+
+    def observe(self, x: Array, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
+        """What those tensors of the first subgraph hold, for a runner that keeps tensors: (n, ...) as stored."""
+        return self._record({only(self.model)[0]: x}, tensors)
 
     def _record(self, inputs: Mapping[str, Array], tensors: Mapping[K, Tensor]) -> dict[K, Array]:
         """The values of those tensors for all examples."""

@@ -39,7 +39,7 @@ def layers(path: Path, x: Values) -> dict[str, Values]:
         name: real(written[op.index], op.outputs[0])
         for op in model.subgraphs[0].ops
         if op.index in written
-        for name in _names(model, op)
+        for name in names(model, op)
     }
 
 
@@ -55,7 +55,7 @@ def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[Tens
     for index, raw in record(path, x).items():
         op = model.subgraphs[0].ops[index]
         tensor = op.outputs[0]
-        fitting = [name for name in _names(model, op) if name in order and reference[name].shape == raw.shape]
+        fitting = [name for name in names(model, op) if name in order and reference[name].shape == raw.shape]
         if fitting and tensor.dtype != "FLOAT32" and op.name not in SAME:
             layer = max(fitting, key=lambda name: order[name])
             found.append(_error(op, layer, raw, tensor, reference[layer]))
@@ -64,7 +64,7 @@ def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[Tens
     return tuple(error if error.index in worst else _without_histogram(error) for error in found)
 
 
-def _names(model: tflite.Model, op: tflite.Op) -> list[str]:
+def names(model: tflite.Model, op: tflite.Op) -> list[str]:
     """The Keras layers of what an op writes, in running order; an output of the model has its signature's name too."""
     if not op.outputs:
         return []

@@ -47,7 +47,7 @@ def _build(folder: Path) -> None:
     from pipeline import tf as door
     from pipeline.models import AnyModel
     from pipeline.stage import Spec
-    from pipeline.stages.convert import _function
+    from pipeline.stages.converter import function_of
     from pipeline.task import TASKS
 
     door.start(1)
@@ -62,7 +62,7 @@ def _build(folder: Path) -> None:
     def convert(name: str, network: Any, samples: Any = None, per_tensor: bool = False) -> None:
         holder = tf.Module()  # with the Keras model in its place, the same bytes take five times as long
         holder.kept = network.variables
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([_function(network)], holder)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function_of(network)], holder)
         if samples is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ({network.input_names[0]: x[np.newaxis]} for x in samples)

@@ -223,10 +223,33 @@ def _preserved() -> dict[str, float]:
     return tflite.read(Convert(stage="convert", quantization="int8")._convert(quantized, None)).sparsity()
 
 
+def _per_tensor() -> dict[str, list[int]]:
+    """How many scales each op's weights have, trained with one for all channels."""
+    import numpy as np
+    import tf_keras as keras
+    from tf_keras import layers as l
+
+    from pipeline import surgery, tflite
+    from pipeline.stages.convert import Convert
+
+    inputs = keras.Input(IMAGE)
+    x = l.DepthwiseConv2D(3, activation="relu")(l.Conv2D(8, 3, activation="swish")(inputs))
+    network = surgery.quantizable(keras.Model(inputs, l.Dense(6)(l.Flatten()(x)))).model
+    found = {}
+    for preserve in (False, True):
+        wrapped = surgery.Quantized(preserve, per_channel=False)
+        quantized = wrapped.model(network)
+        data = np.random.default_rng(1).normal(size=(32, *IMAGE)).astype(np.float32)
+        wrapped.set_ranges(surgery.measure_ranges(network, wrapped.ranged, [data]))
+        file = tflite.read(Convert(stage="convert", quantization="int8")._convert(quantized, None))
+        found[file.quantization + " preserved" * preserve] = [len(t.scales) for op in file.ops for t in op.weights]
+    return found
+
+
 if __name__ == "__main__":
     from pipeline import tf as door
 
     door.start(1)
     found: dict[str, Any] = {name: _measure(*each) for name, each in constructs().items()}
-    found |= {"ports": _ports(), "subclassed": _subclassed(), "preserved": _preserved()}
+    found |= {"ports": _ports(), "subclassed": _subclassed(), "preserved": _preserved(), "per_tensor": _per_tensor()}
     Path(sys.argv[1]).write_text(json.dumps(found))

@@ -16,7 +16,7 @@ FLOAT = {"elu"}  # LiteRT has no int8 kernel
 
 
 def test_every_network_is_measured(surgery: dict[str, Any]) -> None:
-    assert tuple(surgery) == (*NAMES, "ports", "subclassed", "preserved")
+    assert tuple(surgery) == (*NAMES, "ports", "subclassed", "preserved", "per_tensor")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,3 +73,7 @@ def test_the_zeros_of_every_kernel_are_in_the_file(surgery: dict[str, Any]) -> N
     assert len(kept) == 10
     assert any("/bare/" in name or "quant_bare" in name for name in kept)
     assert min(kept.values()) >= 0.5
+
+
+def test_weights_that_are_trained_with_one_scale_have_one_in_the_file(surgery: dict[str, Any]) -> None:
+    assert surgery["per_tensor"] == {"int8": [1, 1, 1], "int8 preserved": [1, 1, 1]}

@@ -6,13 +6,15 @@ missed the preprocessing, test images.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline import tflite
 from pipeline.errors import Fault, InputError, StageError
+from pipeline.estimators import Estimator
 from pipeline.stage import Data, Examples, Strict, array_sha256, example_digest
 
 SAMPLES = 200  # when the config names no number
@@ -26,8 +28,19 @@ class Calibration(Strict):
 
     samples: PositiveInt | None = None
     """Examples that the converter observes; 200, or all of the split when it has fewer, when left out."""
+    ranges: Estimator = "minmax"
+    """How int8 ranges follow from what is observed. `minmax` cuts nothing off; `percentile`, `mse` and `kl` cut off
+    outliers for finer steps; `moving_average` averages the ends of batches of examples."""
+    percentile: Annotated[float, Field(gt=0.5, lt=1)] = 0.9999
+    """Share of the values that a range holds, where ranges is percentile."""
     halves: bool = False
     """Convert with each half of the examples too, and report how far ranges, decisions and accuracy move."""
+
+    @model_validator(mode="after")
+    def _percentile_fits(self) -> "Calibration":
+        if "percentile" in self.model_fields_set and self.ranges != "percentile":
+            raise ValueError(f"percentile: has no effect where ranges is {self.ranges}")
+        return self
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,30 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
-from pipeline.stage import Data, Examples, Inputs, Progress, Spec, Stage
+from pipeline.estimators import Estimator
+from pipeline.stage import Data, Inputs, Progress, Stage
 from pipeline.stages import bias_correction
 from pipeline.stages.calibration import Calibration, Sample, check_input, draw
+from pipeline.stages.converter import Feed, converter_of
 from pipeline.stages.follower import Finding, Follower, nearest
+from pipeline.stages.halves import decided, spread_of
+from pipeline.stages.int16 import widened
+from pipeline.stages.keep import kept, listed, matching
+from pipeline.stages.ranges import estimated
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.tflite import int8
+from pipeline.tflite.int8.spec import BORDER
 
 if TYPE_CHECKING:
-    import tensorflow
     import tf_keras
 
     from pipeline.targets import Target
@@ -53,6 +59,13 @@ class Convert(Follower):
     per_channel_dense: bool | None = None
     """A scale for each unit of a dense layer, or one for all; what the run's target takes when left out, and true
     without a target."""
+    per_channel: bool = True
+    """A scale for each channel of the weights, or one for all of a layer's, as some accelerators demand. A model that
+    was trained quantization-aware has what its qat stage was set to."""
+    keep_float: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Layers of an int8 file that compute in float32: names or patterns (`block1*`), or names of ops (`SOFTMAX`)."""
+    keep_int16: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Layers of an int8 file whose activations are int16 (weights stay int8), named in the same way."""
 
     bias_correction: bool = False
     """Take the mean shift that rounding puts on each channel, as seen on calibration examples, out of the biases; for
@@ -66,19 +79,29 @@ class Convert(Follower):
             raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
         if self.calibration is not None and self.quantization not in INTEGER:
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
+        if self.calibration and self.calibration.ranges != "minmax" and self.quantization != "int8":
+            raise ValueError(f"calibration.ranges: must be minmax for {self.quantization}; the others are of 8 bits")
+        if not self.per_channel and self.quantization not in ("int8", "dynamic"):
+            raise ValueError(f"per_channel: false is for int8 and dynamic alone (received {self.quantization})")
+        if not self.per_channel and self.per_channel_dense:
+            raise ValueError("per_channel_dense: can't be true where per_channel is false")
+        for setting in ("keep_float", "keep_int16"):
+            if getattr(self, setting) and self.quantization != "int8":
+                raise ValueError(f"{setting}: is for int8 files alone")
         return self
 
     def aimed_at(self, target: "Target | None") -> Self:
         """With `io` and `per_channel_dense` resolved: only these of the target's fields decide the file."""
         given = dict(self._of_target(target)) if target else {}
-        resolved = {"io": self.port, "per_channel_dense": self.per_channel_dense is not False} | given
+        resolved = {"io": self.port, "per_channel_dense": self.per_channel and self.per_channel_dense is not False}
+        resolved |= given
         stage = self.model_copy(update=resolved)
         stage._aimed = dict.fromkeys(given, target.name if target else "")
         return stage
 
     def _of_target(self, target: "Target") -> Iterator[tuple[str, Any]]:
         """The settings that are left out and that a target decides."""
-        if self.per_channel_dense is None and self.quantization not in _FLOAT:
+        if self.per_channel_dense is None and self.per_channel and self.quantization not in _FLOAT:
             yield "per_channel_dense", target.per_channel_dense
         sides = [set(types) for types in (target.inputs, target.outputs) if types is not None]
         fitting = [port for port in self._ports if all(port in types for types in sides)]
@@ -96,12 +119,22 @@ class Convert(Follower):
 
     def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
         yield from super().unfit_behind(above)
-        aware = nearest(above, "qat")
-        if aware and self.quantization != "int8":
+        if aware := nearest(above, "qat"):
+            yield from self._unfit_trained(aware)
+
+    def _unfit_trained(self, aware: Stage) -> Iterator[Finding]:
+        """What a model trained quantization-aware by that stage can't be converted to."""
+        before = "convert the stage above it instead, with `from:`"
+        if self.quantization != "int8":
             rule = f"{aware.label} trains 8-bit ranges, which convert to int8 only"
-            do = "convert the stage above it instead, with `from:`"
-            yield ("quantization",), Fault(rule, received=self.quantization, do=do)
-        if aware and self.bias_correction:
+            yield ("quantization",), Fault(rule, received=self.quantization, do=before)
+        if self._estimator != "minmax":
+            rule = f"{aware.label} has learnt its ranges"
+            yield ("calibration", "ranges"), Fault(rule, received=self._estimator, do=before)
+        if not self.per_channel and getattr(aware, "per_channel", True):
+            rule = f"{aware.label} trains with a scale for each channel, and the file has what was trained"
+            yield ("per_channel",), Fault(rule, received="false", do=f"set per_channel: false on {aware.label} too")
+        if self.bias_correction:
             rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
@@ -114,21 +147,23 @@ class Convert(Follower):
         rows: list[dict[str, Any]] = []
         notes: list[str] = []
         if self.bias_correction and sample is not None:
-            plain = self.model_copy(update={"quantization": "float32"})._convert(model, None)
+            plain: bytes = converter_of(model).convert()
             content, rows = bias_correction.corrected(content, plain, sample.x, inputs.report)
             notes.append(bias_correction.note(rows))
         content = contract.embed(content, inputs.data.contract())
+        notes += self._kept(content)
         used: dict[str, Any] | None = None
         if sample is not None:
-            check_input(content, sample)
-            notes += (*_remaining(content), *_breaches(content))
+            if self._estimator == "minmax":
+                check_input(content, sample)
+            notes += (*self._remaining(content), *_breaches(content))
             if aware and calibrated:
                 notes.append(_parity(content, model, sample))
             if calibrated:
-                used = {"samples": len(sample.x), "sha256": sample.sha256}
+                used = {"samples": len(sample.x), "sha256": sample.sha256, "ranges": self._estimator}
                 if self.calibration and self.calibration.halves:
                     used["halves"] = spread = self._halves(model, sample, inputs.data)
-                    notes.append(_spread(spread))
+                    notes.append(spread_of(spread))
         (work / "model.tflite").write_bytes(content)
         write_facts(work, layers=rows, notes=notes, calibration=used)
 
@@ -138,8 +173,12 @@ class Convert(Follower):
         """The file's bytes, and whether calibration had a part in them."""
         if aware:
             content = self._convert(model, None)
-            if tflite.read(content).quantization in ("int8", "int8x4"):
+            floats = self._floats(content)
+            if not floats:
                 return content, False
+            if self.keep_float:
+                rule = "keep_float: after qat, takes a model whose other layers are all trained quantization-aware"
+                raise StageError(Fault(rule, received=str(floats[0]), do="convert the stage before qat instead"))
         return self._convert(model, sample.x if sample else None, report), sample is not None
 
     def _halves(self, model: "tf_keras.Model", sample: Sample, data: Data) -> dict[str, Any]:
@@ -152,7 +191,7 @@ class Convert(Follower):
         scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
         return {
             "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
-            **_decided(files, data.split("validation"), data.spec()),
+            **decided(files, data.split("validation"), data.spec()),
         }
 
     def _convert(
@@ -161,89 +200,86 @@ class Convert(Follower):
         samples: NDArray[np.float32] | None,
         report: Callable[[Progress], None] = lambda progress: None,
     ) -> bytes:
+        """Into the file, or where keep_float or ranges ask for it in two steps: with ranges, then rounded in them."""
         import tensorflow as tf
 
-        function = _function(model)
-        holder = tf.Module()  # of the variables alone: given the model, the converter would trace every layer anew
-        holder.variables_of_the_model = model.variables
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
-        if self.quantization != "float32":
+        converter = converter_of(model)
+        stepwise = bool(self.keep_float) or self._estimator != "minmax"
+        feed = Feed(model.input_names[0], () if samples is None else samples, report)
+        if self.quantization != "float32" and not (stepwise and samples is None):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if self.quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if self.quantization in INTEGER:
+        if self.quantization in INTEGER and not stepwise:
             converter.inference_input_type = converter.inference_output_type = tf.as_dtype(self.port)
         if self.per_channel_dense is False:
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        converter._experimental_disable_per_channel = not self.per_channel
         if samples is not None:
             converter.target_spec.supported_ops = [
                 tf.lite.OpsSet.TFLITE_BUILTINS_INT8
                 if self.quantization == "int8"
                 else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             ]
-            feed = _Feed(model.input_names[0], samples, report)
             converter.representative_dataset = feed
+            converter._experimental_calibrate_only = stepwise
         content: bytes = converter.convert()
         if samples is not None and feed.given < len(samples):
             raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
-        return content
+        if stepwise:
+            content = self._rounded(content, samples, report)
+        return self._widened(content) if self.keep_int16 else content
 
+    def _rounded(
+        self, content: bytes, samples: NDArray[np.float32] | None, report: Callable[[Progress], None]
+    ) -> bytes:
+        """A float file that carries ranges in int8, but for the layers that stay float."""
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
 
-def _decided(files: Sequence[bytes], examples: Examples, spec: Spec) -> dict[str, Any]:
-    """How far two files are apart in what they decide; empty where nothing is decided."""
-    if not spec.task.decides:
-        return {}
-    x, y = examples.batch(np.arange(len(examples)))
-    one, other = (spec.task.decisions(spec.task.rows(litert.run(file, x), spec)) for file in files)
-    accuracy = [float(np.mean(decided == y)) for decided in (one, other)]
-    apart = abs(accuracy[0] - accuracy[1])
-    return {"decisions": float(np.mean(one != other)), "accuracy": accuracy, "accuracy_spread": apart}
+        if self.calibration and self.calibration.ranges != "minmax" and samples is not None:
+            content = estimated(content, samples, self.calibration.ranges, self.calibration.percentile, report)
+        stay = kept(tflite.read(content), self.keep_float, "keep_float", "quantization: float32")
+        rounded: bytes = mlir_quantize(
+            content,
+            disable_per_channel=not self.per_channel,
+            disable_per_channel_for_dense_layers=self.per_channel_dense is False,
+            input_data_type=tf.as_dtype(self.port),
+            output_data_type=tf.as_dtype(self.port),
+            denylisted_nodes=[tensor.name for op in stay for tensor in op.outputs],
+        )
+        return rounded
 
+    def _widened(self, content: bytes) -> bytes:
+        """An int8 file with int16 activations where keep_int16 says so."""
+        chosen = kept(tflite.read(content), self.keep_int16, "keep_int16", "quantization: int16x8")
+        return widened(content, chosen)
 
-def _spread(halves: dict[str, Any]) -> str:
-    """The same in words."""
-    text = f"calibrated on either half of the examples, ranges differ by up to {halves['range']:.1%}"
-    if "decisions" not in halves:
-        return text
-    one, other = halves["accuracy"]
-    return (
-        f"{text} and {halves['decisions']:.1%} of the decisions on the validation split, where accuracy is {one:.1%} "
-        f"and {other:.1%}: {100 * halves['accuracy_spread']:.2f} points apart"
-    )
+    @property
+    def _estimator(self) -> Estimator:
+        return self.calibration.ranges if self.calibration else "minmax"
 
+    def _kept(self, content: bytes) -> Iterator[str]:
+        """Notes on the layers of the finished file that are not int8, as was asked for."""
+        model = tflite.read(content)
+        for dtype, patterns in (("float32", self.keep_float), ("int16", self.keep_int16)):
+            if patterns:
+                yield f"{dtype} as asked: {listed(model, matching(model, patterns))}"
 
-class _Feed:
-    """A representative dataset that feeds examples by the input's name and counts what the converter took."""
+    def _floats(self, content: bytes) -> list[tflite.FloatUse]:
+        """Where an integer file uses floats though nobody asked for it: the converter itself says nothing."""
+        model = tflite.read(content)
+        if model.quantization in (*INTEGER, "int8x4"):
+            return []
+        asked = {op.index for op in matching(model, self.keep_float)}
+        mixed = bool(self.keep_float or self.keep_int16)
+        inner = (use for use in model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
+        return [use for use in inner if use.index not in asked] if mixed else list(model.floats())
 
-    def __init__(self, name: str, samples: NDArray[np.float32], report: Callable[[Progress], None]) -> None:
-        self.name, self.samples, self.report = name, samples, report
-        self.given = 0
-
-    def __call__(self) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for sample in self.samples:
-            self.given += 1
-            yield {self.name: sample[np.newaxis]}
-        self.report(Progress("calibration example", self.given, len(self.samples), {}))
-
-
-def _function(model: "tf_keras.Model") -> Any:
-    """The model at batch 1 as a concrete function with named inputs and outputs.
-
-    tfmot prefixes the layers it wraps with `quant_`; the names that an app uses stay those of the plain model.
-    """
-    import tensorflow as tf
-
-    outputs = [name.removeprefix("quant_") for name in model.output_names]
-    signature = {
-        name: tf.TensorSpec([1, *tensor.shape[1:]], tensor.dtype, name=name)
-        for name, tensor in zip(model.input_names, model.inputs, strict=True)
-    }
-
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def forward(inputs: dict[str, "tensorflow.Tensor"]) -> dict[str, "tensorflow.Tensor"]:
-        return dict(zip(outputs, tf.nest.flatten(model(inputs, training=False)), strict=True))
-
-    return forward.get_concrete_function(signature)
+    def _remaining(self, content: bytes) -> Iterator[str]:
+        """A note on them."""
+        if floats := self._floats(content):
+            yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
 
 
 def _parity(content: bytes, model: "tf_keras.Model", sample: Sample) -> str:
@@ -255,14 +291,6 @@ def _parity(content: bytes, model: "tf_keras.Model", sample: Sample) -> str:
         f"floats remained after qat, so {len(sample.x)} examples calibrated them; outputs differ from the Keras "
         f"model's by {error.max():.1f} steps at most and {error.mean():.2f} on average"
     )
-
-
-def _remaining(content: bytes) -> Iterator[str]:
-    """A note when an integer conversion left float tensors: the converter itself says nothing."""
-    model = tflite.read(content)
-    floats = model.floats()
-    if model.quantization not in (*INTEGER, "int8x4"):
-        yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
 
 
 def _breaches(content: bytes) -> Iterator[str]:

@@ -44,6 +44,9 @@ class Qat(Taught):
     """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
     and cluster stages when left out."""
 
+    per_channel: bool = True
+    """A scale for each channel of a convolution's weights, or one for all, as some accelerators demand. The network
+    must then have no batch normalisation, whose factors would give each channel a scale of its own again."""
     weight_bits: Literal[4, 8] = 8
     """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8, biases 32."""
     keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -68,6 +71,7 @@ class Qat(Taught):
         wrapped = surgery.Quantized(False)
         kernels = _weight_quantizers(wrapped.model(network.model))
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
+        yield from () if self.per_channel else _unfolded(network)
         if not kernels:
             yield from _no_kernels(left)
         elif left:
@@ -87,7 +91,8 @@ class Qat(Taught):
         self.check(self.unmatched(model))
         network = surgery.quantizable(model)
         bits = self._bits(model, network)
-        wrapped = surgery.Quantized(preserve, bits)
+        self.check(() if self.per_channel else _unfolded(network))
+        wrapped = surgery.Quantized(preserve, bits, self.per_channel)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
@@ -116,6 +121,7 @@ class Qat(Taught):
             sparsity=kept,
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
+            per_channel=self.per_channel,
         )
 
     def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:
@@ -138,6 +144,16 @@ class Qat(Taught):
 def _no_kernels(left: dict[str, str]) -> Iterator[Finding]:
     rule = "there is no layer that can be trained quantization-aware"
     yield (), Fault(rule, received="; ".join(f"{name}: {why}" for name, why in left.items()) or "none with weights")
+
+
+def _unfolded(network: surgery.Network) -> Iterator[Finding]:
+    """Normalisations: folded at conversion, they would scale each channel of rounded weights anew."""
+    kind = "BatchNormalization"
+    found = [network.origin[layer.name] for layer in network.model.layers if type(layer).__name__ == kind]
+    if found:
+        rule = "false needs a network whose batch normalisation is folded into its kernels"
+        do = "put an equalize stage above, which folds it"
+        yield ("per_channel",), Fault(rule, received=", ".join(found[:5]), do=do)
 
 
 def _bake_zeros(model: "tf_keras.Model") -> None:

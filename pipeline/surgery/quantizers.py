@@ -54,12 +54,13 @@ class Quantized(Rebuild):
 
     preserve   whether zeros in kernels stay zeros
     bits       old layer -> bits of its weights, where they are fewer than 8
+    per_channel  whether a convolution's weights have a scale for each channel, or one for all
     left       names of the old layers that are left to calibration, each with the reason
     """
 
-    def __init__(self, preserve: bool, bits: Mapping[str, int] | None = None) -> None:
+    def __init__(self, preserve: bool, bits: Mapping[str, int] | None = None, per_channel: bool = True) -> None:
         super().__init__()
-        self.preserve, self.bits = preserve, bits or {}
+        self.preserve, self.bits, self.per_channel = preserve, bits or {}, per_channel
         self.left: dict[str, str] = {}
         self._ranged: dict[str, dict[str, Any]] = {}  # old layer -> the variables that hold its result's range
 
@@ -149,10 +150,11 @@ class Quantized(Rebuild):
                 config.weight_quantizer = preserving.PrunePreserveDefault8BitWeightsQuantizer()
             return config
         make, keep = {
-            "Dense": (registry.Default8BitQuantizeConfig, preserving.PrunePreserveDefault8BitWeightsQuantizer),
-        }.get(kind, (registry.Default8BitConvQuantizeConfig, preserving.PrunePreserveDefault8BitConvWeightsQuantizer))
+            True: (registry.Default8BitConvQuantizeConfig, preserving.PrunePreserveDefault8BitConvWeightsQuantizer),
+            False: (registry.Default8BitQuantizeConfig, preserving.PrunePreserveDefault8BitWeightsQuantizer),
+        }[per_axis := self.per_channel and kind != "Dense"]
         bits = self.bits.get(layer.name, 8)
-        config = make(weights, [], ranged) if bits == 8 else few_bits()(weights, [], ranged, bits, kind != "Dense")
+        config = make(weights, [], ranged) if bits == 8 else few_bits()(weights, [], ranged, bits, per_axis)
         if self.preserve:
             config.weight_quantizer = keep()
             config.weight_quantizer.num_bits = bits

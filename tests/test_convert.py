@@ -1,0 +1,156 @@
+"""Post-training quantization in full: ranges by an estimator, one scale for a kernel, layers of another type."""
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from test_training import DATA, MODEL, TRAIN, stage_process
+
+from pipeline import child, litert, tflite, tflm
+from pipeline.errors import StageError
+from pipeline.estimators import BATCH, Histogram, estimate
+from pipeline.stage import Artifact
+from pipeline.stages import Qat
+from pipeline.stages.calibration import Calibration, draw
+from pipeline.stages.convert import Convert
+from pipeline.stages.int16 import widened
+from pipeline.stages.keep import kept, matching
+from pipeline.tflite import int8
+
+X, _ = DATA.split("test").batch(np.arange(100))
+SAMPLE = draw(DATA, Calibration(samples=60), 3).x  # the seed of the runner
+
+
+class Converter:
+    """Runs convert stages on one trained network."""
+
+    def __init__(self, folder):
+        self.folder, self.count, self.above = folder, 0, {}
+        self.above = {"train": Artifact("train", "keras", self.run(TRAIN))}
+        self.exact = self(quantization="float32", calibration=None)[0]
+        self.plain = self()[0]
+
+    def run(self, stage):
+        """The folder of what a stage made."""
+        self.count += 1
+        work = self.folder / f"{self.count}"
+        work.mkdir()
+        arguments = (stage, self.above, self.folder, work, DATA, MODEL)
+        child.call(stage.label, self.folder / "log", lambda done: None, stage_process, *arguments)
+        return work
+
+    def __call__(self, **settings):
+        """The finished file and the stage's facts."""
+        stage = {"stage": "convert", "quantization": "int8", "calibration": {"samples": len(SAMPLE)}} | settings
+        work = self.run(Convert.model_validate(stage).aimed_at(None))
+        return tflite.read(work / "model.tflite"), json.loads((work / "facts.json").read_text())
+
+    def error(self, model, kernels="reference"):
+        """Mean distance of the outputs from the float file's."""
+        given = tflm.run(model, X) if kernels == "tflm" else litert.run(model, X, kernels)
+        return float(np.abs(given - litert.run(self.exact, X)).mean())
+
+
+@pytest.fixture(scope="module")
+def convert(tmp_path_factory):
+    return Converter(tmp_path_factory.mktemp("convert"))
+
+
+def scales(model):
+    """Of what each op computes that chooses its range, by tensor name."""
+    ops = (op for op in model.ops if op.name in ("CONV_2D", "FULLY_CONNECTED"))
+    return {op.outputs[0].name: op.outputs[0].scale for op in ops}
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [{"ranges": "percentile", "percentile": 0.99}, {"ranges": "mse"}, {"ranges": "kl"}, {"ranges": "moving_average"}],
+)
+def test_the_scales_in_the_file_are_those_that_were_chosen(convert, ranges):
+    """Each is (high - low) / 255 of what the estimator says of the float file's values."""
+    model, facts = convert(calibration={"samples": len(SAMPLE), **ranges})
+    named = {tensor.name: tensor for tensor in convert.exact.subgraphs[0].tensors}
+    runner = litert.Runner(convert.exact, "builtin", keep=True)
+    values = runner.observe(SAMPLE, {name: named[name] for name in scales(model)})
+    for name, scale in scales(model).items():
+        seen = Histogram(float(values[name].min()), float(values[name].max()))
+        for start in range(0, len(SAMPLE), BATCH):
+            seen.add(values[name][start : start + BATCH])
+        low, high = estimate(ranges["ranges"], seen, ranges.get("percentile", 0))
+        assert scale == pytest.approx((high - low) / 255, rel=1e-3)
+    assert sum(scales(model).values()) < sum(scales(convert.plain).values())
+    assert (model.quantization, model.integer_only) == ("int8", True)
+    assert facts["calibration"]["ranges"] == ranges["ranges"]
+    assert convert.error(model) < 0.03
+
+
+def test_weights_have_one_scale_where_per_channel_is_false(convert):
+    model, _ = convert(per_channel=False)
+    assert [len(tensor.scales) for op in convert.plain.ops for tensor in op.weights] == [4, 8, 16, 10]
+    assert [len(tensor.scales) for op in model.ops for tensor in op.weights] == [1, 1, 1, 1]
+    hybrid, _ = convert(quantization="dynamic", per_channel=False, calibration=None)
+    assert [len(tensor.scales) for op in hybrid.ops for tensor in op.weights if tensor.scales] == [1]
+    with pytest.raises(StageError, match=r"batch normalisation is folded into its kernels \(received norm1, norm2"):
+        convert.run(Qat(stage="qat", epochs=1, per_channel=False))
+
+
+def test_layers_that_are_kept_float_read_and_write_floats_and_no_others(convert):
+    model, facts = convert(keep_float=("conv2", "SOFTMAX"), io="float32")
+    computing = [op for op in model.ops if op.name not in ("QUANTIZE", "DEQUANTIZE")]
+    kept = [op.name for op in computing if op.outputs[0].dtype == "FLOAT32"]
+    assert kept == ["CONV_2D", "SOFTMAX"]
+    assert (model.quantization, model.integer_only) == ("mixed", False)
+    assert facts["notes"] == ["float32 as asked: conv2 (CONV_2D), scores (SOFTMAX)"]
+    for name, scale in scales(model).items():
+        assert scale in (None, scales(convert.plain)[name])  # the rest is what the converter makes of it alone
+    for kernels in ("xnnpack", "builtin", "reference", "tflm"):
+        assert convert.error(model, kernels) < 0.9 * convert.error(convert.plain, kernels)
+
+
+@pytest.mark.parametrize("io", ["uint8", "float32"])
+def test_layers_that_are_kept_int16_run_on_every_runtime(convert, io):
+    model, facts = convert(keep_int16=("conv*", "pool*", "logits", "scores"), io=io)
+    assert facts["notes"] == [
+        "int16 as asked: conv1 (CONV_2D), pool1 (MAX_POOL_2D), conv2 (CONV_2D), pool2 (MAX_POOL_2D), conv3 (CONV_2D), "
+        "logits (FULLY_CONNECTED), scores (SOFTMAX)"
+    ]
+    written = {op.name: op.outputs[0].dtype for op in model.ops}
+    assert written.pop("RESHAPE") == "INT8"
+    assert {written[name] for name in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED", "SOFTMAX")} == {"INT16"}
+    assert {tensor.dtype for op in model.ops for tensor in op.weights} == {"INT8"}
+    assert (model.quantization, model.integer_only) == ("mixed", io != "float32")
+    assert [str(found) for found in int8.findings(model) if found.severity == "fail" and found.rule != "R1"] == []
+    assert not set(model.subgraphs[0].tensors) - {t for op in model.ops for t in (*op.reads, *op.outputs)}
+    errors = [convert.error(model, kernels) for kernels in ("xnnpack", "builtin", "reference", "tflm")]
+    assert np.ptp(errors) < 1e-4
+    if io == "float32":  # 8 bits of the softmax are most of the error elsewhere
+        assert max(errors) < 0.5 * convert.error(convert.plain)
+
+
+def test_layers_that_can_not_be_kept_are_one_clear_error(convert):
+    with pytest.raises(StageError, match="keep_float: no layer and no op matches 'conv22'; did you mean 'conv2'"):
+        kept(convert.plain, ("conv1", "conv22"), "keep_float", "")
+    with pytest.raises(StageError, match=r"must leave some layers \(received all ops of the file\); set this"):
+        kept(convert.plain, ("*",), "keep_int16", "this")
+    with pytest.raises(StageError, match=r"conv1 can't be int16 \(received CONV_2D, which is not int8 in the file\)"):
+        widened(convert.exact.content, matching(convert.exact, ("conv1",)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"quantization": "int16x8", "calibration": {"ranges": "mse"}},
+            "calibration.ranges: must be minmax for int16x8",
+        ),
+        ({"calibration": {"ranges": "mse", "percentile": 0.9}}, "percentile: has no effect where ranges is mse"),
+        ({"quantization": "int16x8", "per_channel": False}, "per_channel: false is for int8 and dynamic alone"),
+        ({"per_channel": False, "per_channel_dense": True}, "per_channel_dense: can't be true where per_channel is"),
+        ({"quantization": "float16", "keep_float": ("conv1",)}, "keep_float: is for int8 files alone"),
+        ({"quantization": "int16x8", "keep_int16": ("conv1",)}, "keep_int16: is for int8 files alone"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Convert.model_validate({"stage": "convert", "quantization": "int8"} | settings)
