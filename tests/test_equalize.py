@@ -12,10 +12,11 @@ from pipeline import child, litert, tensors
 from pipeline.errors import StageError
 from pipeline.stage import Artifact, Inputs
 from pipeline.stages import ChannelPrune, Equalize, Prune, Qat, Recalibrate
+from pipeline.stages.calibration import Calibration
 from pipeline.stages.convert import Convert
 from pipeline.stages.sidecar import write_facts
 
-runner, trained, pruned = test_training.runner, test_training.trained, test_training.pruned
+runner, trained = test_training.runner, test_training.trained
 
 
 def chain(layers, x):
@@ -135,12 +136,14 @@ def test_what_can_not_be_equalised_is_told(nets):
 
 
 def crook(send, source, target):
-    """Scale the channels of a net's layers by 0.05 to 20 and the next layer's weights back; how far outputs moved."""
+    """Scale channels by 0.05 to 20 and the next layer's weights back, in a net with zeros; how far outputs moved."""
     from pipeline import tf
 
     tf.start(1)
     model = tf.load_model(source / "model.h5")
     x, _ = DATA.split("test").batch(np.arange(200))
+    pruned = model.get_layer("conv3").kernel
+    pruned.assign(np.where(np.abs(pruned) < np.median(np.abs(pruned)), 0, pruned))
     before, random = model.predict(x, verbose=0), np.random.default_rng(1)
     for name, reader in (("norm1", "conv2"), ("norm2", "conv3"), ("norm3", "logits")):
         norm, kernel = model.get_layer(name), model.get_layer(reader).kernel
@@ -149,7 +152,7 @@ def crook(send, source, target):
         norm.beta.assign(norm.beta * factors)
         kernel.assign(kernel / np.tile(factors, kernel.shape[-2] // len(factors))[:, np.newaxis])
     tf.save_model(model, target / "model.h5")
-    write_facts(target)
+    write_facts(target, sparsity={"conv3": 0.5})
     send(np.abs(model.predict(x, verbose=0) - before).max())
 
 
@@ -180,11 +183,10 @@ def test_the_stage_folds_equalises_and_tells_it(equalized):
     assert note.startswith("normalisations folded: 3; pairs of layers equalised: 3, in ")
 
 
-def test_it_composes_with_pruning_and_channels_before_and_behind(runner, pruned, equalized):
-    behind = runner(Equalize(stage="equalize"), pruned)
-    assert facts(behind)["sparsity"] == facts(pruned)["sparsity"]
-    aware = runner(Qat(stage="qat", epochs=1, batch_size=128), behind)
-    assert facts(aware)["sparsity"] == facts(pruned)["sparsity"]
+def test_it_composes_with_what_prunes_before_and_behind_and_with_what_trains(runner, equalized):
+    assert facts(equalized)["sparsity"] == {"conv3": 0.5}
+    aware = runner(Qat(stage="qat", epochs=1, batch_size=128), equalized)
+    assert facts(aware)["sparsity"] == {"conv3": 0.5}
     with pytest.raises(StageError, match=r"(?s)there is no batch normalisation .*received none.*leave the stage out"):
         runner(Recalibrate(stage="recalibrate"), equalized)
     smaller = runner(ChannelPrune(stage="channel_prune", keep=0.5, epochs=1, batch_size=128), equalized)
@@ -197,7 +199,6 @@ def files(send, folders, work):
     from pipeline import tf
 
     tf.start(1)
-    from tensorflow import lite
 
     def run(name, folder, **settings):
         (work / name).mkdir()
@@ -207,17 +208,11 @@ def files(send, folders, work):
         )
 
     run("float", folders["crooked"], quantization="float32")
-    make = lite.TFLiteConverter.from_concrete_functions
-
-    def per_tensor(*arguments):
-        converter = make(*arguments)
-        converter._experimental_disable_per_channel = True
-        return converter
-
-    lite.TFLiteConverter.from_concrete_functions = per_tensor
     for name, folder in folders.items():
-        run(name, folder, quantization="int8")
-        run(f"{name}, corrected", folder, quantization="int8", bias_correction=True)
+        run(name, folder, quantization="int8", per_channel=False)
+        run(f"{name}, corrected", folder, quantization="int8", per_channel=False, bias_correction=True)
+    fine = {"keep_int16": ("conv2",), "keep_float": ("logits",), "calibration": Calibration(ranges="percentile")}
+    run("mixed", folders["equalized"], quantization="int8", bias_correction=True, **fine)
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +247,14 @@ def test_bias_correction_takes_the_mean_shift_out_of_the_file(converted):
         assert found["notes"][0].startswith("biases of 4 of 4 ops with weights corrected")
         sizes = [(converted[each] / "model.tflite").stat().st_size for each in (name, f"{name}, corrected")]
         assert abs(sizes[0] - sizes[1]) < 64
+
+
+def test_bias_correction_works_beside_layers_that_stay_finer(converted):
+    found = json.loads((converted["mixed"] / "facts.json").read_text())
+    assert {row["layer"]: row["why"] for row in found["layers"]} == {
+        "conv1": "", "conv2": "", "conv3": "", "logits": "computes in floats",
+    }  # fmt: skip
+    assert all(row["shift"] < 0.5 * row["shift_before"] for row in found["layers"] if row["done"])
 
 
 def sums(send):

@@ -124,7 +124,7 @@ SENSELESS = {
     "prune": {"cluster", "qat"},
     "cluster": {"cluster", "qat"},
     "channel_prune": {"prune", "cluster", "qat"},
-    "recalibrate": {"qat"},
+    "recalibrate": set(),
     "equalize": {"cluster", "qat"},
     "distill": {"prune", "cluster", "qat"},
     "qat": {"qat"},

@@ -14,7 +14,7 @@ from pipeline.data import Diabetes, Digits
 from pipeline.errors import StageError
 from pipeline.models import Mlp, SmallCnn
 from pipeline.stage import Artifact, Inputs
-from pipeline.stages import Prune, Qat, Train
+from pipeline.stages import Prune, Qat, Recalibrate, Train
 from pipeline.stages.convert import Convert
 
 DATA = Digits()
@@ -348,6 +348,13 @@ def test_weights_of_4_bits_are_trained_kept_over_a_crash_and_stored_as_such(runn
     zeros = facts(aware)["sparsity"]
     assert zeros
     assert all(share >= 0.5 for share in zeros.values())
+    settled = runner(Recalibrate(stage="recalibrate"), aware)
+    assert {key: facts(settled)[key] for key in ("sparsity", "quantized")} == {"sparsity": zeros, "quantized": True}
+    assert [(row["layer"], row["done"]) for row in facts(settled)["layers"]] == [(f"norm{i}", True) for i in (1, 2, 3)]
+    assert facts(settled)["after"]["loss"] < facts(settled)["before"]["loss"]  # two epochs: averages lag far behind
+    again = tflite.read(runner(Convert(stage="convert", quantization="int8"), settled).path / "model.tflite")
+    assert (again.quantization, again.floats()) == ("int8x4", ())
+    assert sum(again.sparsity().values()) >= sum(model.sparsity().values()) - 0.02
     x, _ = DATA.split("test").batch(np.arange(50))
     for kernels in ("builtin", "reference"):
         away = np.abs(litert.run(path, x, kernels) - litert.run(path, x))

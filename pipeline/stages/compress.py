@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from pipeline import runtimes, tflite, units
+from pipeline import packing, runtimes, tflite, units
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Examples, Inputs, Progress, Stage
 from pipeline.stages.follower import Finding, Follower
@@ -61,7 +61,7 @@ class Compress(Follower):
         if not chosen:
             rule = "no weights have so few different values that a table of them would be smaller"
             raise StageError(Fault(rule, received=_counts(plain), do="put a cluster stage above the convert stage"))
-        content = _encode(plain.content, chosen, work)
+        content = _encode(plain.content, chosen)
         compressed = tflite.read(content)
         _check_weights(plain, compressed)
         path = work / "model.tflite"
@@ -96,12 +96,12 @@ def _counts(model: tflite.Model) -> str:
     return "; ".join(f"{name}: {count}" for name, count in model.unique_values().items())
 
 
-def _encode(content: bytes, chosen: dict[tflite.Tensor, Table], work: Path) -> bytes:
+def _encode(content: bytes, chosen: dict[tflite.Tensor, Table]) -> bytes:
     """The file with these tensors encoded. StageError without the tools."""
-    editor, lut, spec, insert, align = map(_tool, (
-        "compression.model_editor", "compression.lut", "compression.spec", "compression.decode_insert",
-        "tools.tflite_flatbuffer_align_wrapper",
-    ))  # fmt: skip
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    names = ("model_editor", "lut", "spec", "decode_insert")
+    editor, lut, spec, insert = (_tool(f"compression.{name}") for name in names)
     model = editor.read(content)
     results = {}
     for tensor, table in chosen.items():
@@ -111,13 +111,7 @@ def _encode(content: bytes, chosen: dict[tflite.Tensor, Table], work: Path) -> b
         results[tensor.subgraph, tensor.index] = lut.LutCompressor().compress(whole, method)
     insert.insert_decode_operators(model, results)
     _tidy(model)
-    before, after = work / "before.tflite", work / "after.tflite"
-    before.write_bytes(model.build())
-    align.align_tflite_model(str(before), str(after))  # the Python writer does not align buffers, the runtime needs it
-    aligned = after.read_bytes()
-    before.unlink()
-    after.unlink()
-    return aligned
+    return packing.pack(flatbuffer_utils.convert_bytearray_to_object(bytes(model.build())))
 
 
 def _tool(name: str) -> Any:

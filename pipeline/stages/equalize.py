@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import surgery, tf
+from pipeline import surgery, tf, units
 from pipeline.errors import Fault, StageError
 from pipeline.stage import Data, Inputs
-from pipeline.stages.follower import Follower
+from pipeline.stages.follower import Finding, Follower
 from pipeline.stages.sidecar import read_facts, write_facts
 
 if TYPE_CHECKING:
@@ -46,30 +46,35 @@ class Equalize(Follower):
     def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
         return surgery.Folded().model(surgery.Rebuild().model(model))
 
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        fold = surgery.Folded()
+        pairs, reasons = surgery.pairs(fold.model(self._start(surgery.Rebuild().model(model))))
+        if not pairs and not fold.folded:
+            rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
+            received = "; ".join(f"{name} {why}" for name, why in {**reasons, **fold.left}.items()) or "no kernels"
+            yield (), Fault(rule, received=received, do="leave the stage out")
+
+    def _start(self, model: "tf_keras.Model") -> "tf_keras.Model":
+        """The network whose outputs stay."""
+        return surgery.Unlimited().model(model) if self.relu6 == "replace" else model
+
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         above = read_facts(inputs.source.path)
         old = surgery.Rebuild().model(tf.load_model(inputs.source.path / "model.h5"))
-        start = surgery.Unlimited().model(old) if self.relu6 == "replace" else old
+        self.refuse(old)
+        start = self._start(old)
         fold = surgery.Folded()
         model = fold.model(start)
         pairs, reasons = surgery.pairs(model)
-        if not pairs and not fold.folded:
-            rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
-            received = "; ".join(f"{name} {why}" for name, why in (reasons | fold.left).items()) or "no kernels"
-            raise StageError(Fault(rule, received=received, do="leave the stage out"))
         before = [_spread(pair) for pair in pairs]
         x = _examples(inputs.data)
         rounds = surgery.equalize(pairs, surgery.largest(model, pairs, np.array_split(x, BATCHES)))
-        difference = _difference(start, model, x)
-        if not difference <= EQUAL:
-            rule = "the folded and equalised network must give equal outputs"
-            raise StageError(Fault(rule, received=f"a difference of {difference:.2g} of the largest output"))
+        difference = _require_equal(start, model, x)
         notes = [_note(len(fold.folded), len(pairs), rounds, difference, len(x))]
         if self.relu6 == "replace":
-            notes.append(
-                f"ReLU in place of ReLU6 moves outputs by up to {_difference(old, start, x):.2%} of the largest"
-            )
+            moved = units.percent(_difference(old, start, x))
+            notes.append(f"ReLU in place of ReLU6 moves outputs by up to {moved} of the largest")
         sparsity: dict[str, float] = above.get("sparsity", {})
         tf.save_model(model, work / "model.h5")
         write_facts(
@@ -79,6 +84,15 @@ class Equalize(Follower):
             difference=difference,
             sparsity={new: sparsity[name] for new, name in fold.origin.items() if name in sparsity},
         )
+
+
+def _require_equal(one: "tf_keras.Model", other: "tf_keras.Model", x: NDArray[np.float32]) -> float:
+    """The difference of two networks' outputs; StageError when it is more than rounding gives."""
+    difference = _difference(one, other, x)
+    if not difference <= EQUAL:
+        rule = "the folded and equalised network must give equal outputs"
+        raise StageError(Fault(rule, received=f"a difference of {difference:.2g} of the largest output"))
+    return difference
 
 
 def _examples(data: Data) -> NDArray[np.float32]:

@@ -159,7 +159,7 @@ def _obstacles(layer: "tf_keras.layers.Layer", first: bool, outputs: set[str], c
         yield f"{who}is called several times"
     if not _homogeneous(layer, first):
         yield f"{who}passes no factor on: {_described(layer)}"
-    if layer.output_shape[-1] % channels:
+    if (layer.output_shape[-1] or 1) % channels:
         yield f"{who}moves channels to other axes"
     if layer.name in outputs:
         yield f"{who}makes the model's output"
