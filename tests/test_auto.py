@@ -60,7 +60,7 @@ def test_the_first_rung_that_keeps_every_budget_ships(climbed):
     assert ladder.rungs[-1].macs == small.macs <= 10_000
     assert ladder.rungs[-1].arena == small.arena.smallest
     assert "MACs" in ladder.rungs[0].why
-    assert "makes nothing smaller" in ladder.rungs[1].why
+    assert "a network of the same size does too" in ladder.rungs[1].why
 
 
 def test_the_validation_split_decides_and_the_test_split_is_verified(climbed):
@@ -147,6 +147,7 @@ def test_too_few_examples_are_told_before_anything_is_made(tmp_path):
     ({"max_drop": 0.01, "rungs": ["ptq", "ptq"]}, "must name each rung once"),
     ({"max_drop": 0.01, "rungs": ["ptg"]}, "Input should be 'ptq'"),
     ({"max_drop": 0.01, "rungs": ["ptq"], "teacher": "large"}, "needs the rung distilled_qat"),
+    ({"max_drop": 0.01, "calibration": {"ranges": "mse"}}, "is what the rungs are for"),
     ({"max_drop": 0.01, "precision": "mixed_float16"}, "must be float32 here"),
 ])  # fmt: skip
 def test_settings_that_can_not_be_are_refused(settings, message):

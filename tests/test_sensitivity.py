@@ -8,13 +8,13 @@ import pytest
 import test_training
 from test_training import DATA, content, facts
 
-from pipeline import litert
+from pipeline import litert, tflite
 from pipeline.errors import ConfigError, StageError
 from pipeline.sensitivity import SensitivityFacts
 from pipeline.stage import Artifact
 from pipeline.stages import Sensitivity
 from pipeline.stages.convert import Convert
-from pipeline.stages.sensitivity import worst
+from pipeline.stages.worst import Worst
 from pipeline.surgery.switched import rounded
 
 runner, trained = test_training.runner, test_training.trained
@@ -69,13 +69,20 @@ def test_the_model_is_passed_on_with_what_is_known_of_it(ranking, trained):
     assert facts(ranking)["sparsity"] == {"conv2": 0.5}
 
 
-def test_the_worst_layers_are_named_and_no_input(ranking, trained):
+def test_the_worst_layers_are_kept_in_16_bits(runner, ranking):
     names = [row["layer"] for row in facts(ranking)["sensitivity"]["layers"] if row["kind"] != "InputLayer"]
-    assert worst(ranking.path, 2) == names[:2]
-    with pytest.raises(StageError, match="must be less than the number of layers, 4"):
-        worst(ranking.path, 4)
-    with pytest.raises(StageError, match="needs the ranking of a sensitivity stage"):
-        worst(trained.path, 1)
+    made = runner(Convert(stage="convert", quantization="int8", keep_int16={"worst": 2}), ranking)
+    model = tflite.read(made.path / "model.tflite")
+    finer = {op.outputs[0].name for op in model.ops if op.weights and op.outputs[0].dtype == "INT16"}
+    assert len(finer) == 2
+    assert all(any(name in tensor for tensor in finer) for name in names[:2])
+    with pytest.raises(StageError, match="must be less than the number of layers that are ranked, 4"):
+        Worst(worst=4).names(ranking.path)
+
+
+def test_the_worst_need_a_ranking_right_above(planned):
+    with pytest.raises(ConfigError, match=r"keep_float: needs the ranking of a sensitivity stage right above"):
+        planned("  - {stage: train, epochs: 1}\n  - {stage: convert, quantization: int8, keep_float: {worst: 1}}\n")
 
 
 @pytest.mark.parametrize("stage", ["{stage: sensitivity}", "{stage: auto, max_bytes: 9000}"])

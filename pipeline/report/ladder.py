@@ -32,6 +32,13 @@ def rows(ladder: LadderFacts) -> list[Row]:
     ]
 
 
+def skipped(ladder: LadderFacts) -> str:
+    """``skipped qat and pqat: ...`` in one line; "" when none was."""
+    names = [facts.rung for facts in ladder.rungs if facts.status == "skipped"]
+    why = next((facts.why for facts in ladder.rungs if facts.status == "skipped"), "")
+    return f"skipped {', '.join(names)}: {why}" if names else ""
+
+
 def head(ladder: LadderFacts) -> tuple[str, ...]:
     """`HEADS` with the metric and the confidence."""
     metric = words.called(ladder.metric)

@@ -39,6 +39,8 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
             console.print()
             console.print(_text(f"{step.name}: {found.stopped}", console))
             console.print(_ladder(found, console))
+            if skipped := ladder.skipped(found):
+                console.print(_text(skipped, console, "dim"))
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)
@@ -75,7 +77,7 @@ def _models(report: Report, console: "Console") -> "Table":
 
 
 def _ladder(found: LadderFacts, console: "Console") -> "Table":
-    """A row for each rung; the reasons of those that were missed are on the page."""
+    """A row for each rung that was tried; the reasons of those that were missed are on the page."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
@@ -85,9 +87,9 @@ def _ladder(found: LadderFacts, console: "Console") -> "Table":
         table.add_column(_text(ladder.head(found)[place] if name == "interval" else name, console),
                          justify="left" if place < 2 else "right", overflow="fold")  # fmt: skip
     for row in ladder.rows(found):
-        table.add_row(
-            *(_text(row.cells[place].text, console) for place in shown), style="bold" if row.status == "met" else "dim"
-        )
+        if row.status != "skipped":
+            cells = (_text(row.cells[place].text, console) for place in shown)
+            table.add_row(*cells, style="bold" if row.status == "met" else "dim")
     return table
 
 

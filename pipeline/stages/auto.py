@@ -22,6 +22,7 @@ from pipeline.stages.verify import Verify
 from pipeline.targets import Target
 from pipeline.task import Task
 
+INTEGER: tuple[RungName, ...] = tuple(name for name in RUNGS if name != "keep_float")
 Part = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -33,7 +34,11 @@ class Auto(Budgets, Taught):
     rung keeps all budgets, the stage fails with the nearest miss. A rung that can't help is skipped: where plain
     quantization is far too large, training it makes it no smaller.
 
-    The settings of training are those of every rung that trains.
+    `ptq` quantizes after training; `percentile`, `mse` and `kl` do with other ranges; `equalized` equalises channels
+    before that and corrects biases behind it; `keep_int16` and `keep_float` leave the layers that a ranking says suffer
+    most at 16 bits or in float. `qat` trains quantization-aware; `pqat` prunes before that; `distilled_qat` learns from
+    a teacher meanwhile; `channel_qat` removes channels before that. The settings of training are those of every rung
+    that trains.
     """
 
     takes = "keras"
@@ -43,9 +48,10 @@ class Auto(Budgets, Taught):
     only_float32 = "tfmot rounds weights and activations in float32 alone"
 
     stage: Literal["auto"]
-    rungs: Annotated[tuple[RungName, ...], Field(strict=False, min_length=1)] = tuple(RUNGS)
-    """What to try, in this order: `ptq` is plain quantization after training, `qat` trains quantization-aware, `pqat`
-    prunes before that, `distilled_qat` learns from a teacher meanwhile, `channel_qat` removes channels before that."""
+    rungs: Annotated[tuple[RungName, ...], Field(strict=False, min_length=1)] = INTEGER
+    """What to try, in this order; all but `keep_float`, whose file is not integer-only, when left out."""
+    worst: PositiveInt = 2
+    """Layers that `keep_int16` and `keep_float` keep, of a ranking that they make first."""
     epochs: PositiveInt = 10
     """Passes over the training split of each stage that trains."""
     learning_rate: PositiveFloat = 5e-4
@@ -60,6 +66,8 @@ class Auto(Budgets, Taught):
     """Type of the file's inputs and outputs; int8, or what the run's target takes, when left out."""
     calibration: Calibration | None = None
     """What activation ranges come from; 200 examples when left out."""
+    per_channel: bool = True
+    """A scale for each channel of the weights, or one for all of a layer's, as some accelerators demand."""
     per_channel_dense: bool | None = None
     """As of a convert stage."""
 
@@ -67,6 +75,10 @@ class Auto(Budgets, Taught):
     def _rungs_fit(self) -> "Auto":
         if len(set(self.rungs)) < len(self.rungs):
             raise ValueError("rungs: must name each rung once")
+        if self.calibration and self.calibration.ranges != "minmax":
+            raise ValueError("calibration.ranges: is what the rungs are for: name one, such as `mse`, in `rungs`")
+        if not self.per_channel and self.per_channel_dense:
+            raise ValueError("per_channel_dense: can't be true where per_channel is false")
         if self.teacher is not None and "distilled_qat" not in self.rungs:
             raise ValueError("teacher: needs the rung distilled_qat")
         return self

@@ -187,7 +187,7 @@ def _hopeless(facts: RungFacts) -> str:
     """Why no rung that keeps the network as large can keep the budgets either; "" when it may."""
     for result in facts.budgets:
         if result.check in ("size", "arena", "macs") and SLACK < excess(result, None) < np.inf:
-            return f"{facts.rung} misses by far: {_miss(result)}; this rung makes nothing smaller"
+            return f"{facts.rung} misses by far: {_miss(result)}; a network of the same size does too"
     return ""
 
 

@@ -22,6 +22,7 @@ from pipeline.stages.int16 import widened
 from pipeline.stages.layers import Layers
 from pipeline.stages.ranges import estimated
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.worst import Worst
 from pipeline.tflite import int8
 from pipeline.tflite.int8.spec import BORDER
 
@@ -34,6 +35,7 @@ PARITY = 32  # examples on which a calibrated file is compared with the Keras mo
 INTEGER = ("int8", "int16x8")
 _FLOAT = ("float32", "float16")  # have no scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
+Patterns = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Convert(Follower):
@@ -62,9 +64,10 @@ class Convert(Follower):
     per_channel: bool = True
     """A scale for each channel of the weights, or one for all of a layer's, as some accelerators demand. A model that
     was trained quantization-aware has what its qat stage was set to."""
-    keep_float: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Layers of an int8 file that compute in float32: names or patterns (`block1*`), or names of ops (`SOFTMAX`)."""
-    keep_int16: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    keep_float: Patterns | Worst = ()
+    """Layers of an int8 file that compute in float32: names or patterns (`block1*`), names of ops (`SOFTMAX`), or the
+    worst by the sensitivity stage right above (`{worst: 2}`)."""
+    keep_int16: Patterns | Worst = ()
     """Layers of an int8 file whose activations are int16 (weights stay int8), named in the same way."""
 
     bias_correction: bool = False
@@ -125,6 +128,10 @@ class Convert(Follower):
         yield from super().unfit_behind(above)
         if aware := nearest(above, "qat"):
             yield from self._unfit_trained(aware)
+        for setting in ("keep_float", "keep_int16"):
+            if isinstance(getattr(self, setting), Worst) and getattr(above[0], "stage") != "sensitivity":  # noqa: B009
+                rule, do = "needs the ranking of a sensitivity stage right above", "put one there"
+                yield (setting,), Fault(rule, received=f"{above[0].label!r}", do=do)
 
     def _unfit_trained(self, aware: Stage) -> Iterator[Finding]:
         """What a model trained quantization-aware by that stage can't be converted to."""
@@ -143,6 +150,12 @@ class Convert(Follower):
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
     def run(self, inputs: Inputs, work: Path) -> None:
+        ranked = {name: kept for name in ("keep_float", "keep_int16") if isinstance(kept := getattr(self, name), Worst)}
+        named = {name: worst.names(inputs.source.path) for name, worst in ranked.items()}
+        self.model_copy(update=named)._convert_all(inputs, work)
+
+    def _convert_all(self, inputs: Inputs, work: Path) -> None:
+        """Fill `work`; layers are named or matched by patterns."""
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
         above = read_facts(inputs.source.path)
@@ -245,7 +258,7 @@ class Convert(Follower):
 
         if self.calibration and self.calibration.ranges != "minmax" and samples is not None:
             content = estimated(content, samples, self.calibration.ranges, self.calibration.percentile, report)
-        stay = Layers(content, self._origin).kept(self.keep_float, "keep_float", "quantization: float32")
+        stay = Layers(content, self._origin).kept(self._patterns("keep_float"), "keep_float", "quantization: float32")
         rounded: bytes = mlir_quantize(
             content,
             disable_per_channel=not self.per_channel,
@@ -258,8 +271,14 @@ class Convert(Follower):
 
     def _widened(self, content: bytes) -> bytes:
         """An int8 file with int16 activations where keep_int16 says so."""
-        chosen = Layers(content, self._origin).kept(self.keep_int16, "keep_int16", "quantization: int16x8")
+        chosen = Layers(content, self._origin).kept(self._patterns("keep_int16"), "keep_int16", "quantization: int16x8")
         return widened(content, chosen)
+
+    def _patterns(self, setting: Literal["keep_float", "keep_int16"]) -> tuple[str, ...]:
+        """The layers that are kept so; a ranking was looked up before."""
+        patterns = getattr(self, setting)
+        assert isinstance(patterns, tuple)
+        return patterns
 
     @property
     def _estimator(self) -> Estimator:
@@ -268,7 +287,7 @@ class Convert(Follower):
     def _kept(self, content: bytes) -> Iterator[str]:
         """Notes on the layers of the finished file that are not int8, as was asked for."""
         layers = Layers(content, self._origin)
-        for dtype, patterns in (("float32", self.keep_float), ("int16", self.keep_int16)):
+        for dtype, patterns in (("float32", self._patterns("keep_float")), ("int16", self._patterns("keep_int16"))):
             if patterns:
                 yield f"{dtype} as asked: {layers.listed(layers.matching(patterns))}"
 
@@ -279,7 +298,7 @@ class Convert(Follower):
             return []
         if not (self.keep_float or self.keep_int16):
             return list(layers.model.floats())
-        asked = {op.index for op in layers.matching(self.keep_float)}
+        asked = {op.index for op in layers.matching(self._patterns("keep_float"))}
         inner = (use for use in layers.model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
         return [use for use in inner if use.index not in asked]
 

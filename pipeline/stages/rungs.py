@@ -3,19 +3,27 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pipeline.estimators import Estimator
 from pipeline.facts import ModelFacts
 from pipeline.models.file import File
 from pipeline.stage import Stage
+from pipeline.stages.calibration import Calibration
 from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.convert import Convert
+from pipeline.stages.equalize import Equalize
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
+from pipeline.stages.sensitivity import Sensitivity
 from pipeline.stages.training import Training
+from pipeline.stages.worst import Worst
 
 if TYPE_CHECKING:
     from pipeline.stages.auto import Auto
 
-RungName = Literal["ptq", "qat", "pqat", "distilled_qat", "channel_qat"]
+RungName = Literal[
+    "ptq", "percentile", "mse", "kl", "equalized", "keep_int16", "keep_float", "qat", "pqat", "distilled_qat",
+    "channel_qat",
+]  # fmt: skip
 
 TEACHER = "(teacher)"  # what a rung's stages call the stage that they learn from: no stage of a config can
 KEEP_MACS = 0.6  # where no budget says fewer
@@ -35,8 +43,18 @@ class Rung(NamedTuple):
 
 def convert(auto: "Auto", **more: Any) -> Convert:
     """The conversion to int8 that ends a rung."""
-    settings = {name: getattr(auto, name) for name in ("io", "calibration", "per_channel_dense")}
-    return Convert(stage="convert", quantization="int8", **settings, **more)
+    settings = {name: getattr(auto, name) for name in ("io", "calibration", "per_channel_dense", "per_channel")}
+    return Convert(stage="convert", quantization="int8", **settings | more)
+
+
+def _ranges(auto: "Auto", estimator: Estimator) -> Convert:
+    calibration = auto.calibration or Calibration()
+    return convert(auto, calibration=calibration.model_copy(update={"ranges": estimator}))
+
+
+def _kept(auto: "Auto", setting: Literal["keep_int16", "keep_float"]) -> tuple[Stage, ...]:
+    ranking = Sensitivity(stage="sensitivity", calibration=auto.calibration)
+    return ranking, convert(auto, **{setting: Worst(worst=auto.worst)})
 
 
 def _training(auto: "Auto") -> dict[str, Any]:
@@ -45,7 +63,7 @@ def _training(auto: "Auto") -> dict[str, Any]:
 
 
 def _qat(auto: "Auto", **more: Any) -> Qat:
-    return Qat(stage="qat", **_training(auto), **more)
+    return Qat(stage="qat", per_channel=auto.per_channel, **_training(auto), **more)
 
 
 def _distilled(auto: "Auto") -> Qat:
@@ -65,6 +83,12 @@ def _fewer_channels(auto: "Auto", source: ModelFacts) -> ChannelPrune:
 
 RUNGS: dict[RungName, Rung] = {
     "ptq": Rung(lambda auto, source: (convert(auto),)),
+    "percentile": Rung(lambda auto, source: (_ranges(auto, "percentile"),)),
+    "mse": Rung(lambda auto, source: (_ranges(auto, "mse"),)),
+    "kl": Rung(lambda auto, source: (_ranges(auto, "kl"),)),
+    "equalized": Rung(lambda auto, source: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
+    "keep_int16": Rung(lambda auto, source: _kept(auto, "keep_int16")),
+    "keep_float": Rung(lambda auto, source: _kept(auto, "keep_float")),
     "qat": Rung(lambda auto, source: (_qat(auto), convert(auto))),
     "pqat": Rung(lambda auto, source: (_pruned(auto), _qat(auto), convert(auto))),
     "distilled_qat": Rung(lambda auto, source: (_distilled(auto), convert(auto))),

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from pipeline import runtimes, surgery, tf
-from pipeline.errors import Fault, StageError
 from pipeline.scoring import SCORING
 from pipeline.sensitivity import Effect, LayerSensitivity, SensitivityFacts
 from pipeline.stage import Data, Inputs, Progress
 from pipeline.stages.calibration import Calibration, draw
 from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.surgery import INPUT, Simulation, Unit
+from pipeline.surgery import Simulation, Unit
 from pipeline.task import Truth
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Sensitivity(Follower):
     A layer is what TFLite computes in one op: a convolution with its normalisation and ReLU. Simulated in Keras, which
     takes seconds where real conversions take minutes: weights are rounded for each channel and results over the range
     that calibration examples give them, both to 8 bits; biases and the output of a softmax are not. The examples are of
-    the validation split. The model is passed on as it is, with the ranking.
+    the validation split. The model is passed on as it is, with the ranking for a convert stage right behind.
     """
 
     takes = "keras"
@@ -46,7 +45,13 @@ class Sensitivity(Follower):
     samples: PositiveInt = 500
     """Examples of the validation split, spread evenly; all of them where there are not as many."""
     calibration: Calibration | None = None
-    """What the ranges of results come from; 200 examples when left out."""
+    """What the ranges of results come from, by `minmax`; 200 examples when left out."""
+
+    @model_validator(mode="after")
+    def _ranges_fit(self) -> "Sensitivity":
+        if self.calibration and self.calibration.ranges != "minmax":
+            raise ValueError("calibration.ranges: must be minmax here: no other is simulated")
+        return self
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
@@ -87,19 +92,6 @@ def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFa
         all=effect(names),
         layers=tuple(sorted(rows, key=_harm)),
     )
-
-
-def worst(folder: Path, count: int) -> list[str]:
-    """The Keras layers that do most harm in 8 bits, the input left out. StageError without a ranking in the folder."""
-    found = read_facts(folder).get("sensitivity")
-    if not found:
-        rule = "needs the ranking of a sensitivity stage: put one right above"
-        raise StageError(Fault(rule, received="a model without one"))
-    rows = [row for row in SensitivityFacts.model_validate(found).layers if row.kind != INPUT]
-    if count >= len(rows):
-        rule = f"worst: must be less than the number of layers, {len(rows)}"
-        raise StageError(Fault(rule, received=str(count)))
-    return [row.layer for row in rows[:count]]
 
 
 def _outputs(simulated: Simulation, x: NDArray[np.float32]) -> Any:
