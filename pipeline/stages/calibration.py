@@ -34,6 +34,8 @@ class Calibration(Strict):
     outliers for finer steps; `moving_average` averages the ends of batches of examples."""
     percentile: Annotated[float, Field(gt=0.5, lt=1)] = KEPT
     """Share of the values that a range holds, where ranges is percentile."""
+    draw: PositiveInt = 1
+    """Another number draws other examples."""
     halves: bool = False
     """Convert with each half of the examples too, and report how far ranges, decisions and accuracy move."""
 
@@ -60,7 +62,8 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
         received = f"{len(split)} in the calibration split"
         do = "ask for fewer, or raise data.splits.calibration"
         raise InputError(Fault(f"calibration.samples asks for {count} examples", received=received, do=do))
-    chosen = np.random.default_rng([seed, 0xCA11B]).permutation(len(split))[:count]
+    more = [settings.draw] if settings and settings.draw > 1 else []
+    chosen = np.random.default_rng([seed, 0xCA11B, *more]).permutation(len(split))[:count]
     x, y = split.batch(np.sort(chosen))
     train, labels = data.split("train").batch(_spread(len(data.split("train")), 2000))
     one_class = _one_class(y, labels) if data.spec().task.decides else ()

@@ -1,6 +1,7 @@
 """Convert a Keras model to TensorFlow Lite."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import filter as matching
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pipeline.estimators import Estimator
 from pipeline.stage import Data, Inputs, Progress, Stage
 from pipeline.stages import bias_correction
 from pipeline.stages.calibration import KEPT, Calibration, Sample, check_input, draw
+from pipeline.stages.choice import unmatched
 from pipeline.stages.converter import Feed, converter_of
 from pipeline.stages.follower import Finding, Follower, nearest
 from pipeline.stages.halves import decided, spread_of
@@ -148,6 +150,12 @@ class Convert(Follower):
         if self.bias_correction:
             rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
+
+    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+        for setting in ("keep_float", "keep_int16"):
+            patterns = getattr(self, setting)
+            named = patterns if isinstance(patterns, tuple) else ()
+            yield from unmatched(model, {setting: [each for each in named if not matching(tflite.OP_NAMES, each)]})
 
     def run(self, inputs: Inputs, work: Path) -> None:
         ranked = {name: kept for name in ("keep_float", "keep_int16") if isinstance(kept := getattr(self, name), Worst)}
