@@ -28,9 +28,9 @@ def test_every_command_is_told():
 
 def test_every_config_that_is_carried_can_be_planned(tmp_path):
     """Those of CIFAR-10 with images of its shape, because the genuine ones are downloaded."""
-    made = tmp_path / "cifar10.npz"
-    np.savez(made, **{f"x_{split}": np.random.default_rng(7).integers(0, 255, (500, 32, 32, 3), np.uint8) for split in ("train", "test")},
-             **{f"y_{split}": np.arange(500) % 10 for split in ("train", "test")})  # fmt: skip
+    made, images = tmp_path / "cifar10.npz", np.random.default_rng(7).integers(0, 256, (500, 32, 32, 3), np.uint8)
+    labels = np.arange(500) % 10
+    np.savez(made, x_train=images, y_train=labels, x_test=images, y_test=labels)
     for path in [*(ROOT / "configs").glob("*.yaml"), ROOT / "pipeline" / "starter.yaml"]:
         assert plan(*config.load(path, [f"data.path={made}"] if "cifar10" in path.name else []))
 
