@@ -268,12 +268,27 @@ def zeros_of_four(send, folder, name):
     send(least_zeros(tf.load_model(folder / "model.h5").get_layer(name).kernel.numpy(), 4))
 
 
+def zeros_of_blocks(send, folder, name):
+    """How many of each block of 4 inputs and 2 units are zero, at each place of a kernel."""
+    from pipeline import tf
+
+    tf.load()
+    kernel = tf.load_model(folder / "model.h5").get_layer(name).kernel.numpy()
+    blocks = kernel.reshape(9, kernel.shape[2] // 4, 4, kernel.shape[3] // 2, 2)
+    send((blocks == 0).sum(axis=(2, 4)).ravel().tolist())
+
+
 def test_blocks_and_single_layers_have_a_sparsity_of_their_own(runner, trained):
     settings = {"block_size": (4, 2), "prune_output": True, "ramp": "gradual", "min_weights": 0, "epochs": 1}
     stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
-    rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}
-    assert rows["conv2"]["why"] == "has a kernel of 4 dimensions; blocks are for two, as in a dense layer"
+    artifact = runner(stage, trained)
+    rows = {row["layer"]: row for row in facts(artifact)["layers"]}
+    assert rows["conv1"]["why"] == "has 1 inputs and 4 units, which is no multiple of blocks (4, 2)"
     assert rows["logits"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert rows["conv3"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    found = []
+    child.call("blocks", artifact.path / "log", found.append, zeros_of_blocks, artifact.path, "conv3")
+    assert set(found[0]) == {0, 8}
     settings = {"layers": {"conv*": 0.25, "conv3": 0.75}, "epochs": 1, "min_weights": 100}
     stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
     rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}

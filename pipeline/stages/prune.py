@@ -47,7 +47,8 @@ class Prune(Taught):
     """[2, 4] in place of sparsity: 2 zeros among each 4 consecutive inputs of a unit, which is what some processors
     skip."""
     block_size: Pair = (1, 1)
-    """Prune the kernels of dense layers (inputs, units) in blocks of this many weights; other layers are left alone."""
+    """Prune in blocks of this many weights (inputs, units): of dense layers, and at each place of a convolution's
+    kernel. Consecutive inputs of a unit are neighbours in the file: [8, 1] leaves runs of zeros, which pack best."""
     block_pooling: Literal["avg", "max"] = "avg"
     """What a block counts by: the mean or the largest of its weights' sizes."""
     policy: Literal["xnnpack_latency"] | None = None
@@ -139,6 +140,8 @@ class Prune(Taught):
         import tf_keras
 
         steps = self.epochs * self.steps(inputs.data.split("train"))
+        if self.block_size != (1, 1):
+            zeros.prune_convolutions_in_blocks()
 
         def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
             if reasons[layer.name]:
@@ -191,7 +194,8 @@ class Prune(Taught):
     def _unfit(self, layer: "tf_keras.layers.Layer", shape: tuple[int, ...]) -> str:
         if self.m_by_n:
             return zeros.unfit_for_m_by_n(type(layer).__name__, shape, self.m_by_n[1])
-        return zeros.unfit_for_blocks(shape, self.block_size) if self.block_size != (1, 1) else ""
+        kind = type(layer).__name__
+        return zeros.unfit_for_blocks(kind, shape, self.block_size) if self.block_size != (1, 1) else ""
 
     def _pruning(self, name: str, steps: int) -> dict[str, Any]:
         """What tfmot is told about a layer, for a training of so many steps."""

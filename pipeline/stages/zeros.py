@@ -34,12 +34,35 @@ def unfit_for_m_by_n(kind: str, shape: tuple[int, ...], n: int) -> str:
     return f"has {shape[-2]} inputs, no multiple of {n}" if shape[-2] % n else ""
 
 
-def unfit_for_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> str:
+def unfit_for_blocks(kind: str, shape: tuple[int, ...], block: tuple[int, ...]) -> str:
     """Why a kernel can't be pruned in blocks; "" when it can."""
-    if len(shape) != 2:
-        return f"has a kernel of {len(shape)} dimensions; blocks are for two, as in a dense layer"
-    fits = shape[0] % block[0] == 0 and shape[1] % block[1] == 0
-    return "" if fits else f"has a kernel {shape}, which is no multiple of blocks {block}"
+    if kind not in ("Dense", "Conv2D"):
+        return f"is {kind}; blocks are for Dense and Conv2D"
+    fits = shape[-2] % block[0] == 0 and shape[-1] % block[1] == 0
+    return "" if fits else f"has {shape[-2]} inputs and {shape[-1]} units, which is no multiple of blocks {block}"
+
+
+def prune_convolutions_in_blocks() -> None:
+    """Let tfmot's wrappers, which know blocks of dense kernels, prune Conv2D in them too, from here on.
+
+    A kernel (height, width, inputs, units) is to them the matrix of all its places below each other. The class is
+    replaced, because the wrapper makes an object of it anew in each call.
+    """
+    import tensorflow as tf
+    from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
+
+    class Blocks(pruning_impl.Pruning):  # type: ignore[misc]  # has no types
+        def _validate_block(self) -> None:
+            """A kernel of any rank will do."""
+
+        def _maybe_update_block_mask(self, weights: Any) -> Any:
+            if self._block_size == [1, 1]:
+                return super()._maybe_update_block_mask(weights)
+            threshold, mask = super()._maybe_update_block_mask(tf.reshape(weights, [-1, weights.shape[-1]]))
+            return threshold, tf.reshape(mask, weights.shape)
+
+    if pruning_impl.Pruning.__name__ != Blocks.__name__:
+        pruning_impl.Pruning = Blocks
 
 
 def least_zeros(values: NDArray[Any], n: int) -> int:
