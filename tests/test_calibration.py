@@ -35,6 +35,13 @@ def test_the_draw_is_of_the_asked_size_and_decided_by_the_seed():
     assert not np.array_equal(one, other)
 
 
+def test_another_draw_has_other_examples():
+    first, again, other = (draw(DIGITS, Calibration(samples=20, draw=n), 1).x for n in (1, 1, 2))
+    assert (first == again).all()
+    assert (first == draw(DIGITS, Calibration(samples=20), 1).x).all()
+    assert not (first == other).all()
+
+
 def test_without_a_number_it_takes_what_there_is():
     assert len(draw(DIGITS, None, 0).x) == 179
 

@@ -15,7 +15,7 @@ from pipeline.stages import Qat
 from pipeline.stages.calibration import Calibration, draw
 from pipeline.stages.convert import Convert
 from pipeline.stages.int16 import widened
-from pipeline.stages.keep import kept, matching
+from pipeline.stages.layers import Layers
 from pipeline.tflite import int8
 
 X, _ = DATA.split("test").batch(np.arange(100))
@@ -129,12 +129,18 @@ def test_layers_that_are_kept_int16_run_on_every_runtime(convert, io):
 
 
 def test_layers_that_can_not_be_kept_are_one_clear_error(convert):
+    plain, exact = (Layers(model.content, {}) for model in (convert.plain, convert.exact))
     with pytest.raises(StageError, match="keep_float: no layer and no op matches 'conv22'; did you mean 'conv2'"):
-        kept(convert.plain, ("conv1", "conv22"), "keep_float", "")
+        plain.kept(("conv1", "conv22"), "keep_float", "")
     with pytest.raises(StageError, match=r"must leave some layers \(received all ops of the file\); set this"):
-        kept(convert.plain, ("*",), "keep_int16", "this")
+        plain.kept(("*",), "keep_int16", "this")
     with pytest.raises(StageError, match=r"conv1 can't be int16 \(received CONV_2D, which is not int8 in the file\)"):
-        widened(convert.exact.content, matching(convert.exact, ("conv1",)))
+        widened(convert.exact.content, exact.matching(("conv1",)))
+
+
+def test_a_layer_that_was_rewritten_is_known_by_either_name(convert):
+    layers = Layers(convert.plain.content, {"conv1": "stem", "relu1": "stem"})
+    assert layers.matching(("stem",)) == layers.matching(("conv1",)) != ()
 
 
 @pytest.mark.parametrize(
@@ -144,8 +150,11 @@ def test_layers_that_can_not_be_kept_are_one_clear_error(convert):
             {"quantization": "int16x8", "calibration": {"ranges": "mse"}},
             "calibration.ranges: must be minmax for int16x8",
         ),
-        ({"calibration": {"ranges": "mse", "percentile": 0.9}}, "percentile: has no effect where ranges is mse"),
-        ({"quantization": "int16x8", "per_channel": False}, "per_channel: false is for int8 and dynamic alone"),
+        (
+            {"calibration": {"ranges": "mse", "percentile": 0.9}},
+            "calibration.percentile: has no effect where ranges is mse",
+        ),
+        ({"quantization": "int16x8", "per_channel": False}, "per_channel: must be true for int16x8; false is for"),
         ({"per_channel": False, "per_channel_dense": True}, "per_channel_dense: can't be true where per_channel is"),
         ({"quantization": "float16", "keep_float": ("conv1",)}, "keep_float: is for int8 files alone"),
         ({"quantization": "int16x8", "keep_int16": ("conv1",)}, "keep_int16: is for int8 files alone"),

@@ -46,6 +46,7 @@ FAULTY = """\
 - {stage: distill, teacher: big, epochs: 9, features: {stem: conv1, relu: conv2}}
 - {stage: channel_prune, epochs: 9, keep_macs: 0.01, layers: {relu1: 0.5}}
 - {stage: prune, sparsity: 0.5, epochs: 9, skip: [conv9]}
+- {stage: convert, quantization: int8, keep_int16: [conv1, conv8], keep_float: [SOFT*]}
 - {stage: cluster, from: train, clusters: 16, epochs: 9, min_weights: 100000}
 - {stage: qat, weight_bits: 4, keep_8: [logit], epochs: 9}
 """
@@ -54,8 +55,9 @@ EXPECTED = [
     "8:54: stages.channel_prune.layers: no layer that makes channels matches 'relu1'; known: conv1, conv2, conv3, log",
     "8:3: stages.channel_prune: keep_macs must be at least 0.0",
     "9:44: stages.prune.skip: no layer matches 'conv9'; did you mean 'conv",
-    "10:3: stages.cluster: there is no layer to cluster (received conv1: has 144 weights; min_weights is 100000; norm1",
-    "11:32: stages.qat.keep_8: no layer matches 'logit'; did you mean 'logits'?",
+    "10:40: stages.convert.keep_int16: no layer matches 'conv8'; did you mean 'conv",
+    "11:3: stages.cluster: there is no layer to cluster (received conv1: has 144 weights; min_weights is 100000; norm1",
+    "12:32: stages.qat.keep_8: no layer matches 'logit'; did you mean 'logits'?",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from pipeline import tflite
 from pipeline.errors import Fault, InputError, StageError
@@ -18,6 +18,7 @@ from pipeline.estimators import Estimator
 from pipeline.stage import Data, Examples, Strict, array_sha256, example_digest
 
 SAMPLES = 200  # when the config names no number
+KEPT = 0.9999  # share of the values that a percentile keeps, when the config names none
 SPAN = (0.5, 4.0)  # of calibration's range over training's; un-normalised images are 255 times wider
 NOISE = 0.1  # correlation of neighbouring values below which examples look like noise
 SIGNAL = 0.3  # and of the training examples above which that is a finding
@@ -31,16 +32,12 @@ class Calibration(Strict):
     ranges: Estimator = "minmax"
     """How int8 ranges follow from what is observed. `minmax` cuts nothing off; `percentile`, `mse` and `kl` cut off
     outliers for finer steps; `moving_average` averages the ends of batches of examples."""
-    percentile: Annotated[float, Field(gt=0.5, lt=1)] = 0.9999
+    percentile: Annotated[float, Field(gt=0.5, lt=1)] = KEPT
     """Share of the values that a range holds, where ranges is percentile."""
+    draw: PositiveInt = 1
+    """Another number draws other examples."""
     halves: bool = False
     """Convert with each half of the examples too, and report how far ranges, decisions and accuracy move."""
-
-    @model_validator(mode="after")
-    def _percentile_fits(self) -> "Calibration":
-        if "percentile" in self.model_fields_set and self.ranges != "percentile":
-            raise ValueError(f"percentile: has no effect where ranges is {self.ranges}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,8 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
         received = f"{len(split)} in the calibration split"
         do = "ask for fewer, or raise data.splits.calibration"
         raise InputError(Fault(f"calibration.samples asks for {count} examples", received=received, do=do))
-    chosen = np.random.default_rng([seed, 0xCA11B]).permutation(len(split))[:count]
+    more = [settings.draw] if settings and settings.draw > 1 else []
+    chosen = np.random.default_rng([seed, 0xCA11B, *more]).permutation(len(split))[:count]
     x, y = split.batch(np.sort(chosen))
     train, labels = data.split("train").batch(_spread(len(data.split("train")), 2000))
     one_class = _one_class(y, labels) if data.spec().task.decides else ()

@@ -1,12 +1,13 @@
 """Convert a Keras model to TensorFlow Lite."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import filter as matching
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from pipeline import contract, litert, tf, tflite
@@ -14,12 +15,13 @@ from pipeline.errors import Fault, StageError
 from pipeline.estimators import Estimator
 from pipeline.stage import Data, Inputs, Progress, Stage
 from pipeline.stages import bias_correction
-from pipeline.stages.calibration import Calibration, Sample, check_input, draw
+from pipeline.stages.calibration import KEPT, Calibration, Sample, check_input, draw
+from pipeline.stages.choice import unmatched
 from pipeline.stages.converter import Feed, converter_of
 from pipeline.stages.follower import Finding, Follower, nearest
 from pipeline.stages.halves import decided, spread_of
 from pipeline.stages.int16 import widened
-from pipeline.stages.keep import kept, listed, matching
+from pipeline.stages.layers import Layers
 from pipeline.stages.ranges import estimated
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.worst import Worst
@@ -74,6 +76,8 @@ class Convert(Follower):
     """Take the mean shift that rounding puts on each channel, as seen on calibration examples, out of the biases; for
     int8 alone."""
 
+    _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)  # layers of a rewritten network, see Layers
+
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
         if self.bias_correction and self.quantization != "int8":
@@ -84,8 +88,10 @@ class Convert(Follower):
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         if self.calibration and self.calibration.ranges != "minmax" and self.quantization != "int8":
             raise ValueError(f"calibration.ranges: must be minmax for {self.quantization}; the others are of 8 bits")
+        if self.calibration and self.calibration.percentile != KEPT and self._estimator != "percentile":
+            raise ValueError(f"calibration.percentile: has no effect where ranges is {self._estimator}")
         if not self.per_channel and self.quantization not in ("int8", "dynamic"):
-            raise ValueError(f"per_channel: false is for int8 and dynamic alone (received {self.quantization})")
+            raise ValueError(f"per_channel: must be true for {self.quantization}; false is for int8 and dynamic")
         if not self.per_channel and self.per_channel_dense:
             raise ValueError("per_channel_dense: can't be true where per_channel is false")
         for setting in ("keep_float", "keep_int16"):
@@ -145,6 +151,12 @@ class Convert(Follower):
             rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
+    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+        for setting in ("keep_float", "keep_int16"):
+            patterns = getattr(self, setting)
+            named = patterns if isinstance(patterns, tuple) else ()
+            yield from unmatched(model, {setting: [each for each in named if not matching(tflite.OP_NAMES, each)]})
+
     def run(self, inputs: Inputs, work: Path) -> None:
         ranked = {name: kept for name in ("keep_float", "keep_int16") if isinstance(kept := getattr(self, name), Worst)}
         named = {name: worst.names(inputs.source.path) for name, worst in ranked.items()}
@@ -154,7 +166,9 @@ class Convert(Follower):
         """Fill `work`; layers are named or matched by patterns."""
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
-        aware = bool(read_facts(inputs.source.path).get("quantized"))
+        above = read_facts(inputs.source.path)
+        aware = bool(above.get("quantized"))
+        self._origin = above.get("origin", {})
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         content, calibrated = self._content(model, aware, sample, inputs.report)
         rows: list[dict[str, Any]] = []
@@ -252,7 +266,7 @@ class Convert(Follower):
 
         if self.calibration and self.calibration.ranges != "minmax" and samples is not None:
             content = estimated(content, samples, self.calibration.ranges, self.calibration.percentile, report)
-        stay = kept(tflite.read(content), self._patterns("keep_float"), "keep_float", "quantization: float32")
+        stay = Layers(content, self._origin).kept(self._patterns("keep_float"), "keep_float", "quantization: float32")
         rounded: bytes = mlir_quantize(
             content,
             disable_per_channel=not self.per_channel,
@@ -265,7 +279,7 @@ class Convert(Follower):
 
     def _widened(self, content: bytes) -> bytes:
         """An int8 file with int16 activations where keep_int16 says so."""
-        chosen = kept(tflite.read(content), self._patterns("keep_int16"), "keep_int16", "quantization: int16x8")
+        chosen = Layers(content, self._origin).kept(self._patterns("keep_int16"), "keep_int16", "quantization: int16x8")
         return widened(content, chosen)
 
     def _patterns(self, setting: Literal["keep_float", "keep_int16"]) -> tuple[str, ...]:
@@ -280,20 +294,21 @@ class Convert(Follower):
 
     def _kept(self, content: bytes) -> Iterator[str]:
         """Notes on the layers of the finished file that are not int8, as was asked for."""
-        model = tflite.read(content)
+        layers = Layers(content, self._origin)
         for dtype, patterns in (("float32", self._patterns("keep_float")), ("int16", self._patterns("keep_int16"))):
             if patterns:
-                yield f"{dtype} as asked: {listed(model, matching(model, patterns))}"
+                yield f"{dtype} as asked: {layers.listed(layers.matching(patterns))}"
 
     def _floats(self, content: bytes) -> list[tflite.FloatUse]:
         """Where an integer file uses floats though nobody asked for it: the converter itself says nothing."""
-        model = tflite.read(content)
-        if model.quantization in (*INTEGER, "int8x4"):
+        layers = Layers(content, self._origin)
+        if layers.model.quantization in (*INTEGER, "int8x4"):
             return []
-        asked = {op.index for op in matching(model, self._patterns("keep_float"))}
-        mixed = bool(self.keep_float or self.keep_int16)
-        inner = (use for use in model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
-        return [use for use in inner if use.index not in asked] if mixed else list(model.floats())
+        if not (self.keep_float or self.keep_int16):
+            return list(layers.model.floats())
+        asked = {op.index for op in layers.matching(self._patterns("keep_float"))}
+        inner = (use for use in layers.model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
+        return [use for use in inner if use.index not in asked]
 
     def _remaining(self, content: bytes) -> Iterator[str]:
         """A note on them."""

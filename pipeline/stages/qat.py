@@ -122,6 +122,7 @@ class Qat(Taught):
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
             quantized=True,
             per_channel=self.per_channel,
+            origin=dict(network.origin),
         )
 
     def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:

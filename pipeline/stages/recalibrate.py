@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 BATCH = 256  # examples in memory at once; the result does not depend on it, but for the last bits
-KEPT = ("sparsity", "clusters", "quantized", "per_channel")  # facts on the model above that stay true
+KEPT = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts on the model above that stay true
 
 
 class Recalibrate(Follower):

@@ -33,6 +33,7 @@ def _names(enum: type) -> dict[int, str]:
 
 
 _OPS = _names(schema.BuiltinOperator)
+OP_NAMES = tuple(_OPS.values())
 _DTYPES = {code: name for code, name in _names(schema.TensorType).items() if name in BITS}
 
 _BLOCKWISE = (2, 3)  # QuantizationDetails: BlockwiseQuantization, MultiAxisQuantization
