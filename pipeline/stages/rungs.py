@@ -62,11 +62,13 @@ def _training(auto: "Auto") -> dict[str, Any]:
     return {name: getattr(auto, name) for name in Training.model_fields if name not in Stage.model_fields}
 
 
-def _qat(auto: "Auto", **more: Any) -> Qat:
-    return Qat(stage="qat", per_channel=auto.per_channel, **_training(auto), **more)
+def _qat(auto: "Auto", **more: Any) -> tuple[Stage, ...]:
+    """Trained and converted; with one scale for a layer's weights, normalisation has to be folded before."""
+    folded = () if auto.per_channel else (Equalize(stage="equalize"),)
+    return *folded, Qat(stage="qat", per_channel=auto.per_channel, **_training(auto), **more), convert(auto)
 
 
-def _distilled(auto: "Auto") -> Qat:
+def _distilled(auto: "Auto") -> tuple[Stage, ...]:
     teacher = auto.teacher if isinstance(auto.teacher, File) else TEACHER
     return _qat(auto, teacher=teacher, temperature=auto.temperature, alpha=auto.alpha)
 
@@ -89,8 +91,8 @@ RUNGS: dict[RungName, Rung] = {
     "equalized": Rung(lambda auto, source: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
     "keep_int16": Rung(lambda auto, source: _kept(auto, "keep_int16")),
     "keep_float": Rung(lambda auto, source: _kept(auto, "keep_float")),
-    "qat": Rung(lambda auto, source: (_qat(auto), convert(auto))),
-    "pqat": Rung(lambda auto, source: (_pruned(auto), _qat(auto), convert(auto))),
-    "distilled_qat": Rung(lambda auto, source: (_distilled(auto), convert(auto))),
-    "channel_qat": Rung(lambda auto, source: (_fewer_channels(auto, source), _qat(auto), convert(auto)), shrinks=True),
+    "qat": Rung(lambda auto, source: _qat(auto)),
+    "pqat": Rung(lambda auto, source: (_pruned(auto), *_qat(auto))),
+    "distilled_qat": Rung(lambda auto, source: _distilled(auto)),
+    "channel_qat": Rung(lambda auto, source: (_fewer_channels(auto, source), *_qat(auto)), shrinks=True),
 }
