@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 BATCH = 256  # examples in memory at once; the result does not depend on it, but for the last bits
-KEPT = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts on the model above that stay true
+PASSED_ON = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts on the model above that stay true
 
 
 class Recalibrate(Follower):
@@ -61,7 +61,7 @@ class Recalibrate(Follower):
         rows = list(_estimated(model, reasons, train, np.sort(drawn), inputs))
         after = _figures(model, inputs)
         tf.save_model(model, work / "model.h5")
-        kept = {name: above[name] for name in KEPT if name in above}
+        kept = {name: above[name] for name in PASSED_ON if name in above}
         note = _note(before, after, sum(row["done"] for row in rows), len(drawn))
         write_facts(work, layers=rows, notes=[note], before=before, after=after, examples=len(drawn), **kept)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import tensorflow
 
 BATCH = 250
-KEPT = ("sparsity", "clusters")  # facts of the model that hold for it here too
+PASSED_ON = ("sparsity", "clusters")  # facts of the model that hold for it here too
 
 Outputs = NDArray[np.float32]  # (n, ...) of the model, in real units
 
@@ -63,7 +63,7 @@ class Sensitivity(Follower):
         facts = ranked(simulated, inputs, self.samples)
         notes = [f"{name} is not simulated: {why}" for name, why in simulated.left.items()]
         tf.save_model(model, work / "model.h5")
-        kept = {name: above[name] for name in KEPT if name in above}
+        kept = {name: above[name] for name in PASSED_ON if name in above}
         write_facts(work, notes=notes, sensitivity=facts.model_dump(mode="json"), **kept)
 
 
