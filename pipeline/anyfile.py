@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline import answers, child, config, contract, litert, measure, mistakes, tensors, tflite, units
+from pipeline import answers, child, config, contract, litert, measure, mistakes, runtimes, tensors, tflite, units
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.data import AnyData
@@ -190,12 +190,16 @@ def _scored(facts: ModelFacts, path: Path, baseline: Path | None, data: Data) ->
     test, spec = data.split("test"), data.spec()
     x, y = test.batch(np.arange(len(test)))
     try:
-        facts, _, verdicts = measure.run(facts, path, x, y, spec, test.sha256)
+        found = measure.run(facts, path, x, y, spec, test.sha256)
     except litert.RefusedError as error:
         refused = RuntimeFacts(runtime="xnnpack", examples=0, unavailable=str(error))
         return facts.model_copy(update={"missing": {spec.task.main: str(error)}, "runtimes": (refused,)}), None
-    more = {"mistakes": mistakes.measure(path, data), "tensors": _traced(path, baseline, x)}
-    return facts.model_copy(update=more), verdicts
+    more = {
+        "runtimes": runtimes.compare(path, x, y, spec, found.raw),
+        "mistakes": mistakes.measure(path, data),
+        "tensors": _traced(path, baseline, x),
+    }
+    return found.facts.model_copy(update=more), found.verdicts
 
 
 def _traced(path: Path, baseline: Path | None, x: NDArray[np.float32]) -> tuple[TensorError, ...]:

@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,20 @@ from pipeline.tflite.values import real
 
 if TYPE_CHECKING:
     from pipeline.stage import Spec
+
+
+class Measured(NamedTuple):
+    """What `run` found.
+
+    raw       outputs (N, ...) as the file gives them
+    output    the same in real units
+    verdicts  (N,): what the file is compared with others by
+    """
+
+    facts: ModelFacts
+    raw: runtimes.Raw
+    output: NDArray[np.floating]
+    verdicts: Verdicts
 
 
 def read(name: str, path: Path) -> ModelFacts:
@@ -55,12 +69,9 @@ def read(name: str, path: Path) -> ModelFacts:
     )
 
 
-def run(
-    facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", split: str
-) -> tuple[ModelFacts, NDArray[np.floating], Verdicts]:
-    """The facts with what the file does on examples x (N, ...) with labels or values y.
+def run(facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", split: str) -> Measured:
+    """The facts with what the file does on examples x (N, ...) with labels or values y, on the runtime of its metrics.
 
-    And its outputs (N, ...) in real units, and what it is compared with others by, (N,).
     split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
     """
     model = tflite.read(path)
@@ -77,9 +88,8 @@ def run(
         "task": spec.task.name,
         **scoring.facts(rows, x, y, spec.labels, facts.output.scale if facts.output else None),
         "latency_ms": None if model.compressed else Latency(**litert.latency(path, x[:1])._asdict()),
-        "runtimes": runtimes.compare(path, x, y, spec, raw),
     }
-    return facts.model_copy(update=measured), output, scoring.verdicts(rows, x, y)
+    return Measured(facts.model_copy(update=measured), raw, output, scoring.verdicts(rows, x, y))
 
 
 def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> runtimes.Raw:

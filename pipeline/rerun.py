@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import anyfile, child, tf
 from pipeline.anyfile import LIMITS
@@ -24,7 +23,6 @@ from pipeline.stages.convert import Convert
 from pipeline.stages.device import Asked
 from pipeline.stages.verify import measure_file
 from pipeline.store import Store
-from pipeline.task import Truth
 
 NOT_COMPARED = {"latency_ms", "file"}  # a time is of the machine and the moment; a file's place is not its own
 FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "clustered")  # fields that need the Keras model
@@ -150,12 +148,7 @@ def _measure(send: child.Send, data: Data, seed: int, jobs: Sequence[Job]) -> No
         tf.start(seed)
     test = data.split("test")
     x, y = test.batch(np.arange(len(test)))
-    send([_measure_one(job, data, x, y) for job in jobs])
-
-
-def _measure_one(job: Job, data: Data, x: NDArray[np.float32], y: Truth) -> tuple[ModelFacts, Verdicts]:
-    facts, decided = measure_file(job.model.name, job.path, job.made, data, x, y)
-    return facts.model_copy(update=job.device.measure(job.path)), decided
+    send([measure_file(job.model.name, job.path, job.made, job.device, data, x, y) for job in jobs])
 
 
 def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Verdicts) -> None:

@@ -5,7 +5,7 @@ import pytest
 import test_training
 from test_training import DATA, content, facts
 
-from pipeline import litert, measure, tflite, tflm
+from pipeline import litert, measure, runtimes, tflite, tflm
 from pipeline.checks.clusters import Clusters
 from pipeline.errors import ConfigError, EdgepipeError, StageError
 from pipeline.stages import Cluster, Compress, Convert, Prune, Qat
@@ -96,13 +96,13 @@ def test_a_compressed_file_is_smaller_and_equal_on_tflm(shared_file, packed_file
 def test_a_compressed_file_is_measured_on_tflm(packed_file):
     path = packed_file.path / "model.tflite"
     x, y = DATA.split("test").batch(np.arange(40))
-    found, output, _ = measure.run(measure.read("packed", path), path, x, y, DATA.spec(), "")
+    found, raw, output, _ = measure.run(measure.read("packed", path), path, x, y, DATA.spec(), "")
     np.testing.assert_array_equal(output, tflm.run(path, x))
     assert found.integer_only
     assert found.quantization == "int8"
     assert found.latency_ms is None
     assert found.metrics["accuracy"] == np.mean(output.argmax(axis=1) == y)
-    base, *others = found.runtimes
+    base, *others = runtimes.compare(path, x, y, DATA.spec(), raw)
     assert (base.runtime, base.base, base.examples) == ("tflm", True, 40)
     assert all("TFLM_DECODE" in other.unavailable and other.accuracy is None for other in others)
 

@@ -45,7 +45,8 @@ class ChannelPrune(Taught):
     keep: Part | None = None
     """Share of the channels to keep in each layer, in place of keep_macs."""
     layers: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
-    """Share of the channels to keep in single layers: name or pattern -> share. The last that fits counts."""
+    """Share of the channels to keep in single layers: name or pattern -> share. The last that fits counts. Without
+    keep_macs and keep, all other layers stay whole."""
     criterion: Criterion = "l1"
     """What a channel matters: the `l1` or `l2` norm of its filters, its factor in batch normalisation (`bn_scale`), or
     the first-order change of the loss without it (`taylor`)."""
@@ -58,8 +59,10 @@ class ChannelPrune(Taught):
 
     @model_validator(mode="after")
     def _one_goal(self) -> "ChannelPrune":
-        if (self.keep_macs is None) == (self.keep is None):
+        if self.keep_macs is not None and self.keep is not None:
             raise ValueError("keep_macs: give either keep_macs or keep")
+        if self.keep_macs is None and self.keep is None and not self.layers:
+            raise ValueError("keep_macs: give keep_macs, keep or layers")
         return self
 
     def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
@@ -157,7 +160,10 @@ class ChannelPrune(Taught):
         return reasons, counts
 
     def _within(self, wired: Wiring, scores: Scores, free: list[Group], counts: Counts) -> Counts:
-        """The counts that remove as few as possible of the least important channels, to be within keep_macs."""
+        """The counts that remove as few as possible of the least important channels, to be within keep_macs.
+
+        Counts are multiples, so removing one more channel can take several; what fits in again comes back.
+        """
         limit = (self.keep_macs or 1) * wired.total_macs(wired.all)
         owner = {int(channel): group.name for group in free for channel in group.channels}
         ranked = [owner[channel] for channel in sorted(owner, key=lambda channel: (scores[channel], channel))]
@@ -179,7 +185,11 @@ class ChannelPrune(Taught):
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if macs(middle) <= limit else (middle + 1, high)
-        return after(low)
+        counts, groups = after(low), {group.name: group for group in free}
+        for name in reversed(ranked[:low]):
+            more = counts | {name: min(len(groups[name].channels), counts[name] + self.multiple)}
+            counts = more if wired.total_macs(_kept(wired, scores, more)) <= limit else counts
+        return counts
 
     def _rounded(self, group: Group, share: float) -> int:
         """Channels that are that share of a group, up to the next multiple."""

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from pipeline import measure, mistakes, runtimes, tensors, tf, tflite
+from pipeline import child, measure, mistakes, runtimes, tensors, tf, tflite
 from pipeline.checks import AnyCheck
 from pipeline.checks.check import Check
 from pipeline.errors import Fault
@@ -21,6 +23,9 @@ from pipeline.stages.device import Asked, asked
 from pipeline.stages.sidecar import read_facts
 from pipeline.targets import Target
 from pipeline.task import Task, Truth
+
+if TYPE_CHECKING:
+    import tf_keras
 
 
 class Verify(Stage):
@@ -85,6 +90,7 @@ class Verify(Stage):
         return tuple(dict.fromkeys((*((self.baseline,) if self.baseline else ()), *self.of)))
 
     def run(self, inputs: Inputs, work: Path) -> None:
+        child.start_server(None, child.RUNTIMES)  # its imports overlap what comes before its first process
         tf.start(inputs.seed)
         test = inputs.data.split("test")
         x, y = test.batch(np.arange(len(test)))
@@ -92,8 +98,7 @@ class Verify(Stage):
         measured, verdicts = [], []
         for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
             path = artifact.path / "model.tflite"
-            facts, kept = measure_file(name, path, artifact, inputs.data, x, y)
-            facts = facts.model_copy(update=device.measure(path))
+            facts, kept = measure_file(name, path, artifact, device, inputs.data, x, y)
             measured.append(facts)
             verdicts.append(kept)
             inputs.report(Progress("model", i, len(inputs.upstream), {}))
@@ -158,28 +163,44 @@ def _named(name: str) -> dict[str, Any]:
 
 
 def measure_file(
-    name: str, path: Path, made: Artifact | None, data: Data, x: NDArray[np.float32], y: Truth
+    name: str, path: Path, made: Artifact | None, device: Asked, data: Data, x: NDArray[np.float32], y: Truth
 ) -> tuple[ModelFacts, Verdicts]:
     """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split.
 
     made: the artifact that the file is of; without it nothing is compared with the Keras model.
     """
-    test, spec, model = data.split("test"), data.spec(), tflite.read(path)
-    facts, output, verdicts = measure.run(measure.read(name, path), path, x, y, spec, test.sha256)
-    facts = facts.model_copy(update={"mistakes": mistakes.measure(path, data)})
-    if made is None:
-        return facts, verdicts
-    source = tf.load_model(_keras(made).path / "model.h5")
+    spec = data.spec()
+    found = measure.run(measure.read(name, path), path, x, y, spec, data.split("test").sha256)
+
+    def elsewhere() -> dict[str, Any]:
+        return {"runtimes": runtimes.compare(path, x, y, spec, found.raw), **device.measure(path)}
+
+    with ThreadPoolExecutor(1) as pool:  # waits for processes of their own, while this one is busy with TensorFlow
+        others = pool.submit(elsewhere)
+        here = {"mistakes": mistakes.measure(path, data)}
+        keras = _against_keras(path, made, found, data, x) if made else {}
+    return found.facts.model_copy(update=here | keras | others.result()), found.verdicts
+
+
+def _against_keras(
+    path: Path, made: Artifact, found: measure.Measured, data: Data, x: NDArray[np.float32]
+) -> dict[str, Any]:
+    """The fields of ModelFacts that tell how far a file is from the Keras model that it was made from."""
+    model, facts, source = tflite.read(path), found.facts, _loaded(_keras(made).path / "model.h5")
     pruned = _touched(made, facts, "sparsity")
     traced = tensors.sample(model, x)
-    more = {
+    return {
         "pruned": tuple(pruned),
         "pruned_sparsity": share_of_zeros(model, pruned),
         "clustered": tuple(_touched(made, facts, "clusters")),
-        "error": _errors(output, tf.predict(source, test), spec),
+        "error": _errors(found.output, tf.predict(source, data.split("test")), data.spec()),
         "tensors": tensors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
     }
-    return facts.model_copy(update=more), verdicts
+
+
+@lru_cache(maxsize=1)  # files that are verified one after the other are mostly made from the same
+def _loaded(path: Path) -> "tf_keras.Model":
+    return tf.load_model(path)
 
 
 def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
