@@ -20,6 +20,7 @@ def test_quantize_rounds_halves_away_from_zero_and_clamps() -> None:
     x = np.array([0.5, -0.5, 1.5, -1.5, 2.5, 0.49999997, -0.49999997, 126.6, 1e30, np.inf, -np.inf, 0.0], np.float32)
     assert quantize(x, 1.0, 0, "int8").tolist() == [1, -1, 2, -2, 3, 0, 0, 127, 127, 127, -128, 0]
     assert quantize(x[:2], 1.0, 128, "uint8").tolist() == [129, 127]
+    assert quantize(np.abs(x), 1.0, 0, "int8").tolist() == [1, 1, 2, 2, 3, 0, 0, 127, 127, 127, 127, 0]
     assert quantize(np.array([[1.0, -1.0]]), 1 / 32768, 0, "int16").tolist() == [[32767, -32768]]
 
 

@@ -31,11 +31,15 @@ def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
     source, target = np.ascontiguousarray(x).reshape(-1), out.reshape(-1)
     for start in range(0, source.size, _CHUNK):
         values = np.divide(source[start : start + _CHUNK], np.float32(scale), dtype=np.float32)
-        if np.isnan(values.min()):
+        low = values.min()
+        if np.isnan(low):
             raise InputError(Fault("the data must not hold NaN"))
-        half = values.view(np.uint32) & _SIGN  # np.copysign takes six times as long, and half of the whole
-        half |= _HALF
-        values += half.view(np.float32)
+        if low >= 0:
+            values += _HALF.view(np.float32)
+        else:
+            half = values.view(np.uint32) & _SIGN  # np.copysign takes six times as long, and half of the whole
+            half |= _HALF
+            values += half.view(np.float32)
         np.trunc(values, out=values)
         values += np.float32(zero_point)
         target[start : start + _CHUNK] = np.clip(values, limits.min, limits.max, out=values)
