@@ -16,7 +16,9 @@ class RungFacts(Part):
     )
     why: str = Field(default="", description="why it is not met, in words")
     stages: tuple[dict[str, Any], ...] = Field(default=(), description="settings of the stages that make the file")
-    seconds: float | None = Field(default=None, description="wall time of making and measuring it")
+    seconds: float | None = Field(
+        default=None, description="wall time of its stages when they were made; null when one failed"
+    )
     score: float | None = Field(default=None, description="the task's main metric")
     paired: Paired | None = Field(default=None, description="against the float32 file, example by example")
     bytes: int | None = None

@@ -1,19 +1,16 @@
 """Config -> steps: names resolved, kinds matched, keys computed. Runs nothing and imports no TensorFlow."""
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pipeline import yaml
+from pipeline import key, yaml
 from pipeline.config import Config
 from pipeline.errors import ConfigError, Fault, did_you_mean, input_of
 from pipeline.settings import dotted
 from pipeline.stage import Model, Stage, Strict
 from pipeline.stages.follower import Follower
-from pipeline.store import FORMAT, Entry, Store, key_of
+from pipeline.store import Entry, Store, key_of
 
 
 @dataclass(frozen=True)
@@ -60,17 +57,7 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
         above = tuple(steps[i] for i in needs)
         with input_of(f"stages.{stage.label}.model"):
             network = _network(stage, config.model, model)
-        identity = {
-            **stage.identity(),
-            "stage": getattr(stage, "stage"),  # noqa: B009
-            "needs": [step.key for step in above],
-            "data": data,
-            "model": network,
-            "seed": config.seed,
-            "libraries": {name: _version(name) for name in stage.libraries},
-            "python": ".".join(platform.python_version_tuple()[:2]),
-            "format": FORMAT,
-        }
+        identity = key.identity(stage, [step.key for step in above], data, network, config.seed)
         steps.append(Step(stage.label, stage, above, identity, key_of(identity)))
     return tuple(steps)
 
@@ -177,14 +164,6 @@ def _fault(
     document: yaml.Document, i: int, stage: Stage, field: str, rule: str, received: str = "", do: str = ""
 ) -> Fault:
     return Fault(rule, document.where(("stages", i, field)), f"stages.{stage.label}.{field}", received, do)
-
-
-@cache
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def why_missing(step: Step, store: Store) -> str:

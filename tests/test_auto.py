@@ -1,5 +1,10 @@
 """The ladder: budgets that are judged with confidence, rungs in their order, and the first that keeps them ships."""
 
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import test_training
@@ -96,11 +101,13 @@ def test_the_report_of_a_ladder_is_proved_again(climbed, edgepipe):
     assert "needs the Keras model" not in out
 
 
-def climb(runner, auto, above, resume):
-    """Run an auto stage that fails, with what an earlier run of it left; gives the error."""
-    work = resume / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    arguments = (auto, {above.name: above}, resume, work, DATA, MODEL)
+def climb(runner, auto, above, root):
+    """Run an auto stage that fails, in a store with what an earlier run of it left; gives the error."""
+    entry, work = root / "v1" / "entries" / ("0" * 64), root / "work"
+    for folder in (root / "resume", work):
+        folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(above.path, entry, dirs_exist_ok=True)
+    arguments = (auto, {above.name: replace(above, path=entry)}, root / "resume", work, DATA, MODEL)
     with pytest.raises(StageError) as error:
         child.call("auto", runner.folder / "log", lambda done: None, stage_process, *arguments)
     return str(error.value)
@@ -115,13 +122,36 @@ def test_no_rung_is_an_error_with_the_nearest_miss_and_all_rungs_which_are_made_
 
     aware = runner(Qat(stage="qat", learning_rate=5e-4, **SHORT), trained)
     as_stages = runner(Convert(stage="convert", quantization="int8"), aware).path / "model.tflite"
-    made = {path.read_bytes() for path in tmp_path.glob("*/model.tflite")}
+    entries = tmp_path / "v1" / "entries"
+    made = {path.read_bytes() for path in entries.glob("*/model.tflite")}
     assert len(made) == 3  # float32, and another one for each rung
     assert as_stages.read_bytes() in made
 
-    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    def kept():
+        return {path: path.stat().st_mtime_ns for path in (*entries.glob("*/model.*"), *tmp_path.glob("resume/*"))}
+
+    before = kept()
+    assert len(before) == 1 + 3 + 2 + 2  # the network, files, trained networks, facts of rungs
     assert climb(runner, auto, trained, tmp_path) == said
-    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
+    assert kept() == before
+
+
+def test_neither_other_budgets_nor_its_stages_in_a_config_make_a_rung_again(climbed):
+    entries = climbed.folder / "store" / "v1" / "entries"
+    before = set(entries.iterdir())
+    climbed.run("--set", "stages.small.max_drop=0.6", "--set", "name=other")
+    assert len(set(entries.iterdir()) - before) == 2  # of auto and verify
+
+    ladder = next(step.ladder for step in climbed.report.steps if step.ladder)
+    stages = [dict(stage) for stage in ladder.rungs[-1].stages]
+    stages[0]["from"], stages[-1]["name"] = "train", "small"
+    head, tail = CONFIG.split("  - stage: auto")
+    written = "".join(f"  - {json.dumps(stage)}\n" for stage in stages)
+    (climbed.folder / "written.yaml").write_text(head + written + tail[tail.index("  - {stage: verify") :])
+    (as_stages := climbed.command(verb="plan"))[4] = "written.yaml"
+    told = subprocess.run(as_stages, cwd=climbed.folder, capture_output=True, text=True, check=True).stdout
+    assert told.count(" miss ") == 1  # verify, which reads another stage
+    assert told.count(" hit ") == len(stages) + 3
 
 
 def test_too_few_examples_are_told_before_anything_is_made(tmp_path):

@@ -1,7 +1,5 @@
 """The way up the ladder: rungs made and measured on the validation split, to the first that keeps all budgets."""
 
-import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import litert, measure, units
+from pipeline import key, litert, measure, units
 from pipeline.errors import Fault, StageError, StoreError
 from pipeline.facts import CheckResult, ModelFacts
 from pipeline.ladder import LadderFacts, RungFacts
@@ -20,7 +18,7 @@ from pipeline.stages.budgets import excess
 from pipeline.stages.convert import Convert
 from pipeline.stages.device import Asked
 from pipeline.stages.rungs import RUNGS, TEACHER, RungName
-from pipeline.store import key_of
+from pipeline.store import Store, key_of
 from pipeline.task import Truth
 
 if TYPE_CHECKING:
@@ -48,7 +46,10 @@ class _Validation(NamedTuple):
 
 
 class Climb:
-    """The rungs of an auto stage. What is finished is found again in its own directory after an interruption."""
+    """The rungs of an auto stage. What their stages make is kept in the store, under the keys that it has in a config.
+
+    So neither an interruption nor other budgets make a rung again.
+    """
 
     def __init__(self, auto: "Auto", inputs: Inputs) -> None:
         self.auto, self.inputs = auto, inputs
@@ -56,6 +57,9 @@ class Climb:
         x, y = split.batch(np.arange(len(split)))
         if spec.task.decides and (fault := auto.too_few(len(split))):
             raise StageError(fault)
+        self._store = Store(inputs.source.path.parents[2])  # <root>/v1/entries/<key>
+        self._data = inputs.data.identity()
+        self._seconds: dict[str, float] = {}  # of making an entry, by its key
         self.validation = _Validation(x, y, spec, split.sha256)
         self.float32 = self._made(Convert(stage="convert", quantization="float32"), inputs.source, "float32")
         self.source = measure.read("float32", self.float32.path / "model.tflite")
@@ -110,16 +114,15 @@ class Climb:
         return facts
 
     def _tried(self, name: RungName) -> RungFacts:
-        started = time.monotonic()
         settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.source))
         try:
-            path = self.chain(name)[-1].path / "model.tflite"
+            made = self.chain(name)
+            path = made[-1].path / "model.tflite"
             measured = self._measured(name, path)
         except StoreError:
             raise
         except StageError as error:
-            seconds = time.monotonic() - started
-            return RungFacts(rung=name, status="failed", why=error.faults[0].reason, stages=settings, seconds=seconds)
+            return RungFacts(rung=name, status="failed", why=error.faults[0].reason, stages=settings)
         ratios = _ratios(path, self.float32.path / "model.tflite", self.validation.x) if self._timed else ()
         budgets = self.auto.judge(measured, ratios)
         missed = [result for result in budgets if result.status != "pass"]
@@ -128,7 +131,7 @@ class Climb:
             status="missed" if missed else "met",
             why="; ".join(map(_miss, missed)),
             stages=settings,
-            seconds=time.monotonic() - started,
+            seconds=sum(self._seconds[artifact.path.name] for artifact in made),
             score=measured.metrics.get(self.validation.spec.task.main),
             paired=measured.paired,
             bytes=measured.bytes,
@@ -152,19 +155,22 @@ class Climb:
         return measure.read(name, path).model_copy(update=more | Asked(None).measure(path))
 
     def _made(self, stage: Stage, above: Artifact, rung: str) -> Artifact:
-        """The result of a stage of a rung: made once, however many rungs begin with it."""
-        key = key_of({"above": above.path.name, "stage": stage.settings()})[:16]
-        folder, building, resume = (self.inputs.resume / f"{key}{end}" for end in ("", ".new", ".resume"))
-        if not folder.is_dir():
-            shutil.rmtree(building, ignore_errors=True)
-            building.mkdir()
-            resume.mkdir(exist_ok=True)
-            teachers = {TEACHER: self._teacher} if stage.reads_beside() else {}
-            given = {above.name: above} | teachers
-            stage.run(replace(self.inputs, upstream=given, resume=resume, report=self._hear(rung)), building)
-            building.rename(folder)
-            shutil.rmtree(resume, ignore_errors=True)
-        return Artifact(stage.label, stage.gives, folder, above)
+        """The result of a stage of a rung, from the store where it has it."""
+        given = {above.name: above} | ({TEACHER: self._teacher} if stage.reads_beside() else {})
+        identity = key.identity(stage, [each.path.name for each in given.values()], self._data, None, self.inputs.seed)
+        own = key_of(identity)
+
+        def fill(work: Path) -> None:
+            resume, report = self._store.partial(own), self._hear(rung)
+            stage.run(replace(self.inputs, upstream=given, resume=resume, report=report), work)
+
+        entry = self._store.get(own)
+        if entry is None:
+            with self._store.lock(own, lambda: None):  # another run may make it at this moment
+                entry = self._store.get(own) or self._store.put(own, identity["stage"], identity, fill)
+                self._store.finish(own)
+        self._seconds[own] = entry.seconds
+        return Artifact(stage.label, stage.gives, entry.path, above)
 
     @property
     def _teacher(self) -> Artifact:
