@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 FIGURES = ("loss", "val_loss", "val_accuracy", "val_mae")  # of an epoch, in this order
+PAUSE = 5.0  # seconds between lines that tell no more than how far a stage is
 
 
 class Lines:
-    """One line for each thing that happens."""
+    """One line for each thing that happens, so that a log can be read: units without figures are told now and then."""
 
     def __enter__(self) -> Self:
         return self
@@ -32,7 +33,7 @@ class Lines:
 
     def started(self, name: str) -> None:
         self.line(name, "starts")
-        self._clock = Clock()
+        self._clock, self._what, self._told = Clock(), "", time.monotonic()
 
     def note(self, name: str, text: str) -> None:
         self.line(name, text)
@@ -41,7 +42,11 @@ class Lines:
         self.line(name, "is being made by another process; waiting for it")
 
     def progress(self, name: str, progress: Progress) -> None:
-        left = self._clock.left(progress)
+        left, now = self._clock.left(progress), time.monotonic()
+        told = progress.figures or progress.done == progress.total or progress.what != self._what
+        if not told and now - self._told < PAUSE:
+            return
+        self._what, self._told = progress.what, now
         parts = [f"{progress.what} {progress.done}/{progress.total}", figures(progress)]
         self.line(
             name, "  ".join(part for part in (*parts, f"about {units.seconds(left)} left" if left else "") if part)
