@@ -114,6 +114,7 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
     import tf_keras as keras
 
     from pipeline import litert, surgery, tflite
+    from pipeline.stages.conversion import Conversion
     from pipeline.stages.convert import Convert
     from pipeline.tflite import int8
 
@@ -133,7 +134,7 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
     wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, [x]))
     quantized.compile("sgd", "mse")
     quantized.train_on_batch(x, before)
-    file = Convert(stage="convert", quantization="int8")._convert(quantized, None)
+    file = Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None)
     read, given = tflite.read(file), litert.run(file, x)
     lsb = np.abs(given - np.asarray(quantized(x, training=False))) / (read.outputs[0].scale or 1.0)
     return {
@@ -196,6 +197,7 @@ def _preserved() -> dict[str, float]:
     from tf_keras import layers as l
 
     from pipeline import surgery, tflite
+    from pipeline.stages.conversion import Conversion
     from pipeline.stages.convert import Convert
     from pipeline.stages.qat import _bake_zeros
 
@@ -220,7 +222,7 @@ def _preserved() -> dict[str, float]:
     for _ in range(3):
         quantized.train_on_batch(data, rng.normal(size=(32, 6)).astype(np.float32))
     _bake_zeros(quantized)
-    return tflite.read(Convert(stage="convert", quantization="int8")._convert(quantized, None)).sparsity()
+    return tflite.read(Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None)).sparsity()
 
 
 def _per_tensor() -> dict[str, list[int]]:
@@ -230,6 +232,7 @@ def _per_tensor() -> dict[str, list[int]]:
     from tf_keras import layers as l
 
     from pipeline import surgery, tflite
+    from pipeline.stages.conversion import Conversion
     from pipeline.stages.convert import Convert
 
     inputs = keras.Input(IMAGE)
@@ -241,7 +244,7 @@ def _per_tensor() -> dict[str, list[int]]:
         quantized = wrapped.model(network)
         data = np.random.default_rng(1).normal(size=(32, *IMAGE)).astype(np.float32)
         wrapped.set_ranges(surgery.measure_ranges(network, wrapped.ranged, [data]))
-        file = tflite.read(Convert(stage="convert", quantization="int8")._convert(quantized, None))
+        file = tflite.read(Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None))
         found[file.quantization + " preserved" * preserve] = [len(t.scales) for op in file.ops for t in op.weights]
     return found
 

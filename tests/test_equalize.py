@@ -13,6 +13,7 @@ from pipeline.errors import StageError
 from pipeline.stage import Artifact, Inputs
 from pipeline.stages import ChannelPrune, Equalize, Prune, Qat, Recalibrate
 from pipeline.stages.calibration import Calibration
+from pipeline.stages.conversion import Conversion
 from pipeline.stages.convert import Convert
 from pipeline.stages.sidecar import write_facts
 
@@ -277,7 +278,7 @@ def sums(send):
     random = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(random.normal(size=weight.shape))
-    content = Convert(stage="convert", quantization="float32")._convert(model, None)
+    content = Conversion(Convert(stage="convert", quantization="float32"), model).content(None)
     file, given = tflite.read(content), random.normal(size=(3, 9, 8, 4)).astype(np.float32)
     written = litert.Runner(file, kernels="builtin", keep=True).record(given)
     made = {op.outputs[0]: written[op.index] for op in file.ops} | {file.inputs[0]: given}

@@ -10,7 +10,7 @@ import pytest
 from conftest import HEAD
 
 import pipeline
-from pipeline import config, plan
+from pipeline import config, key, plan
 from pipeline.errors import ConfigError, InputError
 from pipeline.store import Store
 
@@ -267,17 +267,17 @@ def test_a_model_file_counts_by_its_content_and_not_by_its_path(planned, tmp_pat
 
 
 def test_the_versions_of_libraries_count_for_the_stages_that_they_decide(planned, monkeypatch):
-    old, real = planned(STAGES), plan._version
+    old, real = planned(STAGES), key._version
 
     def upgraded(name):
         return "99.0" if name == "ai-edge-litert" else real(name)
 
-    monkeypatch.setattr(plan, "_version", upgraded)
+    monkeypatch.setattr(key, "_version", upgraded)
     assert changed(old, planned(STAGES)) == ["verify"]
 
 
 def test_a_library_that_is_not_installed_is_told_and_is_no_crash():
-    assert plan._version("no-such-distribution") == "not installed"
+    assert key._version("no-such-distribution") == "not installed"
 
 
 PROGRAM = """

@@ -1,32 +1,30 @@
 """Convert a Keras model to TensorFlow Lite."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fnmatch import filter as matching
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from pipeline import contract, litert, tf, tflite
 from pipeline.errors import Fault, StageError
 from pipeline.estimators import Estimator
-from pipeline.stage import Data, Inputs, Progress, Stage
+from pipeline.stage import Data, Inputs, Stage
 from pipeline.stages import bias_correction
 from pipeline.stages.calibration import KEPT, Calibration, Sample, check_input, draw
 from pipeline.stages.choice import unmatched
-from pipeline.stages.converter import Feed, converter_of
+from pipeline.stages.conversion import INTEGER, Conversion
+from pipeline.stages.converter import converter_of
 from pipeline.stages.follower import Finding, Follower, nearest
 from pipeline.stages.halves import decided, spread_of
-from pipeline.stages.int16 import widened
-from pipeline.stages.layers import Layers
-from pipeline.stages.ranges import estimated
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.worst import Worst
 from pipeline.tflite import int8
-from pipeline.tflite.int8.spec import BORDER
 
 if TYPE_CHECKING:
     import tf_keras
@@ -34,7 +32,8 @@ if TYPE_CHECKING:
     from pipeline.targets import Target
 
 PARITY = 32  # examples on which a calibrated file is compared with the Keras model
-INTEGER = ("int8", "int16x8")
+Keeps = Literal["keep_float", "keep_int16"]
+KEEPS: tuple[Keeps, ...] = ("keep_float", "keep_int16")  # settings that name layers which are not to be int8
 _FLOAT = ("float32", "float16")  # have no scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]
@@ -76,8 +75,6 @@ class Convert(Follower):
     """Take the mean shift that rounding puts on each channel, as seen on calibration examples, out of the biases; for
     int8 alone."""
 
-    _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)  # layers of a rewritten network, see Layers
-
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
         if self.bias_correction and self.quantization != "int8":
@@ -88,13 +85,13 @@ class Convert(Follower):
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         if self.calibration and self.calibration.ranges != "minmax" and self.quantization != "int8":
             raise ValueError(f"calibration.ranges: must be minmax for {self.quantization}; the others are of 8 bits")
-        if self.calibration and self.calibration.percentile != KEPT and self._estimator != "percentile":
-            raise ValueError(f"calibration.percentile: has no effect where ranges is {self._estimator}")
+        if self.calibration and self.calibration.percentile != KEPT and self.estimator != "percentile":
+            raise ValueError(f"calibration.percentile: has no effect where ranges is {self.estimator}")
         if not self.per_channel and self.quantization not in ("int8", "dynamic"):
             raise ValueError(f"per_channel: must be true for {self.quantization}; false is for int8 and dynamic")
         if not self.per_channel and self.per_channel_dense:
             raise ValueError("per_channel_dense: can't be true where per_channel is false")
-        for setting in ("keep_float", "keep_int16"):
+        for setting in KEEPS:
             if getattr(self, setting) and self.quantization != "int8":
                 raise ValueError(f"{setting}: is for int8 files alone")
         return self
@@ -126,11 +123,16 @@ class Convert(Follower):
         """The resolved type of inputs and outputs."""
         return self.io or self._ports[0]
 
+    @property
+    def estimator(self) -> Estimator:
+        """What activation ranges are estimated by."""
+        return self.calibration.ranges if self.calibration else "minmax"
+
     def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
         yield from super().unfit_behind(above)
         if aware := nearest(above, "qat"):
             yield from self._unfit_trained(aware)
-        for setting in ("keep_float", "keep_int16"):
+        for setting in KEEPS:
             if isinstance(getattr(self, setting), Worst) and getattr(above[0], "stage") != "sensitivity":  # noqa: B009
                 rule, do = "needs the ranking of a sensitivity stage right above", "put one there"
                 yield (setting,), Fault(rule, received=f"{above[0].label!r}", do=do)
@@ -141,9 +143,9 @@ class Convert(Follower):
         if self.quantization != "int8":
             rule = f"{aware.label} trains 8-bit ranges, which convert to int8 only"
             yield ("quantization",), Fault(rule, received=self.quantization, do=before)
-        if self._estimator != "minmax":
+        if self.estimator != "minmax":
             rule = f"{aware.label} has learnt its ranges"
-            yield ("calibration", "ranges"), Fault(rule, received=self._estimator, do=before)
+            yield ("calibration", "ranges"), Fault(rule, received=self.estimator, do=before)
         if not self.per_channel and getattr(aware, "per_channel", True):
             rule = f"{aware.label} trains with a scale for each channel, and the file has what was trained"
             yield ("per_channel",), Fault(rule, received="false", do=f"set per_channel: false on {aware.label} too")
@@ -152,168 +154,92 @@ class Convert(Follower):
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
     def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
-        for setting in ("keep_float", "keep_int16"):
+        for setting in KEEPS:
             patterns = getattr(self, setting)
             named = patterns if isinstance(patterns, tuple) else ()
             yield from unmatched(model, {setting: [each for each in named if not matching(tflite.OP_NAMES, each)]})
 
     def run(self, inputs: Inputs, work: Path) -> None:
-        ranked = {name: kept for name in ("keep_float", "keep_int16") if isinstance(kept := getattr(self, name), Worst)}
-        named = {name: worst.names(inputs.source.path) for name, worst in ranked.items()}
-        self.model_copy(update=named)._convert_all(inputs, work)
-
-    def _convert_all(self, inputs: Inputs, work: Path) -> None:
-        """Fill `work`; layers are named or matched by patterns."""
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
         above = read_facts(inputs.source.path)
-        aware = bool(above.get("quantized"))
-        self._origin = above.get("origin", {})
+        kept = {setting: self._names(setting, inputs.source.path) for setting in KEEPS}
+        conversion = Conversion(self, model, above.get("origin", {}), **kept, report=inputs.report)
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
-        content, calibrated = self._content(model, aware, sample, inputs.report)
+        aware = bool(above.get("quantized"))
+        content, calibrated = _converted(conversion, sample, aware)
         rows: list[dict[str, Any]] = []
         notes: list[str] = []
         if self.bias_correction and sample is not None:
-            plain: bytes = converter_of(model).convert()
-            content, rows = bias_correction.corrected(content, plain, sample.x, inputs.report)
+            content, rows = _corrected(conversion, content, sample.x)
             notes.append(bias_correction.note(rows))
         content = contract.embed(content, inputs.data.contract())
-        notes += self._kept(content)
+        notes += conversion.kept(content)
         used: dict[str, Any] | None = None
         if sample is not None:
-            if self._estimator == "minmax":
+            if self.estimator == "minmax":
                 check_input(content, sample)
-            notes += (*self._remaining(content), *_breaches(content))
+            notes += (*_remaining(conversion.floats(content)), *_breaches(content))
             if aware and calibrated:
                 notes.append(_parity(content, model, sample))
             if calibrated:
-                used = {"samples": len(sample.x), "sha256": sample.sha256, "ranges": self._estimator}
+                used = {"samples": len(sample.x), "sha256": sample.sha256, "ranges": self.estimator}
                 if self.calibration and self.calibration.halves:
-                    used["halves"] = spread = self._halves(model, sample, inputs.data)
+                    used["halves"] = spread = _halves(conversion, sample, inputs.data)
                     notes.append(spread_of(spread))
         (work / "model.tflite").write_bytes(content)
         write_facts(work, layers=rows, notes=notes, calibration=used)
 
-    def _content(
-        self, model: "tf_keras.Model", aware: bool, sample: Sample | None, report: Callable[[Progress], None]
-    ) -> tuple[bytes, bool]:
-        """The file's bytes, and whether calibration had a part in them."""
-        if aware:
-            content = self._convert(model, None)
-            floats = self._floats(content)
-            if not floats:
-                return content, False
-            if self.keep_float:
-                rule = "keep_float: after qat, takes a model whose other layers are all trained quantization-aware"
-                raise StageError(Fault(rule, received=str(floats[0]), do="convert the stage before qat instead"))
-        return self._convert(model, sample.x if sample else None, report), sample is not None
+    def _names(self, setting: Keeps, above: Path) -> tuple[str, ...]:
+        """The layers that are kept so, by name or pattern; a ranking is that of the stage above, in its directory."""
+        kept: tuple[str, ...] | Worst = getattr(self, setting)
+        return kept.names(above) if isinstance(kept, Worst) else kept
 
-    def _halves(self, model: "tf_keras.Model", sample: Sample, data: Data) -> dict[str, Any]:
-        """How far two disjoint halves of the examples move the file: a random draw's part in the result.
 
-        range is the largest relative difference of a tensor's scale. Where something is decided, decisions is the share
-        of validation examples that they decide differently, and accuracy that of each half on them, a fraction.
-        """
-        files = [self._convert(model, half) for half in (sample.x[0::2], sample.x[1::2])]
-        scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
-        return {
-            "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
-            **decided(files, data.split("validation"), data.spec()),
-        }
+def _converted(conversion: Conversion, sample: Sample | None, aware: bool) -> tuple[bytes, bool]:
+    """The file's bytes, and whether calibration had a part in them.
 
-    def _convert(
-        self,
-        model: "tf_keras.Model",
-        samples: NDArray[np.float32] | None,
-        report: Callable[[Progress], None] = lambda progress: None,
-    ) -> bytes:
-        """Into the file, or where keep_float or ranges ask for it in two steps: with ranges, then rounded in them."""
-        import tensorflow as tf
+    aware: whether the model was trained quantization-aware, and so has ranges of its own.
+    """
+    if aware:
+        content = conversion.content(None)
+        floats = conversion.floats(content)
+        if not floats:
+            return content, False
+        if conversion.keep_float:
+            rule = "keep_float: after qat, takes a model whose other layers are all trained quantization-aware"
+            raise StageError(Fault(rule, received=str(floats[0]), do="convert the stage before qat instead"))
+    return conversion.content(sample.x if sample else None), sample is not None
 
-        converter = converter_of(model)
-        stepwise = bool(self.keep_float) or self._estimator != "minmax"
-        feed = Feed(model.input_names[0], () if samples is None else samples, report)
-        if self.quantization != "float32" and not (stepwise and samples is None):
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if self.quantization == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if self.quantization in INTEGER and not stepwise:
-            converter.inference_input_type = converter.inference_output_type = tf.as_dtype(self.port)
-        if self.per_channel_dense is False:
-            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        converter._experimental_disable_per_channel = not self.per_channel
-        if samples is not None:
-            converter.target_spec.supported_ops = [
-                tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-                if self.quantization == "int8"
-                else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            ]
-            converter.representative_dataset = feed
-            converter._experimental_calibrate_only = stepwise
-        content: bytes = converter.convert()
-        if samples is not None and feed.given < len(samples):
-            raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
-        if stepwise:
-            content = self._rounded(content, samples, report)
-        return self._widened(content) if self.keep_int16 else content
 
-    def _rounded(
-        self, content: bytes, samples: NDArray[np.float32] | None, report: Callable[[Progress], None]
-    ) -> bytes:
-        """A float file that carries ranges in int8, but for the layers that stay float."""
-        import tensorflow as tf
-        from tensorflow.lite.python.convert import mlir_quantize
+def _corrected(conversion: Conversion, content: bytes, x: NDArray[np.float32]) -> tuple[bytes, list[dict[str, Any]]]:
+    """The file with its biases corrected on examples (n, ...), and what became of each layer."""
+    plain: bytes = converter_of(conversion.model).convert()
+    return bias_correction.corrected(content, plain, x, conversion.report)
 
-        if self.calibration and self.calibration.ranges != "minmax" and samples is not None:
-            content = estimated(content, samples, self.calibration.ranges, self.calibration.percentile, report)
-        stay = Layers(content, self._origin).kept(self._patterns("keep_float"), "keep_float", "quantization: float32")
-        rounded: bytes = mlir_quantize(
-            content,
-            disable_per_channel=not self.per_channel,
-            disable_per_channel_for_dense_layers=self.per_channel_dense is False,
-            input_data_type=tf.as_dtype(self.port),
-            output_data_type=tf.as_dtype(self.port),
-            denylisted_nodes=[tensor.name for op in stay for tensor in op.outputs],
-        )
-        return rounded
 
-    def _widened(self, content: bytes) -> bytes:
-        """An int8 file with int16 activations where keep_int16 says so."""
-        chosen = Layers(content, self._origin).kept(self._patterns("keep_int16"), "keep_int16", "quantization: int16x8")
-        return widened(content, chosen)
+def _halves(conversion: Conversion, sample: Sample, data: Data) -> dict[str, Any]:
+    """How far two disjoint halves of the examples move the file: a random draw's part in the result.
 
-    def _patterns(self, setting: Literal["keep_float", "keep_int16"]) -> tuple[str, ...]:
-        """The layers that are kept so; a ranking was looked up before."""
-        patterns = getattr(self, setting)
-        assert isinstance(patterns, tuple)
-        return patterns
+    range is the largest relative difference of a tensor's scale. Where something is decided, decisions is the share
+    of validation examples that they decide differently, and accuracy that of each half on them, a fraction.
+    """
+    quiet = replace(conversion, report=lambda progress: None)
+    halves = (sample.x[0::2], sample.x[1::2])
+    files = [quiet.content(half) for half in halves]
+    if conversion.asked.bias_correction:
+        files = [_corrected(quiet, file, half)[0] for file, half in zip(files, halves, strict=True)]
+    scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
+    return {
+        "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
+        **decided(files, data.split("validation"), data.spec()),
+    }
 
-    @property
-    def _estimator(self) -> Estimator:
-        return self.calibration.ranges if self.calibration else "minmax"
 
-    def _kept(self, content: bytes) -> Iterator[str]:
-        """Notes on the layers of the finished file that are not int8, as was asked for."""
-        layers = Layers(content, self._origin)
-        for dtype, patterns in (("float32", self._patterns("keep_float")), ("int16", self._patterns("keep_int16"))):
-            if patterns:
-                yield f"{dtype} as asked: {layers.listed(layers.matching(patterns))}"
-
-    def _floats(self, content: bytes) -> list[tflite.FloatUse]:
-        """Where an integer file uses floats though nobody asked for it: the converter itself says nothing."""
-        layers = Layers(content, self._origin)
-        if layers.model.quantization in (*INTEGER, "int8x4"):
-            return []
-        if not (self.keep_float or self.keep_int16):
-            return list(layers.model.floats())
-        asked = {op.index for op in layers.matching(self._patterns("keep_float"))}
-        inner = (use for use in layers.model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
-        return [use for use in inner if use.index not in asked]
-
-    def _remaining(self, content: bytes) -> Iterator[str]:
-        """A note on them."""
-        if floats := self._floats(content):
-            yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
+def _remaining(floats: Sequence[tflite.FloatUse]) -> Iterator[str]:
+    """A note on them."""
+    if floats:
+        yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
 
 
 def _parity(content: bytes, model: "tf_keras.Model", sample: Sample) -> str:
