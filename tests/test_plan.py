@@ -344,7 +344,7 @@ def test_why_a_step_is_missing_names_what_changed(why, option, expected):
 
 
 def test_a_library_code_or_content_that_changed_is_named(why, monkeypatch):
-    monkeypatch.setattr(plan, "_version", lambda name: "99.0")
+    monkeypatch.setattr(key, "_version", lambda name: "99.0")
     assert "tensorflow '" in (reasons := why())["train"]
     assert reasons["train"].count("-> '99.0'") == 4
     monkeypatch.undo()
