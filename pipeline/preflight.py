@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, EdgepipeError, Fault, InputError
 from pipeline.plan import Step
 from pipeline.settings import dotted
 from pipeline.stage import Model, Spec
+from pipeline.stages.budgets import Budgets
 from pipeline.stages.follower import Follower
 from pipeline.stages.teacher import Taught
 from pipeline.stages.training import Training
@@ -38,7 +39,7 @@ def examine(
 
     Raises ConfigError with every finding, or InputError when all are of models that can't be used.
     """
-    told: list[Told] = []
+    told: list[Told] = list(_too_few(config, steps, first))
     given = (steps, first, config.model, config.data.spec(), config.seed)
     child.call("the examination of the networks", log, told.append, _examine, *given)
     for place, text, _ in told:
@@ -48,6 +49,16 @@ def examine(
     if faults:
         kind = InputError if all(brought for _, _, brought in faults) else ConfigError
         raise kind(*(_placed(fault, place, document) for place, fault, _ in faults))
+
+
+def _too_few(config: Config, steps: Sequence[Step], first: int) -> Iterator[Told]:
+    """Drops that the validation split is too small to tell."""
+    if not config.data.spec().task.decides:
+        return
+    for i, step in enumerate(steps):
+        fault = step.stage.too_few(len(config.data.split("validation"))) if isinstance(step.stage, Budgets) else None
+        if fault and i >= first:
+            yield ("stages", i, "max_drop"), fault, False
 
 
 def _placed(fault: Fault, place: Place, document: yaml.Document) -> Fault:

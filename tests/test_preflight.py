@@ -68,6 +68,31 @@ def test_all_that_is_wrong_with_the_networks_is_told_before_the_first_training(e
         assert line.startswith(expected), lines
 
 
+def test_budgets_that_no_rung_can_keep_are_told_before_the_first_training(examined):
+    lines = examined("""\
+- {stage: train, epochs: 9}
+- {stage: auto, name: a, max_macs: 5000, keep_macs: 0.9}
+- {stage: auto, name: b, from: train, max_macs: 5000, rungs: [ptq, qat]}
+- {stage: auto, name: c, from: train, max_bytes: 100, rungs: [ptq, qat]}
+- {stage: auto, name: d, from: train, max_macs: 100}
+- {stage: auto, name: e, from: train, max_bytes: 100000, keep_macs: 0.001}
+- {stage: auto, name: f, from: train, max_drop: 0.001}
+""", ConfigError)  # fmt: skip
+    drop = lines.pop(0)
+    assert drop.startswith("11:39: stages.f.max_drop: a drop of 0.10 points can't be told with 95 %")
+    smaller = "these rungs make no network smaller (received"
+    expected = [
+        "6:42: stages.a.keep_macs: must not leave more than max_macs (received 0.9 of",
+        f"7:39: stages.b.max_macs: {smaller} 5000, and the network has",
+        f"8:39: stages.c.max_bytes: {smaller} 100, and the network has",
+        "9:39: stages.d.max_macs: is out of reach for channel_qat: keep_macs must be at least 0.",
+        "10:58: stages.e.keep_macs: is out of reach for channel_qat: keep_macs must be at least 0.",
+    ]
+    assert len(lines) == len(expected), lines
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(start), line
+
+
 def save_models(send, folder):
     """A network without weights for the digits, one for other images, and one with a layer that qat does not know."""
     from pipeline import tf

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import Self
 
+from pipeline import surgery, units
+from pipeline.channels import COUNTED, wiring
 from pipeline.errors import Fault, StageError
 from pipeline.ladder import LadderFacts
 from pipeline.models.file import File
@@ -15,12 +17,16 @@ from pipeline.stage import Artifact, Inputs
 from pipeline.stages.budgets import Budgets
 from pipeline.stages.calibration import Calibration
 from pipeline.stages.climb import Climb, nearest_miss
-from pipeline.stages.rungs import RUNGS, RungName, convert
+from pipeline.stages.follower import Finding
+from pipeline.stages.rungs import RUNGS, RungName, convert, fewer_channels
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.teacher import Taught
 from pipeline.stages.verify import Verify
 from pipeline.targets import Target
 from pipeline.task import Task
+
+if TYPE_CHECKING:
+    import tf_keras
 
 INTEGER: tuple[RungName, ...] = tuple(name for name in RUNGS if name != "keep_float")
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -95,6 +101,36 @@ class Auto(Budgets, Taught):
         stage = self.model_copy(update=given | budgets)
         stage._aimed = {**aimed.aimed, **dict.fromkeys(budgets, target.name if target else "")}
         return stage
+
+    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+        """Budgets that no rung can keep, whatever the weights."""
+        network = surgery.flat(model)
+        wired = wiring(network)
+        macs = wired.total_macs(wired.all)
+        if any(RUNGS[name].shrinks for name in self.rungs):
+            yield from self._out_of_reach(network, macs)
+            return
+        values = sum(wired.parameters(each, wired.all) for each in network.layers if type(each).__name__ in COUNTED)
+        for setting, limit, least, what in (
+            ("max_macs", self.max_macs, macs, f"{units.count(macs)} multiply-accumulates"),
+            ("max_bytes", self.max_bytes, values, f"{units.count(values)} weights, of a byte each"),
+        ):
+            if limit is not None and limit < least:
+                received = f"{limit}, and the network has {what}"
+                yield (setting,), Fault("these rungs make no network smaller", received=received, do="add channel_qat")
+
+    def _out_of_reach(self, network: "tf_keras.Model", macs: int) -> Iterator[Finding]:
+        """What removing channels can't do."""
+        beyond = self.max_macs is not None and self.max_macs < macs
+        if beyond and self.keep_macs and self.keep_macs * macs > (self.max_macs or 0):
+            received = f"{self.keep_macs:g} of {units.count(macs)}, and max_macs is {self.max_macs}"
+            yield ("keep_macs",), Fault("must not leave more than max_macs", received=received, do="leave it out")
+        elif beyond or self.keep_macs:
+            for each in fewer_channels(self, macs).examine(network):
+                if not isinstance(each, str):
+                    rule = f"is out of reach for channel_qat: {each[1].rule}"
+                    place = "keep_macs" if self.keep_macs else "max_macs"
+                    yield (place,), Fault(rule, received=each[1].received, do=f"raise {place}")
 
     def run(self, inputs: Inputs, work: Path) -> None:
         climb = Climb(self, inputs)

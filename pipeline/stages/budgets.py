@@ -72,7 +72,7 @@ class Budgets(Strict):
         if high <= self.max_drop:
             return None
         drop, sure = f"{units.points(self.max_drop, sign=False)} points", f"{units.number(self.confidence * 100)} %"
-        rule = f"max_drop: a drop of {drop} can't be told with {sure} confidence, even if no decision changed"
+        rule = f"a drop of {drop} can't be told with {sure} confidence, even if no decision changed"
         do = "raise max_drop"
         if self.max_drop:  # the interval is as wide as a few examples
             needed = units.whole(ceil(examples * high / self.max_drop))

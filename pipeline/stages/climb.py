@@ -56,13 +56,13 @@ class Climb:
         split, spec = inputs.data.split("validation"), inputs.data.spec()
         x, y = split.batch(np.arange(len(split)))
         if spec.task.decides and (fault := auto.too_few(len(split))):
-            raise StageError(fault)
+            raise StageError(replace(fault, field=f"stages.{auto.label}.max_drop"))
         self._store = Store(inputs.source.path.parents[2])  # <root>/v1/entries/<key>
         self._data = inputs.data.identity()
         self._seconds: dict[str, float] = {}  # of making an entry, by its key
         self.validation = _Validation(x, y, spec, split.sha256)
         self.float32 = self._made(Convert(stage="convert", quantization="float32"), inputs.source, "float32")
-        self.source = measure.read("float32", self.float32.path / "model.tflite")
+        self.macs = measure.read("float32", self.float32.path / "model.tflite").macs or 0
         self.base = self.validation.verdicts(self.float32.path / "model.tflite")
 
     def rungs(self) -> Iterator[RungFacts]:
@@ -83,7 +83,7 @@ class Climb:
     def chain(self, name: RungName) -> list[Artifact]:
         """What the stages of a rung made, in their order."""
         made, above = [], self.inputs.source
-        for stage in RUNGS[name].stages(self.auto, self.source):
+        for stage in RUNGS[name].stages(self.auto, self.macs):
             above = self._made(stage, above, name)
             made.append(above)
         return made
@@ -114,7 +114,7 @@ class Climb:
         return facts
 
     def _tried(self, name: RungName) -> RungFacts:
-        settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.source))
+        settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.macs))
         try:
             made = self.chain(name)
             path = made[-1].path / "model.tflite"

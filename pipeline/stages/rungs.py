@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipeline.estimators import Estimator
-from pipeline.facts import ModelFacts
 from pipeline.models.file import File
 from pipeline.stage import Stage
 from pipeline.stages.calibration import Calibration
@@ -33,11 +32,11 @@ ROOM = 0.98  # of max_macs that channels are pruned to: a file can have a few pr
 class Rung(NamedTuple):
     """How a file is made.
 
-    stages   from the settings and what the float32 file is
+    stages   from the settings and the network's multiply-accumulates
     shrinks  whether it has fewer multiply-accumulates than plain quantization, and so a smaller file and arena
     """
 
-    stages: "Callable[[Auto, ModelFacts], tuple[Stage, ...]]"
+    stages: "Callable[[Auto, int], tuple[Stage, ...]]"
     shrinks: bool = False
 
 
@@ -77,22 +76,23 @@ def _pruned(auto: "Auto") -> Prune:
     return Prune(stage="prune", sparsity=auto.sparsity, **_training(auto))
 
 
-def _fewer_channels(auto: "Auto", source: ModelFacts) -> ChannelPrune:
-    asked = ROOM * auto.max_macs / source.macs if auto.max_macs and source.macs else 1.0
+def fewer_channels(auto: "Auto", macs: int) -> ChannelPrune:
+    """The stage that takes channels out of a network of so many multiply-accumulates."""
+    asked = ROOM * auto.max_macs / macs if auto.max_macs and macs else 1.0
     share = auto.keep_macs or (asked if asked < ROOM else KEEP_MACS)
     return ChannelPrune(stage="channel_prune", keep_macs=share, **_training(auto))
 
 
 RUNGS: dict[RungName, Rung] = {
-    "ptq": Rung(lambda auto, source: (convert(auto),)),
-    "percentile": Rung(lambda auto, source: (_ranges(auto, "percentile"),)),
-    "mse": Rung(lambda auto, source: (_ranges(auto, "mse"),)),
-    "kl": Rung(lambda auto, source: (_ranges(auto, "kl"),)),
-    "equalized": Rung(lambda auto, source: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
-    "keep_int16": Rung(lambda auto, source: _kept(auto, "keep_int16")),
-    "keep_float": Rung(lambda auto, source: _kept(auto, "keep_float")),
-    "qat": Rung(lambda auto, source: _qat(auto)),
-    "pqat": Rung(lambda auto, source: (_pruned(auto), *_qat(auto))),
-    "distilled_qat": Rung(lambda auto, source: _distilled(auto)),
-    "channel_qat": Rung(lambda auto, source: (_fewer_channels(auto, source), *_qat(auto)), shrinks=True),
+    "ptq": Rung(lambda auto, macs: (convert(auto),)),
+    "percentile": Rung(lambda auto, macs: (_ranges(auto, "percentile"),)),
+    "mse": Rung(lambda auto, macs: (_ranges(auto, "mse"),)),
+    "kl": Rung(lambda auto, macs: (_ranges(auto, "kl"),)),
+    "equalized": Rung(lambda auto, macs: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
+    "keep_int16": Rung(lambda auto, macs: _kept(auto, "keep_int16")),
+    "keep_float": Rung(lambda auto, macs: _kept(auto, "keep_float")),
+    "qat": Rung(lambda auto, macs: _qat(auto)),
+    "pqat": Rung(lambda auto, macs: (_pruned(auto), *_qat(auto))),
+    "distilled_qat": Rung(lambda auto, macs: _distilled(auto)),
+    "channel_qat": Rung(lambda auto, macs: (fewer_channels(auto, macs), *_qat(auto)), shrinks=True),
 }
