@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from pipeline import cli, config
-from pipeline.plan import plan
+from pipeline.cli import app
+from pipeline.config import config
+from pipeline.engine.plan import plan
 from pipeline.report.document import Report
 
 HEAD = """\
@@ -108,7 +109,7 @@ def edgepipe(monkeypatch, capsys, tmp_path):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["edgepipe", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            app.main()
         return end.value.code or 0, *capsys.readouterr()
 
     return run

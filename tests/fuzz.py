@@ -20,14 +20,20 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline import child, inspection, measure, runtimes, tflite, tflm
-from pipeline.errors import EdgepipeError, StageError
+from pipeline import tflite
+from pipeline.audit import inspection
+from pipeline.core import processes
+from pipeline.core.errors import EdgepipeError, StageError
+from pipeline.verify import measurement
+from pipeline.verify.interpreters import tflm
+from pipeline.verify.runtimes import comparison
+from pipeline.verify.runtimes.runtime import RUNTIMES
 
 SEEDS = (
     "int8", "float32", "float16", "dynamic", "int16x8", "uint8_io", "elu", "multi", "lstm", "loop", "products",
     "any_batch",
 )  # fmt: skip
-LIMITS = child.Limits(seconds=300, memory=1 << 30, message=64 << 20)  # of a batch, on a machine however busy
+LIMITS = processes.Limits(seconds=300, memory=1 << 30, message=64 << 20)  # of a batch, on a machine however busy
 SECONDS = 2  # of processor time for one file, which takes 10 ms on a quiet machine
 BATCH = 500  # files that one process takes, as long as none ends it
 LARGEST = 1 << 18  # elements of an input that is fed
@@ -275,7 +281,7 @@ def outcomes(paths: Sequence[Path]) -> Iterator[Outcome]:
         heard: list[tuple[str, str]] = []
         batch = left[:BATCH]
         try:
-            with child._Child("the file", None, LIMITS, _examine, (batch,), {}) as process:
+            with processes._Child("the file", None, LIMITS, _examine, (batch,), {}) as process:
                 process.listen(heard.append)
         except StageError as error:
             heard.append(("ended", str(error)))
@@ -283,7 +289,7 @@ def outcomes(paths: Sequence[Path]) -> Iterator[Outcome]:
         left = left[len(heard) :]
 
 
-def _examine(send: child.Send, paths: Sequence[Path]) -> None:
+def _examine(send: processes.Send, paths: Sequence[Path]) -> None:
     for path in paths:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + SECONDS, hard))
@@ -298,26 +304,26 @@ def _outcome(path: Path) -> tuple[str, str]:
         return "refused", str(error)
     try:
         inspection.facts(model)
-        measure.read(path.stem, path).model_dump_json()
+        measurement.read(path.stem, path).model_dump_json()
     except MemoryError:
         return "not run", "memory"
     except Exception:
         return "bug", traceback.format_exc()
-    said = [_run(runtime, model) for runtime in ("xnnpack", *runtimes.BUDGET)]
+    said = [_run(runtime, model) for runtime in RUNTIMES]
     return max(said, key=lambda one: ("not run", "ran", "bug").index(one[0]))
 
 
-def _run(runtime: runtimes.Runtime, model: tflite.Model) -> tuple[str, str]:
+def _run(runtime: str, model: tflite.Model) -> tuple[str, str]:
     rng = np.random.default_rng(0)
     ports = model.signature
     if any(tensor.elements > LARGEST for tensor in (*ports.inputs.values(), *ports.outputs.values())):
         return "not run", "too large to feed"
     inputs = {name: rng.random((2, *tensor.shape[1:]), np.float32) for name, tensor in ports.inputs.items()}
-    found: list[dict[str, runtimes.Raw]] = []
+    found: list[dict[str, comparison.Raw]] = []
     try:
-        runtimes._answers(found.append, runtime, Path(model.path or ""), inputs)
+        comparison._run(found.append, runtime, Path(model.path or ""), inputs)
         for name, raw in found[0].items():
-            runtimes.apart(runtime, raw, raw, ports.outputs[name].scale, len(raw))
+            comparison.apart(runtime, raw, raw, ports.outputs[name].scale, len(raw))
     except (EdgepipeError, tflm.Unavailable, MemoryError) as error:
         return "not run", str(error)
     except Exception:

@@ -44,11 +44,11 @@ def _build(folder: Path) -> None:
     import tensorflow as tf
     from pydantic import TypeAdapter
 
-    from pipeline import tf as door
-    from pipeline.models import AnyModel
-    from pipeline.stage import Spec
-    from pipeline.stages.converter import function_of
-    from pipeline.task import TASKS
+    from pipeline.data.spec import Spec
+    from pipeline.data.tasks.task import TASKS
+    from pipeline.keras import tf as door
+    from pipeline.keras.conversion.converter import function_of
+    from pipeline.keras.models.model import AnyModel
 
     door.start(1)
     rng = np.random.default_rng(2)

@@ -113,10 +113,12 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
     import numpy as np
     import tf_keras as keras
 
-    from pipeline import litert, surgery, tflite
-    from pipeline.stages.conversion import Conversion
+    from pipeline import tflite
+    from pipeline.keras.conversion.conversion import Conversion
+    from pipeline.keras.surgery import quantizers, ranges, rewrite
     from pipeline.stages.convert import Convert
-    from pipeline.tflite import int8
+    from pipeline.verify import int8
+    from pipeline.verify.interpreters import litert
 
     rng = np.random.default_rng(0)
     inputs = keras.Input(shape, name="image")
@@ -126,12 +128,12 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
         weight.assign(spread)
     x = rng.normal(size=(32, *shape)).astype(np.float32)
     before = np.asarray(model(x, training=False))
-    network = surgery.quantizable(model)
+    network = rewrite.quantizable(model)
     after = np.asarray(network.model(x, training=False))
 
-    wrapped = surgery.Quantized(preserve=False)
+    wrapped = quantizers.Quantized(preserve=False)
     quantized = wrapped.model(network.model)
-    wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, [x]))
+    wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, [x]))
     quantized.compile("sgd", "mse")
     quantized.train_on_batch(x, before)
     file = Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None)
@@ -145,7 +147,7 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
         "left": wrapped.left,
         "ops": read.ops_count(),
         "integer_only": read.integer_only,
-        "breaches": [str(found) for found in int8.findings(read) if found.severity == "fail"],
+        "breaches": [str(found) for found in int8.breaches(read) if found.severity == "fail"],
         "lsb": [float(lsb.max()), float(lsb.mean())],
     }
 
@@ -156,27 +158,27 @@ def _ports() -> dict[str, Any]:
     import tf_keras as keras
     from tf_keras import layers as l
 
-    from pipeline import surgery
+    from pipeline.keras.surgery import graph, rewrite
 
     a, b = l.Input(IMAGE, name="a"), l.Input(IMAGE, name="b")
     shared = l.Conv2D(4, 1, activation="swish", name="shared")
     nest = _nest(l, keras)
     model = keras.Model([b, a], [l.Add(name="sum")([shared(a), shared(b)]), nest(shared(a))])
     x = [np.random.default_rng(i).normal(size=(5, *IMAGE)).astype(np.float32) for i in range(2)]
-    network = surgery.quantizable(model).model
+    network = rewrite.quantizable(model).model
     pairs = zip(model(x), network(x), strict=True)
     return {
         "error": max(float(np.abs(one - other).max()) for one, other in pairs),
         "names": [model.input_names + model.output_names, network.input_names + network.output_names],
-        "flat": [layer.name for layer in surgery.flat(model).layers],
+        "flat": [layer.name for layer in graph.flat(model).layers],
     }
 
 
 def _subclassed() -> str:
     import tf_keras as keras
 
-    from pipeline import surgery
-    from pipeline.errors import StageError
+    from pipeline.core.errors import StageError
+    from pipeline.keras.surgery import rewrite
 
     class Own(keras.Model):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
@@ -184,7 +186,7 @@ def _subclassed() -> str:
 
     inputs = keras.Input(IMAGE)
     try:
-        surgery.quantizable(keras.Model(inputs, keras.layers.ReLU()(Own(name="own")(inputs))))
+        rewrite.quantizable(keras.Model(inputs, keras.layers.ReLU()(Own(name="own")(inputs))))
     except StageError as error:
         return str(error)
     return ""
@@ -196,8 +198,9 @@ def _preserved() -> dict[str, float]:
     import tf_keras as keras
     from tf_keras import layers as l
 
-    from pipeline import surgery, tflite
-    from pipeline.stages.conversion import Conversion
+    from pipeline import tflite
+    from pipeline.keras.conversion.conversion import Conversion
+    from pipeline.keras.surgery import quantizers, ranges, rewrite
     from pipeline.stages.convert import Convert
     from pipeline.stages.qat import _bake_zeros
 
@@ -213,11 +216,11 @@ def _preserved() -> dict[str, float]:
         if "kernel" in weight.name:
             half = rng.permutation(np.arange(np.prod(weight.shape)) % 2)  # not whole channels: those learn nothing
             weight.assign(weight * half.reshape(weight.shape))
-    network = surgery.quantizable(model).model
-    wrapped = surgery.Quantized(preserve=True)
+    network = rewrite.quantizable(model).model
+    wrapped = quantizers.Quantized(preserve=True)
     quantized = wrapped.model(network)
     data = rng.normal(size=(32, *IMAGE)).astype(np.float32)
-    wrapped.set_ranges(surgery.measure_ranges(network, wrapped.ranged, [data]))
+    wrapped.set_ranges(ranges.measure(network, wrapped.ranged, [data]))
     quantized.compile(keras.optimizers.Adam(0.03), "mse")  # a step is worth several of the file's
     for _ in range(3):
         quantized.train_on_batch(data, rng.normal(size=(32, 6)).astype(np.float32))
@@ -231,26 +234,27 @@ def _per_tensor() -> dict[str, list[int]]:
     import tf_keras as keras
     from tf_keras import layers as l
 
-    from pipeline import surgery, tflite
-    from pipeline.stages.conversion import Conversion
+    from pipeline import tflite
+    from pipeline.keras.conversion.conversion import Conversion
+    from pipeline.keras.surgery import quantizers, ranges, rewrite
     from pipeline.stages.convert import Convert
 
     inputs = keras.Input(IMAGE)
     x = l.DepthwiseConv2D(3, activation="relu")(l.Conv2D(8, 3, activation="swish")(inputs))
-    network = surgery.quantizable(keras.Model(inputs, l.Dense(6)(l.Flatten()(x)))).model
+    network = rewrite.quantizable(keras.Model(inputs, l.Dense(6)(l.Flatten()(x)))).model
     found = {}
     for preserve in (False, True):
-        wrapped = surgery.Quantized(preserve, per_channel=False)
+        wrapped = quantizers.Quantized(preserve, per_channel=False)
         quantized = wrapped.model(network)
         data = np.random.default_rng(1).normal(size=(32, *IMAGE)).astype(np.float32)
-        wrapped.set_ranges(surgery.measure_ranges(network, wrapped.ranged, [data]))
+        wrapped.set_ranges(ranges.measure(network, wrapped.ranged, [data]))
         file = tflite.read(Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None))
         found[file.quantization + " preserved" * preserve] = [len(t.scales) for op in file.ops for t in op.weights]
     return found
 
 
 if __name__ == "__main__":
-    from pipeline import tf as door
+    from pipeline.keras import tf as door
 
     door.start(1)
     found: dict[str, Any] = {name: _measure(*each) for name, each in constructs().items()}

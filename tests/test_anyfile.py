@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tflite_models import images, models  # noqa: F401  (fixtures)
 
-from pipeline import litert
+from pipeline.verify.interpreters import litert
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,16 @@ from conftest import Pipeline
 from pydantic import ValidationError
 from test_training import DATA, MODEL, stage_process
 
-from pipeline import child
-from pipeline.checks.confidence import within
-from pipeline.errors import ConfigError, StageError
-from pipeline.facts import Paired
-from pipeline.stage import Inputs
-from pipeline.stages import Auto, Qat
-from pipeline.stages.budgets import excess
-from pipeline.stages.climb import Climb
+from pipeline.core import processes
+from pipeline.core.errors import ConfigError, StageError
+from pipeline.stages.auto import Auto
 from pipeline.stages.convert import Convert
+from pipeline.stages.ladder.budgets import excess
+from pipeline.stages.ladder.climb import Climb
+from pipeline.stages.qat import Qat
+from pipeline.stages.stage import Inputs
+from pipeline.verify.checks.confidence import within
+from pipeline.verify.facts import Paired
 
 runner, trained = test_training.runner, test_training.trained
 
@@ -109,7 +110,7 @@ def climb(runner, auto, above, root):
     shutil.copytree(above.path, entry, dirs_exist_ok=True)
     arguments = (auto, {above.name: replace(above, path=entry)}, root / "resume", work, DATA, MODEL)
     with pytest.raises(StageError) as error:
-        child.call("auto", runner.folder / "log", lambda done: None, stage_process, *arguments)
+        processes.call("auto", runner.folder / "log", lambda done: None, stage_process, *arguments)
     return str(error.value)
 
 
@@ -155,7 +156,7 @@ def test_neither_other_budgets_nor_its_stages_in_a_config_make_a_rung_again(clim
 
 
 def test_too_few_examples_are_told_before_anything_is_made(tmp_path):
-    inputs = Inputs(DATA, MODEL, 3, {}, tmp_path, lambda progress: None)
+    inputs = Inputs(DATA, MODEL, 3, {}, tmp_path, lambda progress: None, None)
     with pytest.raises(StageError, match=r"0\.30 points can't be told with 95 %.*\n.*needs about 1,167"):
         Climb(Auto(stage="auto", max_drop=0.003), inputs)
 

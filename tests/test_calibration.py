@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.data import Digits
-from pipeline.data.arrays import ArrayExamples
-from pipeline.errors import InputError
-from pipeline.stages.calibration import Calibration, draw
+from pipeline.core.errors import InputError
+from pipeline.data.sources.arrays import ArrayExamples
+from pipeline.data.sources.digits import Digits
+from pipeline.keras.conversion.calibration import Calibration, draw
 
 DIGITS = Digits()
 

@@ -7,11 +7,15 @@ import pytest
 from pydantic import ValidationError
 from test_training import DATA, MODEL, Runner, content, facts
 
-from pipeline import child, tflite
-from pipeline.errors import StageError
-from pipeline.models import Resnet8
-from pipeline.stage import Artifact, Inputs, Spec
-from pipeline.stages import ChannelPrune, Convert, Train
+from pipeline import tflite
+from pipeline.core import processes
+from pipeline.core.errors import StageError
+from pipeline.data.spec import Spec
+from pipeline.keras.models.resnet8 import Resnet8
+from pipeline.stages.channel_prune import ChannelPrune
+from pipeline.stages.convert import Convert
+from pipeline.stages.stage import Artifact, Inputs
+from pipeline.stages.train import Train
 
 
 def residual(layers, x):
@@ -61,12 +65,12 @@ NETS = {net.__name__: net for net in (residual, concatenated, depthwise, unknown
 
 def slim(send):
     """For each net: its groups with half of the free ones' channels removed, and the smaller net's largest error."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(1)
     import tf_keras
 
-    from pipeline.channels import MIXING, wiring, without
+    from pipeline.keras.pruning.channels import MIXING, wiring, without
 
     random = np.random.default_rng(2)
     x = random.normal(size=(5, 6, 6, 2)).astype(np.float32)
@@ -102,7 +106,7 @@ def slim(send):
 @pytest.fixture(scope="module")
 def slimmed(tmp_path_factory):
     found = []
-    child.call("slim", tmp_path_factory.mktemp("slim") / "log", found.append, slim)
+    processes.call("slim", tmp_path_factory.mktemp("slim") / "log", found.append, slim)
     return {name: rest for name, *rest in found}
 
 
@@ -134,13 +138,13 @@ def test_what_can_not_be_removed_is_told(slimmed):
 
 def resnet8_at_60_percent(send, folder):
     """The files of a ResNet-8 before and after, with 60 % of its MACs left, and what one step more would leave."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(1)
     import tensorflow
 
-    from pipeline.channels import wiring, without
-    from pipeline.stages import importance
+    from pipeline.keras.pruning import importance
+    from pipeline.keras.pruning.channels import wiring, without
     from pipeline.stages.channel_prune import _kept
 
     model = Resnet8(source="resnet8").build(Spec((32, 32, 3), tuple("abcdefghij")))
@@ -159,7 +163,7 @@ def resnet8_at_60_percent(send, folder):
 
 def test_the_file_of_a_resnet8_has_60_percent_of_the_macs(tmp_path):
     found = []
-    child.call("resnet8", tmp_path / "log", found.append, resnet8_at_60_percent, tmp_path)
+    processes.call("resnet8", tmp_path / "log", found.append, resnet8_at_60_percent, tmp_path)
     more, *files = found
     (whole, macs), (smaller, fewer) = [(tflite.read(path), macs) for path, macs in files]
     assert (whole.macs, smaller.macs) == (macs, fewer)
@@ -242,7 +246,7 @@ REFUSED = [
 def refusals(send, model):
     """What each of REFUSED is told."""
     for settings, _ in REFUSED:
-        inputs = Inputs(DATA, MODEL, 1, {"train": model}, model.path, send)
+        inputs = Inputs(DATA, MODEL, 1, {"train": model}, model.path, send, None)
         with pytest.raises(StageError) as refused:
             pruning(**settings).run(inputs, model.path)
         send(str(refused.value))
@@ -250,6 +254,6 @@ def refusals(send, model):
 
 def test_channel_pruning_that_can_not_be_is_refused(trained, tmp_path):
     told = []
-    child.call("refusals", tmp_path / "log", told.append, refusals, trained)
+    processes.call("refusals", tmp_path / "log", told.append, refusals, trained)
     for (_, message), text in zip(REFUSED, told, strict=True):
         assert re.search(message, text), text

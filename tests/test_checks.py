@@ -10,10 +10,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
-from pipeline import metrics
-from pipeline.checks import AnyCheck
-from pipeline.facts import CheckResult, Errors, ModelFacts, Paired, Port
 from pipeline.stages.verify import Verify
+from pipeline.verify.checks.check import AnyCheck
+from pipeline.verify.facts import CheckResult, Errors, ModelFacts, Paired, Port
+from pipeline.verify.scoring import classification, statistics
 
 CHECK: TypeAdapter[Any] = TypeAdapter(AnyCheck)
 BASE = {"accuracy": 0.98, "f1_macro": 0.98, "log_loss": 0.1, "ece": 0.02}
@@ -42,7 +42,7 @@ def compared(n: int, lost: int, gained: int) -> Paired:
     base, this = np.ones(n, bool), np.ones(n, bool)
     this[:lost] = False
     base[n - gained :] = False
-    return metrics.paired(base, this, np.arange(n) % 2, ["cat", "dog"])
+    return statistics.paired(base, this, np.arange(n) % 2, ["cat", "dog"])
 
 
 def judge(settings: dict[str, Any], model: ModelFacts, baseline: ModelFacts | None = None) -> list[CheckResult]:
@@ -229,7 +229,7 @@ DECISIONS = {"float": [0, 0, 1, 1], "ptq": [0, 1, 1, 1], "small": [0, 0, 0, 1]}
 def keep(folder: Path, names: Sequence[str]) -> None:
     """What a verify stage that read these models leaves, for examples of the classes 0, 0, 1 and 1."""
     y, decisions = np.array([0, 0, 1, 1]), np.array([DECISIONS[name] for name in names])
-    found = [metrics.classification(np.eye(2)[row], y, ["cat", "dog"]) for row in decisions]
+    found = [classification.classification(np.eye(2)[row], y, ["cat", "dog"]) for row in decisions]
     rows = [facts(metrics=one.metrics, per_class=one.per_class, drop={}).model_dump(mode="json") for one in found]
     (folder / "measured.json").write_text(json.dumps(rows), encoding="utf-8")
     np.savez(folder / "decisions.npz", y=y, decisions=decisions)

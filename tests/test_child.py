@@ -12,8 +12,8 @@ import threading
 
 import pytest
 
-from pipeline import child
-from pipeline.errors import ConfigError, EdgepipeError, Fault, InputError, StageError, StoreError
+from pipeline.core import processes
+from pipeline.core.errors import ConfigError, EdgepipeError, Fault, InputError, StageError, StoreError
 
 
 class LocalError(EdgepipeError):
@@ -65,7 +65,7 @@ def call(tmp_path):
 
     def run(function, *args, **kwargs):
         heard = []
-        child.call("stage 'train'", tmp_path / "log.txt", heard.append, function, *args, **kwargs)
+        processes.call("stage 'train'", tmp_path / "log.txt", heard.append, function, *args, **kwargs)
         return heard
 
     return run
@@ -160,7 +160,7 @@ def test_an_error_while_listening_ends_the_child(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        child.call("stage 'train'", tmp_path / "log.txt", hear, fail, RuntimeError("never heard"))
+        processes.call("stage 'train'", tmp_path / "log.txt", hear, fail, RuntimeError("never heard"))
 
 
 # The last two run in a process of their own, whose fork server imports no TensorFlow.

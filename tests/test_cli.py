@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import HEAD
 
-from pipeline import yaml
-from pipeline.store import Store, key_of
+from pipeline.core import yaml
+from pipeline.core.store import Store, key_of
 
 ROOT = Path(__file__).parents[1]
 CONFIG = HEAD + "  - {stage: train, epochs: 3}\n  - {stage: convert, quantization: int8}\n"
@@ -243,7 +243,7 @@ def test_inspecting_what_is_no_file_is_exit_code_3(edgepipe, path):
 
 LIGHT = """
 import sys
-from pipeline.cli import app
+from pipeline.cli.app import app
 
 HEAVY = {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "sklearn", "matplotlib", "scipy", "h5py"}
 for arguments in (["--help"], ["run", "--help"], ["schema"], ["plan", "tiny.yaml", "--explain"], ["cache", "list"],
@@ -305,7 +305,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(edgepipe, written, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.commands.plan", interrupted)
+    monkeypatch.setattr("pipeline.cli.commands.plan", interrupted)
     code, out, err = edgepipe("plan", "tiny.yaml")
     assert (code, out) == (130, "")
     assert "Traceback" not in err

@@ -5,13 +5,20 @@ import pytest
 import test_training
 from test_training import DATA, content, facts
 
-from pipeline import litert, measure, runtimes, tflite, tflm
-from pipeline.checks.clusters import Clusters
-from pipeline.errors import ConfigError, EdgepipeError, StageError
-from pipeline.stages import Cluster, Compress, Convert, Prune, Qat
+from pipeline import tflite
+from pipeline.core.errors import ConfigError, EdgepipeError, StageError
+from pipeline.stages.cluster import Cluster
+from pipeline.stages.compress import Compress
+from pipeline.stages.convert import Convert
+from pipeline.stages.prune import Prune
+from pipeline.stages.qat import Qat
 from pipeline.tflite import lut
 from pipeline.tflite.flatbuffer import MalformedError
 from pipeline.tflite.graph import Tensor
+from pipeline.verify import measurement
+from pipeline.verify.checks.clusters import Clusters
+from pipeline.verify.interpreters import litert, tflm
+from pipeline.verify.runtimes import comparison
 
 runner, trained = test_training.runner, test_training.trained
 
@@ -96,20 +103,20 @@ def test_a_compressed_file_is_smaller_and_equal_on_tflm(shared_file, packed_file
 def test_a_compressed_file_is_measured_on_tflm(packed_file):
     path = packed_file.path / "model.tflite"
     x, y = DATA.split("test").batch(np.arange(40))
-    found, raw, output, _ = measure.run(measure.read("packed", path), path, x, y, DATA.spec(), "")
+    found, raw, output, _ = measurement.run(measurement.read("packed", path), path, x, y, DATA.spec(), "")
     np.testing.assert_array_equal(output, tflm.run(path, x))
     assert found.integer_only
     assert found.quantization == "int8"
     assert found.latency_ms is None
     assert found.metrics["accuracy"] == np.mean(output.argmax(axis=1) == y)
-    base, *others = runtimes.compare(path, x, y, DATA.spec(), raw)
+    base, *others = comparison.compare(path, x, y, DATA.spec(), raw)
     assert (base.runtime, base.base, base.examples) == ("tflm", True, 40)
     assert all("TFLM_DECODE" in other.unavailable and other.accuracy is None for other in others)
 
 
 def test_the_check_counts_weights_that_share_a_scale(shared_file):
     name = weights(shared_file)["conv3"].name
-    model = measure.read("shared", shared_file.path / "model.tflite").model_copy(update={"clustered": (name,)})
+    model = measurement.read("shared", shared_file.path / "model.tflite").model_copy(update={"clustered": (name,)})
     (result,) = Clusters(check="clusters", max=8).judge(model, None)
     assert (result.status, result.unit) == ("pass", "count")
     (result,) = Clusters(check="clusters", max=2).judge(model, None)

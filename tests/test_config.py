@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from conftest import HEAD
 
-from pipeline import config, settings
-from pipeline.errors import ConfigError
-from pipeline.plan import plan
+from pipeline.config import config
+from pipeline.core import validation
+from pipeline.core.errors import ConfigError
+from pipeline.core.settings import Settings
+from pipeline.engine.plan import plan
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 JARGON = re.compile(
@@ -170,7 +172,7 @@ TAUGHT = "  - {stage: distill, epochs: 3, %s}\n"
         ("  - {stage: qat, epochs: 1, ^precision: mixed_bfloat16}\n", "must be float32 here: tfmot rounds"),
         ("  - {stage: qat, epochs: 1, ^temperature: 2.0}\n", "stages.qat.temperature: needs a `teacher:`"),
         ("  - ^{stage: distill, epochs: 1}\n", "stages.distill.teacher: is required"),
-        (TAUGHT % "^teacher: {path: big.h5}", "stages.distill.teacher.source: is required"),
+        (TAUGHT % "^teacher: {path: big.h5}", "stages.distill.teacher: must be text or needs `source:`"),
         (TAUGHT % "^teacher: 5", "stages.distill.teacher: must be text or a mapping of settings (received 5)"),
         (TAUGHT % "teacher: a, ^features: [b]", "stages.distill.features: must be a mapping (received"),
         (TAUGHT % "teacher: a, ^feature_weight: 2", "stages.distill.feature_weight: needs `features:` (received 2)"),
@@ -225,7 +227,7 @@ def test_a_path_must_be_a_path(faults):
     assert line == '2:21: data.path: must be a path (received ["a"])'
 
 
-class Pair(config.Strict):
+class Pair(Settings):
     """Settings whose validators speak of one of them."""
 
     low: int
@@ -242,7 +244,7 @@ class Pair(config.Strict):
     ],
 )
 def test_what_a_validator_says_of_a_setting_is_told_at_its_place(message, place, rule, received):
-    found, words = settings._of_validator(message, (), Pair, {"low": 3, "more": {"x": 1}})
+    found, words = validation._of_validator(message, (), Pair, {"low": 3, "more": {"x": 1}})
     assert (found, words.rule, words.received) == (place, rule, received)
 
 

@@ -8,11 +8,15 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 from tflite_models import SHAPE, images, models  # noqa: F401  (fixtures)
 
-from pipeline import contract, litert, mistakes, packing, tflite, tflm
-from pipeline.contract import NAME, Contract
-from pipeline.data import Digits, Npz
-from pipeline.errors import InputError
-from pipeline.tflite import int8
+from pipeline import tflite
+from pipeline.core.errors import InputError
+from pipeline.data import contract
+from pipeline.data.contract import NAME, Contract
+from pipeline.data.sources.digits import Digits
+from pipeline.data.sources.npz import Npz
+from pipeline.tflite import packing
+from pipeline.verify import app_mistakes, int8
+from pipeline.verify.interpreters import litert, tflm
 
 RGB = Contract(
     task="classification", raw_dtype="uint8", range=(0, 255), scale=1 / 255, offset=0, shape=SHAPE, layout="NHWC",
@@ -50,7 +54,7 @@ def test_the_file_runs_as_before(models, images):  # noqa: F811
     content = models["int8"].read_bytes()
     carrying = contract.embed(content, RGB)
     plain, more = tflite.read(content), tflite.read(carrying)
-    assert int8.findings(more) == int8.findings(plain)
+    assert int8.breaches(more) == int8.breaches(plain)
     assert np.array_equal(litert.run(carrying, images), litert.run(content, images))
     ((name, _),) = plain.signature.inputs.items()
     runs = [tflm.raw(model, {name: images[:4]}) for model in (plain, more)]
@@ -160,7 +164,7 @@ def decided(path, q):
 
 
 def test_each_mistake_is_what_the_file_itself_makes_of_it(models, data):  # noqa: F811
-    found = {row.mistake: row for row in mistakes.measure(models["int8"], data)}
+    found = {row.mistake: row for row in app_mistakes.measure(models["int8"], data)}
     x, y = data.split("test").x, data.split("test").y
     (tensor,) = tflite.read(models["int8"]).inputs
 
@@ -188,12 +192,16 @@ def test_each_mistake_is_what_the_file_itself_makes_of_it(models, data):  # noqa
 
 def test_only_the_mistakes_that_apply(models, data):  # noqa: F811
     always = ["not_normalised", "channels_swapped", "planar", "turned"]
-    assert [row.mistake for row in mistakes.measure(models["float32"], data)] == always
-    assert [row.mistake for row in mistakes.measure(models["int16x8"], data)] == [*always, "not_quantized", "floored"]
-    (shortcut,) = [row for row in mistakes.measure(models["uint8_io"], data) if row.mistake == "bytes"]
+    assert [row.mistake for row in app_mistakes.measure(models["float32"], data)] == always
+    assert [row.mistake for row in app_mistakes.measure(models["int16x8"], data)] == [
+        *always,
+        "not_quantized",
+        "floored",
+    ]
+    (shortcut,) = [row for row in app_mistakes.measure(models["uint8_io"], data) if row.mistake == "bytes"]
     assert shortcut.what.startswith("q = x, a shortcut: ")
     plain = Npz(source="npz", path=data.path, labels=RGB.labels, channels="none", scale=1)
-    assert mistakes.measure(models["float32"], plain) == ()
+    assert app_mistakes.measure(models["float32"], plain) == ()
 
 
 def test_data_that_breaks_the_contract_is_refused(edgepipe, models, data, tmp_path):  # noqa: F811

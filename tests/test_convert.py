@@ -7,16 +7,18 @@ import pytest
 from pydantic import ValidationError
 from test_training import DATA, MODEL, TRAIN, stage_process
 
-from pipeline import child, litert, tflite, tflm
-from pipeline.errors import StageError
-from pipeline.estimators import BATCH, Histogram, estimate
-from pipeline.stage import Artifact
-from pipeline.stages import Qat
-from pipeline.stages.calibration import Calibration, draw
+from pipeline import tflite
+from pipeline.core import processes
+from pipeline.core.errors import StageError
+from pipeline.keras.conversion.calibration import Calibration, draw
+from pipeline.keras.conversion.estimators import BATCH, Histogram, estimate
+from pipeline.keras.conversion.int16 import widened
+from pipeline.keras.conversion.named_ops import Layers
 from pipeline.stages.convert import Convert
-from pipeline.stages.int16 import widened
-from pipeline.stages.layers import Layers
-from pipeline.tflite import int8
+from pipeline.stages.qat import Qat
+from pipeline.stages.stage import Artifact
+from pipeline.verify import int8
+from pipeline.verify.interpreters import litert, tflm
 
 X, _ = DATA.split("test").batch(np.arange(100))
 SAMPLE = draw(DATA, Calibration(samples=60), 3).x  # the seed of the runner
@@ -37,7 +39,7 @@ class Converter:
         work = self.folder / f"{self.count}"
         work.mkdir()
         arguments = (stage, self.above, self.folder, work, DATA, MODEL)
-        child.call(stage.label, self.folder / "log", lambda done: None, stage_process, *arguments)
+        processes.call(stage.label, self.folder / "log", lambda done: None, stage_process, *arguments)
         return work
 
     def __call__(self, **settings):
@@ -120,7 +122,7 @@ def test_layers_that_are_kept_int16_run_on_every_runtime(convert, io):
     assert {written[name] for name in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED", "SOFTMAX")} == {"INT16"}
     assert {tensor.dtype for op in model.ops for tensor in op.weights} == {"INT8"}
     assert (model.quantization, model.integer_only) == ("mixed", io != "float32")
-    assert [str(found) for found in int8.findings(model) if found.severity == "fail" and found.rule != "R1"] == []
+    assert [str(found) for found in int8.breaches(model) if found.severity == "fail" and found.rule != "R1"] == []
     assert not set(model.subgraphs[0].tensors) - {t for op in model.ops for t in (*op.reads, *op.outputs)}
     errors = [convert.error(model, kernels) for kernels in ("xnnpack", "builtin", "reference", "tflm")]
     assert np.ptp(errors) < 1e-4

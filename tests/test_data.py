@@ -7,10 +7,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from pipeline.data import Digits, Npz
-from pipeline.data.arrays import stratified
-from pipeline.errors import InputError
-from pipeline.stage import SPLITS
+from pipeline.core.errors import InputError
+from pipeline.data.source import SPLITS
+from pipeline.data.sources.arrays import stratified
+from pipeline.data.sources.digits import Digits
+from pipeline.data.sources.npz import Npz
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.integers(0, 255, (60, 4, 4), dtype=np.uint8)

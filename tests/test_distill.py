@@ -8,11 +8,19 @@ import pytest
 import test_training
 from test_training import DATA, MODEL, Runner, content, facts
 
-from pipeline import child
-from pipeline.data import Diabetes
-from pipeline.errors import InputError, StageError
-from pipeline.models import File, Mlp, SmallCnn
-from pipeline.stages import ChannelPrune, Cluster, Distill, Prune, Qat, Recalibrate, Train
+from pipeline.core import processes
+from pipeline.core.errors import InputError, StageError
+from pipeline.data.sources.diabetes import Diabetes
+from pipeline.keras.models.file import File
+from pipeline.keras.models.mlp import Mlp
+from pipeline.keras.models.small_cnn import SmallCnn
+from pipeline.stages.channel_prune import ChannelPrune
+from pipeline.stages.cluster import Cluster
+from pipeline.stages.distill import Distill
+from pipeline.stages.prune import Prune
+from pipeline.stages.qat import Qat
+from pipeline.stages.recalibrate import Recalibrate
+from pipeline.stages.train import Train
 
 runner, trained, pruned = test_training.runner, test_training.trained, test_training.pruned
 
@@ -32,7 +40,7 @@ def in_child(tmp_path_factory):
 
     def call(function, *arguments):
         found = []
-        child.call(function.__name__, log, found.append, function, *arguments)
+        processes.call(function.__name__, log, found.append, function, *arguments)
         return found
 
     return call
@@ -50,8 +58,8 @@ def softened(logits, temperature):
 
 def losses(send):
     """(name, what Keras makes of it, what NumPy makes of it) for each part of a lesson's loss."""
-    from pipeline import tf
-    from pipeline.stages.teacher import Lesson, lesson_loss
+    from pipeline.keras import tf
+    from pipeline.keras.training.lesson import Lesson, lesson_loss
 
     tf.start(3)
     import tf_keras
@@ -158,7 +166,7 @@ def estimated(runner, pruned):
 
 def statistics(send, folder):
     """The statistics of each normalisation, and those of what it is given for the training examples."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.load()
     import tf_keras

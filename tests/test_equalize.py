@@ -8,14 +8,20 @@ import test_training
 from pydantic import ValidationError
 from test_training import DATA, MODEL, facts
 
-from pipeline import child, litert, tensors
-from pipeline.errors import StageError
-from pipeline.stage import Artifact, Inputs
-from pipeline.stages import ChannelPrune, Equalize, Prune, Qat, Recalibrate
-from pipeline.stages.calibration import Calibration
-from pipeline.stages.conversion import Conversion
+from pipeline.core import processes
+from pipeline.core.errors import StageError
+from pipeline.keras.conversion.calibration import Calibration
+from pipeline.keras.conversion.conversion import Conversion
+from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.convert import Convert
+from pipeline.stages.equalize import Equalize
+from pipeline.stages.prune import Prune
+from pipeline.stages.qat import Qat
+from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.sidecar import write_facts
+from pipeline.stages.stage import Artifact, Inputs
+from pipeline.verify import tensor_errors
+from pipeline.verify.interpreters import litert
 
 runner, trained = test_training.runner, test_training.trained
 
@@ -53,29 +59,29 @@ def apart(pair):
 
 def surgery_of(send):
     """For each net what its surgery did: equal outputs, pairs, reasons, ranges, zeros."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(1)
     import tf_keras
 
-    from pipeline import surgery
+    from pipeline.keras.surgery import equalization, folding, graph, relu6
 
     random = np.random.default_rng(3)
     x = random.normal(size=(16, 6, 6, 2)).astype(np.float32)
     for net in (chain, residual):
         image = tf_keras.Input((6, 6, 2))
-        model = surgery.Rebuild().model(tf_keras.Model(image, net(tf_keras.layers, image)))
+        model = graph.Rebuild().model(tf_keras.Model(image, net(tf_keras.layers, image)))
         for weight in model.weights:
             values = random.uniform(0.1, 1, weight.shape) * random.choice([0.2, 1, 5], weight.shape[-1])
             zeros = 1 if weight.shape.rank == 1 else random.random(weight.shape) < 0.7
             weight.assign(values * zeros * (1 if "variance" in weight.name else random.choice([-1, 1], weight.shape)))
-        before, fold = model.predict(x, verbose=0), surgery.Folded()
+        before, fold = model.predict(x, verbose=0), folding.Folded()
         folded = fold.model(model)
-        pairs, reasons = surgery.pairs(folded)
-        ends = surgery.largest(folded, pairs, [x])
+        pairs, reasons = equalization.pairs(folded)
+        ends = equalization.largest(folded, pairs, [x])
         empty = [np.mean(pair.sides[0].kernel.numpy() == 0) for pair in pairs]
-        rounds = surgery.equalize(pairs, ends)
-        unlimited = surgery.Unlimited().model(model)
+        rounds = equalization.equalize(pairs, ends)
+        unlimited = relu6.Unlimited().model(model)
         send({
             "error": np.abs(folded.predict(x, verbose=0) - before).max() / np.abs(before).max(),
             "pairs": [(pair.first, pair.second) for pair in pairs],
@@ -84,16 +90,16 @@ def surgery_of(send):
             "left": fold.left,
             "rounds": rounds,
             "apart": [apart(pair) for pair in pairs],
-            "ends": (ends, surgery.largest(folded, pairs, [x])),
+            "ends": (ends, equalization.largest(folded, pairs, [x])),
             "zeros": (empty, [np.mean(pair.sides[0].kernel.numpy() == 0) for pair in pairs]),
-            "unlimited": [pair.first for pair in surgery.pairs(unlimited)[0]],
+            "unlimited": [pair.first for pair in equalization.pairs(unlimited)[0]],
         })  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def nets(tmp_path_factory):
     found = []
-    child.call("surgery", tmp_path_factory.mktemp("surgery") / "log", found.append, surgery_of)
+    processes.call("surgery", tmp_path_factory.mktemp("surgery") / "log", found.append, surgery_of)
     return dict(zip(("chain", "residual"), found, strict=True))
 
 
@@ -138,7 +144,7 @@ def test_what_can_not_be_equalised_is_told(nets):
 
 def crook(send, source, target):
     """Scale channels by 0.05 to 20 and the next layer's weights back, in a net with zeros; how far outputs moved."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(1)
     model = tf.load_model(source / "model.h5")
@@ -162,7 +168,7 @@ def crooked(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crooked")
     (folder / "model").mkdir()
     moved = []
-    child.call("crook", folder / "log", moved.append, crook, trained.path, folder / "model")
+    processes.call("crook", folder / "log", moved.append, crook, trained.path, folder / "model")
     assert moved[0] < 1e-5
     return Artifact("crooked", "keras", folder / "model")
 
@@ -197,7 +203,7 @@ def test_it_composes_with_what_prunes_before_and_behind_and_with_what_trains(run
 
 def files(send, folders, work):
     """int8 files with one scale for each weight tensor, and the float file of the first folder's model; their facts."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(1)
 
@@ -205,7 +211,7 @@ def files(send, folders, work):
         (work / name).mkdir()
         above = {"above": Artifact("above", "keras", folder)}
         Convert(stage="convert", **settings).run(
-            Inputs(DATA, MODEL, 3, above, work, lambda progress: None), work / name
+            Inputs(DATA, MODEL, 3, above, work, lambda progress: None, None), work / name
         )
 
     run("float", folders["crooked"], quantization="float32")
@@ -221,7 +227,7 @@ def converted(crooked, equalized, tmp_path_factory):
     """The folders of the files by their names."""
     work = tmp_path_factory.mktemp("files")
     folders = {"crooked": crooked.path, "equalized": equalized.path}
-    child.call("files", work / "log", lambda sent: None, files, folders, work)
+    processes.call("files", work / "log", lambda sent: None, files, folders, work)
     return {path.parent.name: path.parent for path in work.glob("*/model.tflite")}
 
 
@@ -237,7 +243,8 @@ def test_bias_correction_takes_the_mean_shift_out_of_the_file(converted):
     split = DATA.split("calibration")
     x, _ = split.batch(np.arange(len(split)))
     means = {
-        name: tensors.layers(folder / "model.tflite", x)["logits"].mean(axis=0) for name, folder in converted.items()
+        name: tensor_errors.layers(folder / "model.tflite", x)["logits"].mean(axis=0)
+        for name, folder in converted.items()
     }
     shifts = {name: np.abs(mean - means["float"]).max() for name, mean in means.items()}
     for name in ("crooked", "equalized"):
@@ -260,7 +267,7 @@ def test_bias_correction_works_beside_layers_that_stay_finer(converted):
 
 def sums(send):
     """For each op with weights of a float file: what it adds up for the mean input, and the mean of what it writes."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(1)
     import tf_keras
@@ -291,7 +298,7 @@ def sums(send):
 
 def test_the_mean_of_what_an_op_adds_up_is_what_it_adds_up_for_the_mean(tmp_path):
     found = []
-    child.call("sums", tmp_path / "log", found.append, sums)
+    processes.call("sums", tmp_path / "log", found.append, sums)
     assert sorted(name for name, _, _ in found) == ["CONV_2D"] * 3 + ["DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
     for _, computed, seen in found:
         assert computed == pytest.approx(seen, rel=1e-4, abs=1e-4)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from pipeline.errors import ConfigError, EdgepipeError, Fault, InputError, StageError, StoreError, did_you_mean
+from pipeline.core.errors import ConfigError, EdgepipeError, Fault, InputError, StageError, StoreError, did_you_mean
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.estimators import BINS, Histogram, estimate
+from pipeline.keras.conversion.estimators import BINS, Histogram, estimate
 
 ESTIMATORS = ("minmax", "percentile", "mse", "kl", "moving_average")
 RANDOM = np.random.default_rng(1)

@@ -12,8 +12,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from tflite_models import models  # noqa: F401  (fixture)
 
-from pipeline import anyfile, child, inspection, tflite
-from pipeline.errors import InputError
+from pipeline import tflite
+from pipeline.audit import file as audited
+from pipeline.audit import inspection
+from pipeline.core import processes
+from pipeline.core.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +108,11 @@ def test_a_file_that_asks_for_much_is_read_within_limits(models, edgepipe, file,
 def test_reading_ends_at_its_limits(models, file):  # noqa: F811
     path = file(edited(models["int8"], many_ops))
     with pytest.raises(InputError, match=r"hostile.tflite: reading it must end within 0.01 s"):
-        inspection.inspect(path, child.Limits(seconds=0.01))
+        inspection.inspect(path, processes.Limits(seconds=0.01))
     with pytest.raises(InputError, match=r"hostile.tflite: .*(no memory left|does not fit into memory|was killed)"):
-        inspection.inspect(path, child.Limits(seconds=60, memory=4 << 20))
+        inspection.inspect(path, processes.Limits(seconds=60, memory=4 << 20))
     with pytest.raises(InputError, match=r"hostile.tflite: reading it must tell less than 1 MiB"):
-        inspection.inspect(path, child.Limits(seconds=60, message=1 << 20))
+        inspection.inspect(path, processes.Limits(seconds=60, message=1 << 20))
 
 
 def wide(root):
@@ -128,8 +131,13 @@ def endless(root):
 @pytest.mark.parametrize(
     ("name", "edit", "limits", "message"),
     [
-        ("int8", wide, anyfile.LIMITS, r"must fit into 8192.00 MiB of memory to be run \(received 102400"),
-        ("loop", endless, child.Limits(seconds=4, memory=1 << 30), r"must end within 4 s \(received no end by then\)"),
+        ("int8", wide, audited.LIMITS, r"must fit into 8192.00 MiB of memory to be run \(received 102400"),
+        (
+            "loop",
+            endless,
+            processes.Limits(seconds=4, memory=1 << 30),
+            r"must end within 4 s \(received no end by then\)",
+        ),
     ],
 )
 def test_a_run_ends_at_its_limits(models, file, tmp_path, name, edit, limits, message):  # noqa: F811
@@ -137,7 +145,7 @@ def test_a_run_ends_at_its_limits(models, file, tmp_path, name, edit, limits, me
     shapes = {name: tensor.shape for name, tensor in tflite.read(path).signature.inputs.items()}
     np.savez(tmp_path / "x.npz", **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     with pytest.raises(InputError, match=f"hostile.tflite: .*{message}"):
-        anyfile.verify(path, anyfile.load_data(str(tmp_path / "x.npz")), None, anyfile.Promises(), limits)
+        audited.verify(path, audited.load_data(str(tmp_path / "x.npz")), None, audited.Promises(), limits)
 
 
 def test_control_characters_do_not_reach_the_terminal(models, edgepipe, file):  # noqa: F811

@@ -8,7 +8,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from tflite_models import models  # noqa: F401  (fixture)
 
-from pipeline import answers, litert
+from pipeline.verify import output_comparison
+from pipeline.verify.interpreters import litert
 
 
 def test_all_of_a_file_as_json(edgepipe, models):  # noqa: F811
@@ -81,11 +82,11 @@ def test_every_output_on_every_runtime_and_against_the_baseline(edgepipe, models
 
 
 def test_error_by_hand():
-    error = answers.error(np.array([[1.0, 2.0]], np.float32), np.array([[1.0, 1.0]], np.float32))
+    error = output_comparison.error(np.array([[1.0, 2.0]], np.float32), np.array([[1.0, 1.0]], np.float32))
     assert (error.mean_abs, error.max_abs) == (0.5, 1.0)
     assert error.sqnr_db == pytest.approx(10 * np.log10(2))
     assert error.cosine == pytest.approx(3 / np.sqrt(10))
-    zero = answers.error(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
+    zero = output_comparison.error(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
     assert (zero.max_abs, zero.sqnr_db, zero.cosine) == (0.0, None, None)
 
 

@@ -14,12 +14,12 @@ import pytest
 import tflite_models
 from ai_edge_litert import schema_py_generated as schema
 
-from pipeline import measure, tflite
-from pipeline.checks.int8_spec import Int8Spec, RuleId
-from pipeline.errors import StageError
-from pipeline.facts import Finding, ModelFacts
+from pipeline import tflite
+from pipeline.core.errors import StageError
 from pipeline.stages import convert
-from pipeline.tflite import int8
+from pipeline.verify import int8, measurement
+from pipeline.verify.checks.int8_spec import Int8Spec, RuleId
+from pipeline.verify.facts import Breach, ModelFacts
 
 general = tflite_models.models
 Models = dict[str, Path]
@@ -32,8 +32,8 @@ def models(general: Models, tmp_path_factory: pytest.TempPathFactory) -> Models:
     return general | int8_models.made(tmp_path_factory.getbasetemp() / "int8-models")
 
 
-def found(source: Path | bytes) -> tuple[Finding, ...]:
-    findings = int8.findings(tflite.read(source))
+def found(source: Path | bytes) -> tuple[Breach, ...]:
+    findings = int8.breaches(tflite.read(source))
     assert findings is not None
     return findings
 
@@ -51,7 +51,7 @@ def test_what_the_converter_makes_is_clean(models: Models, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["float32", "float16", "dynamic", "loop", "multi_float"])
 def test_other_files_are_outside_of_the_specification(models: Models, name: str) -> None:
-    assert int8.findings(tflite.read(models[name])) is None
+    assert int8.breaches(tflite.read(models[name])) is None
 
 
 # ---- faults of the converter itself (TensorFlow 2.21)
@@ -388,8 +388,8 @@ def facts(**changes: Any) -> ModelFacts:
     return ModelFacts.model_validate(known | changes)
 
 
-def finding(rule: str, severity: str) -> Finding:
-    return Finding.model_validate(
+def finding(rule: str, severity: str) -> Breach:
+    return Breach.model_validate(
         {"rule": rule, "severity": severity, "op": "CONV_2D", "index": 12, "layer": "mixed3_conv", "tensor": "t",
          "what": "bias scale", "received": "0.0012", "expected": "input scale x weight scale = 0.1"}
     )  # fmt: skip
@@ -435,7 +435,7 @@ def test_check(rules: Any, settings: dict[str, Any], status: str, value: int | N
 )  # fmt: skip
 def test_check_of_promises(models: Models, settings: dict[str, Any], said: str) -> None:
     check = Int8Spec.model_validate({"check": "int8_spec"} | settings)
-    (result,) = check.judge(measure.read("m", models["int8"]), None)
+    (result,) = check.judge(measurement.read("m", models["int8"]), None)
     assert (result.status, result.value) == (("fail", 1) if said else ("pass", 0))
     assert result.why.startswith(said)
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tflite_models
 
-from pipeline import litert, tflite
-from pipeline.errors import InputError, StageError
-from pipeline.litert import dequantize, quantize
+from pipeline import tflite
+from pipeline.core.errors import InputError, StageError
+from pipeline.verify.interpreters import litert
+from pipeline.verify.interpreters.litert import dequantize, quantize
 
 models, images = tflite_models.models, tflite_models.images
 Models = dict[str, Path]

@@ -9,8 +9,8 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics as sklearn
 
-from pipeline import metrics
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.verify.scoring import anomaly, classification, regression, statistics
 
 CHANCES = ("auc_macro", "log_loss", "ece")
 
@@ -35,7 +35,7 @@ def int8(p):
 
 def test_a_classifier_is_measured_as_scikit_learn_does(rng):
     scores, y = sample(rng)
-    found = metrics.classification(scores, y)
+    found = classification.classification(scores, y)
     p, said = special.softmax(scores.astype(float), axis=1), scores.argmax(axis=1)
     precision, recall, f1, support = sklearn.precision_recall_fscore_support(y, said)
     expected = {
@@ -62,13 +62,15 @@ def test_a_classifier_is_measured_as_scikit_learn_does(rng):
 def test_two_classes_have_one_area(rng):
     scores, y = sample(rng, classes=2)
     p = special.softmax(scores.astype(float), axis=1)
-    assert metrics.classification(scores, y).metrics["auc_macro"] == pytest.approx(sklearn.roc_auc_score(y, p[:, 1]))
+    assert classification.classification(scores, y).metrics["auc_macro"] == pytest.approx(
+        sklearn.roc_auc_score(y, p[:, 1])
+    )
 
 
 def test_by_hand():
     p = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.2, 0.8, 0.0], [0.3, 0.2, 0.5]])
     y = np.array([0, 1, 1, 2])
-    found = metrics.classification(p, y, ["cat", "dog", "eel"])
+    found = classification.classification(p, y, ["cat", "dog", "eel"])
     cat, dog, eel = found.per_class
     assert (cat.label, cat.precision, cat.recall, cat.f1, cat.support) == ("cat", 0.5, 1.0, pytest.approx(2 / 3), 1)
     assert (dog.label, dog.precision, dog.recall, dog.f1, dog.support) == ("dog", 1.0, 0.5, pytest.approx(2 / 3), 2)
@@ -83,7 +85,7 @@ def test_by_hand():
 
 
 def test_a_perfect_model():
-    found = metrics.classification(np.eye(6, dtype=np.float32), np.arange(6))
+    found = classification.classification(np.eye(6, dtype=np.float32), np.arange(6))
     shares = {name: value for name, value in found.metrics.items() if name not in ("log_loss", "ece")}
     assert set(shares.values()) == {1.0}
     assert found.metrics["log_loss"] == found.metrics["ece"] == 0
@@ -91,7 +93,7 @@ def test_a_perfect_model():
 
 def test_a_split_of_one_class_has_no_auc(rng):
     scores, y = sample(rng)
-    found = metrics.classification(scores, np.full_like(y, 3), ["a", "b"])
+    found = classification.classification(scores, np.full_like(y, 3), ["a", "b"])
     assert found.missing == {"auc_macro": "the split has no example of a and of 5 other classes"}
     assert found.metrics["recall_macro"] == found.metrics["balanced_accuracy"] == found.metrics["accuracy"]
     absent = found.per_class[0]
@@ -100,7 +102,7 @@ def test_a_split_of_one_class_has_no_auc(rng):
 
 def test_a_class_that_is_never_predicted_counts_nothing():
     scores = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
-    found = metrics.classification(scores, np.array([0, 0, 0, 1]))
+    found = classification.classification(scores, np.array([0, 0, 0, 1]))
     never = found.per_class[1]
     assert (never.precision, never.recall, never.f1) == (None, 0.0, 0.0)
     assert found.metrics["precision_macro"] == pytest.approx(0.75 / 2)
@@ -108,9 +110,9 @@ def test_a_class_that_is_never_predicted_counts_nothing():
 
 def test_equal_scores_rank_as_argmax_decides(rng):
     scores, y = rng.integers(0, 3, (300, 8)).astype(np.float32), rng.integers(0, 8, 300)
-    assert np.array_equal(metrics.rank(scores, y) == 0, scores.argmax(axis=1) == y)
-    assert metrics.rank(np.zeros((3, 8)), np.array([0, 4, 7])).tolist() == [0, 4, 7]
-    assert sorted(metrics.rank(np.tile(scores[:1], (8, 1)), np.arange(8)).tolist()) == list(range(8))
+    assert np.array_equal(classification.rank(scores, y) == 0, scores.argmax(axis=1) == y)
+    assert classification.rank(np.zeros((3, 8)), np.array([0, 4, 7])).tolist() == [0, 4, 7]
+    assert sorted(classification.rank(np.tile(scores[:1], (8, 1)), np.arange(8)).tolist()) == list(range(8))
 
 
 @pytest.mark.parametrize(
@@ -125,15 +127,17 @@ def test_equal_scores_rank_as_argmax_decides(rng):
 )
 def test_scores_become_probabilities(scores, kind, row):
     given = np.array([scores])
-    assert metrics.kind(given) == kind
-    assert metrics.probabilities(given)[0] == pytest.approx(row, abs=1e-6)
+    assert classification.kind(given) == kind
+    assert classification.probabilities(given)[0] == pytest.approx(row, abs=1e-6)
     assert given.tolist() == [scores]
 
 
 def test_quantized_probabilities_keep_their_decisions_and_nearly_their_figures(rng):
     scores, y = sample(rng)
     whole = special.softmax(scores, axis=1)
-    exact, coarse = (metrics.classification(p, y, step=step) for p, step in ((whole, None), (int8(whole), 1 / 256)))
+    exact, coarse = (
+        classification.classification(p, y, step=step) for p, step in ((whole, None), (int8(whole), 1 / 256))
+    )
     assert exact.scores == coarse.scores == "probabilities"
     for name in CHANCES:
         assert coarse.metrics[name] == pytest.approx(exact.metrics[name], abs=0.01)
@@ -141,47 +145,47 @@ def test_quantized_probabilities_keep_their_decisions_and_nearly_their_figures(r
 
 @pytest.mark.parametrize(("step", "loss"), [(1 / 256, log(512)), (None, -log(np.finfo(np.float32).eps))])
 def test_a_zero_costs_what_the_output_can_not_tell_from_it(step, loss):
-    assert metrics.log_loss(np.array([[0.0, 1.0]]), np.array([0]), step) == pytest.approx(loss)
+    assert classification.log_loss(np.array([[0.0, 1.0]]), np.array([0]), step) == pytest.approx(loss)
 
 
 def test_calibration_error_is_the_distance_of_confidence_from_accuracy():
     p = np.full((10, 2), [0.8, 0.2])
     y = np.array([0] * 6 + [1] * 4)  # 0.8 sure, 0.6 right
-    assert metrics.calibration_error(p, y) == pytest.approx(0.2)
+    assert classification.calibration_error(p, y) == pytest.approx(0.2)
     both = np.vstack([p, np.full((10, 2), [0.45, 0.55])])  # 0.55 sure, 1.0 right, in another bin
-    assert metrics.calibration_error(both, np.append(y, np.ones(10, int))) == pytest.approx((0.2 + 0.45) / 2)
+    assert classification.calibration_error(both, np.append(y, np.ones(10, int))) == pytest.approx((0.2 + 0.45) / 2)
 
 
 def test_a_confidence_on_the_edge_falls_into_the_lower_bin():
     p = np.array([[0.6, 0.4], [0.61, 0.39]])  # 0.6 = 9/15
-    assert metrics.calibration_error(p, np.array([1, 0])) == pytest.approx((0.6 + 0.39) / 2)
+    assert classification.calibration_error(p, np.array([1, 0])) == pytest.approx((0.6 + 0.39) / 2)
 
 
 def test_outputs_that_are_no_numbers_are_told(rng):
     scores, y = sample(rng)
     scores[3, 1] = np.nan
     scores[9, 0] = np.inf
-    found = metrics.classification(scores, y)
+    found = classification.classification(scores, y)
     assert found.missing == dict.fromkeys(CHANCES, "the model gives NaN or infinity for 2 of 400 examples")
     assert "accuracy" in found.metrics
 
 
 def test_regression_is_measured_as_by_hand():
-    found = metrics.regression(np.array([1.0, 2.0, 5.0]), np.array([1.0, 4.0, 4.0]))
+    found = regression.regression(np.array([1.0, 2.0, 5.0]), np.array([1.0, 4.0, 4.0]))
     assert found.metrics == pytest.approx({"mae": 1.0, "rmse": (5 / 3) ** 0.5, "r2": 1 - 5 / 6})
     assert found.missing == {}
 
 
 @pytest.mark.parametrize("y", [np.array([2.0]), np.array([2.0, 2.0])])
 def test_values_that_never_change_have_no_r2(y):
-    found = metrics.regression(np.zeros_like(y), y)
+    found = regression.regression(np.zeros_like(y), y)
     assert found.metrics == {"mae": 2.0, "rmse": 2.0}
     assert found.missing == {"r2": "the true values are all the same"}
 
 
 def test_anomaly_scores_are_measured_as_by_hand():
     scores, y = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), np.array([0, 0, 1, 0, 1, 1])
-    found = metrics.anomaly(scores, y, max_fpr=1 / 3)
+    found = anomaly.anomaly(scores, y, max_fpr=1 / 3)
     least, most = (1 / 3) ** 2 / 2, 1 / 3  # of guessing and of perfection
     area = 2 / 3 * 1 / 3  # two of three anomalies stand before any false alarm
     assert found.metrics["auc"] == pytest.approx(8 / 9)
@@ -190,13 +194,13 @@ def test_anomaly_scores_are_measured_as_by_hand():
 
 def test_anomaly_scores_need_both_kinds():
     for label, name in ((1, "normal"), (0, "anomalous")):
-        found = metrics.anomaly(np.array([0.1, 0.2]), np.full(2, label))
+        found = anomaly.anomaly(np.array([0.1, 0.2]), np.full(2, label))
         assert found == ({}, dict.fromkeys(("auc", "pauc"), f"the split has no {name} example"))
-    broken = metrics.anomaly(np.array([0.1, np.inf]), np.array([0, 1]))
+    broken = anomaly.anomaly(np.array([0.1, np.inf]), np.array([0, 1]))
     assert broken.missing["auc"] == "the model gives NaN or infinity for 1 of 2 examples"
 
 
-@pytest.mark.parametrize("measure", [metrics.classification, metrics.regression, metrics.anomaly])
+@pytest.mark.parametrize("measure", [classification.classification, regression.regression, anomaly.anomaly])
 @pytest.mark.parametrize("labels", [0, 1])
 def test_nothing_to_measure_is_an_error(measure, labels):
     with pytest.raises(InputError, match="at least one example"):
@@ -208,16 +212,16 @@ def test_nothing_to_measure_is_an_error(measure, labels):
 )
 def test_mcnemar_is_the_exact_binomial(lost, gained):
     exact = stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
-    assert metrics.mcnemar(lost, gained) == pytest.approx(exact, rel=1e-9)
+    assert statistics.mcnemar(lost, gained) == pytest.approx(exact, rel=1e-9)
     by_statsmodels = min(1.0, 2 * stats.binom.cdf(min(lost, gained), lost + gained, 0.5))
-    assert metrics.mcnemar(lost, gained) == pytest.approx(by_statsmodels, rel=1e-9)
+    assert statistics.mcnemar(lost, gained) == pytest.approx(by_statsmodels, rel=1e-9)
 
 
 def test_paired_by_hand():
     base = np.array([1, 1, 1, 1, 0, 0, 1, 1], bool)
     this = np.array([0, 0, 1, 1, 1, 0, 0, 1], bool)
     y = np.array([0, 0, 0, 0, 0, 1, 1, 2])
-    found = metrics.paired(base, this, y, ["a", "b"])
+    found = statistics.paired(base, this, y, ["a", "b"])
     assert (found.n, found.lost, found.gained, found.drop, found.confidence) == (8, 3, 1, 0.25, 0.95)
     assert found.mcnemar_p == pytest.approx(2 * 5 / 16)
     assert found.low <= found.drop <= found.high
@@ -228,15 +232,15 @@ def test_paired_by_hand():
 
 def test_equal_models_lose_nothing_but_are_not_known_to_be_equal():
     right = np.ones(200, bool)
-    found = metrics.paired(right, right, np.zeros(200, np.int64))
+    found = statistics.paired(right, right, np.zeros(200, np.int64))
     assert (found.lost, found.gained, found.mcnemar_p, found.drop, found.worst) == (0, 0, 1.0, 0.0, None)
     assert found.low < 0 < found.high < 0.02  # the rule of three allows up to 3/200
 
 
 def test_the_interval_is_a_function_of_its_seed():
-    assert metrics.interval(359, 5, 2) == metrics.interval(359, 5, 2, seed=0)
-    assert metrics.interval(359, 5, 2, 0.8) < metrics.interval(359, 5, 2, 0.5)
-    low, high = metrics.interval(2000, 100, 40)
+    assert statistics.interval(359, 5, 2) == statistics.interval(359, 5, 2, seed=0)
+    assert statistics.interval(359, 5, 2, 0.8) < statistics.interval(359, 5, 2, 0.5)
+    low, high = statistics.interval(2000, 100, 40)
     spread = (140 - 60**2 / 2000) ** 0.5 / 2000  # of a paired difference, Wald
     assert (low, high) == pytest.approx((0.03 - 1.96 * spread, 0.03 + 1.96 * spread), abs=0.001)
 
@@ -251,7 +255,7 @@ def test_the_interval_covers_the_true_drop_as_often_as_it_says(n, lost, gained, 
         np.random.default_rng(3).multinomial(n, [lost, gained, 1 - lost - gained], 3000), axis=0, return_counts=True
     )
     counts, seen = counts[most := np.argsort(-counts)[:150]], seen[most]
-    ends = np.array([metrics.interval(n, *row[:2], confidence) for row in seen])
+    ends = np.array([statistics.interval(n, *row[:2], confidence) for row in seen])
     true = lost - gained
     below, above = (counts[side].sum() / counts.sum() for side in (ends[:, 1] < true, ends[:, 0] > true))
     assert 1 - below - above > confidence - 0.01
@@ -263,24 +267,24 @@ def test_the_interval_covers_the_true_drop_as_often_as_it_says(n, lost, gained, 
 )
 def test_examples_needed_grow_with_the_square(drop, limit, needed):
     reach = {0.0: 0.02, 0.005: 0.0125, 0.02: 0.025}.get(drop, 0.02)  # half the interval's width
-    assert metrics.examples_needed(375, drop, drop - reach, drop + reach, limit) == needed
+    assert statistics.examples_needed(375, drop, drop - reach, drop + reach, limit) == needed
 
 
 def test_so_many_examples_do_decide():
     """The estimate, tried: with that many examples and the same shares the interval ends near the limit."""
     n, lost, gained, limit = 359, 5, 3, 0.012
-    low, high = metrics.interval(n, lost, gained)
-    needed = metrics.examples_needed(n, (lost - gained) / n, low, high, limit)
+    low, high = statistics.interval(n, lost, gained)
+    needed = statistics.examples_needed(n, (lost - gained) / n, low, high, limit)
     assert needed is not None
     assert low <= limit < high
-    _, high = metrics.interval(needed, round(lost * needed / n), round(gained * needed / n))
+    _, high = statistics.interval(needed, round(lost * needed / n), round(gained * needed / n))
     assert high == pytest.approx(limit, abs=0.0015)
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
     code = (
-        "import sys; from pipeline import metrics; import numpy as np; r = np.arange(9) < 5;"
-        "metrics.paired(r, ~r, np.arange(9));"
+        "import sys; from pipeline.verify.scoring import classification, statistics; import numpy as np;"
+        "r = np.arange(9) < 5; statistics.paired(r, ~r, np.arange(9));"
         "sys.exit(bool({'sklearn', 'scipy', 'tensorflow'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

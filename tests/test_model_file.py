@@ -10,10 +10,10 @@ import zipfile
 import h5py
 import pytest
 
-from pipeline import child
-from pipeline.errors import InputError
-from pipeline.models import File
-from pipeline.stage import Spec
+from pipeline.core import processes
+from pipeline.core.errors import InputError
+from pipeline.data.spec import Spec
+from pipeline.keras.models.file import File
 
 SPEC = Spec((8, 8, 1), tuple("0123456789"))
 
@@ -89,7 +89,7 @@ def build(send, paths, trust):
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    child.call("models", folder / "log.txt", print, make_models, folder)
+    processes.call("models", folder / "log.txt", print, make_models, folder)
     return folder
 
 
@@ -99,7 +99,7 @@ def built(models, tmp_path):
 
     def run(*names, trust=False):
         heard = []
-        child.call("build", tmp_path / "log.txt", heard.append, build, [models / name for name in names], trust)
+        processes.call("build", tmp_path / "log.txt", heard.append, build, [models / name for name in names], trust)
         return {
             name: told(item, name) if isinstance(item, InputError) else item
             for name, item in zip(names, heard, strict=True)

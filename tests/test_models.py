@@ -7,10 +7,11 @@ import net_models
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline import tflite, units
-from pipeline.errors import InputError
-from pipeline.models import AnyModel
-from pipeline.stage import Spec
+from pipeline import tflite
+from pipeline.core import units
+from pipeline.core.errors import InputError
+from pipeline.data.spec import Spec
+from pipeline.keras.models.model import AnyModel
 
 nets = net_models.nets
 PUBLISHED = {  # MLPerf Tiny: 12.502 M, 2.657 M, 7.490 M and 264 k multiply-accumulates

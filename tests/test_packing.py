@@ -4,7 +4,9 @@ from ai_edge_litert.schema_py_generated import Model
 from ai_edge_litert.tools import flatbuffer_utils
 from tflite_models import images, models  # noqa: F401
 
-from pipeline import litert, packing, tflite, tflm
+from pipeline import tflite
+from pipeline.tflite import packing
+from pipeline.verify.interpreters import litert, tflm
 
 
 def packed(content):

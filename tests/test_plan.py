@@ -10,9 +10,11 @@ import pytest
 from conftest import HEAD
 
 import pipeline
-from pipeline import config, key, plan
-from pipeline.errors import ConfigError, InputError
-from pipeline.store import Store
+from pipeline.config import config
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.store import Store
+from pipeline.engine import plan
+from pipeline.stages import step as steps_of
 
 DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"
 STAGES = """\
@@ -267,23 +269,24 @@ def test_a_model_file_counts_by_its_content_and_not_by_its_path(planned, tmp_pat
 
 
 def test_the_versions_of_libraries_count_for_the_stages_that_they_decide(planned, monkeypatch):
-    old, real = planned(STAGES), key._version
+    old, real = planned(STAGES), steps_of._version
 
     def upgraded(name):
         return "99.0" if name == "ai-edge-litert" else real(name)
 
-    monkeypatch.setattr(key, "_version", upgraded)
+    monkeypatch.setattr(steps_of, "_version", upgraded)
     assert changed(old, planned(STAGES)) == ["verify"]
 
 
 def test_a_library_that_is_not_installed_is_told_and_is_no_crash():
-    assert key._version("no-such-distribution") == "not installed"
+    assert steps_of._version("no-such-distribution") == "not installed"
 
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from pipeline import config, plan
+from pipeline.config import config
+from pipeline.engine import plan
 for step in plan.plan(*config.load(Path(sys.argv[1]))):
     print(step.name, step.key)
 """
@@ -314,7 +317,7 @@ def why(planned, tmp_path):
     """Why each step is missing in a store that holds STAGES, after overrides."""
     store = Store(tmp_path / "store")
     for step in planned(STAGES).values():
-        store.put(step.key, step.kind, step.identity, lambda work: (work / "file").touch())
+        store.put(step.key, step.stage.kind, step.identity, lambda work: (work / "file").touch())
 
     def explain(*overrides):
         steps = planned(STAGES, *overrides)
@@ -344,15 +347,18 @@ def test_why_a_step_is_missing_names_what_changed(why, option, expected):
 
 
 def test_a_library_code_or_content_that_changed_is_named(why, monkeypatch):
-    monkeypatch.setattr(key, "_version", lambda name: "99.0")
+    monkeypatch.setattr(steps_of, "_version", lambda name: "99.0")
     assert "tensorflow '" in (reasons := why())["train"]
     assert reasons["train"].count("-> '99.0'") == 4
     monkeypatch.undo()
-    monkeypatch.setattr("pipeline.code.digest", lambda module: module)
-    assert why()["prune"] == "the code of the stage changed; reads train, which changed; the code of data changed"
+    monkeypatch.setattr("pipeline.core.code_digest.digest", lambda module: module)
+    assert (
+        why()["prune"]
+        == "the code of the stage changed; reads train, which changed; the code of data changed; the code of the task changed"
+    )
     assert "the code of model changed" in why()["train"]
     monkeypatch.undo()
-    monkeypatch.setattr("pipeline.data.Digits.fingerprint", lambda data: "other")
+    monkeypatch.setattr("pipeline.data.sources.digits.Digits.fingerprint", lambda data: "other")
     assert why()["train"] == "the content of data changed"
 
 

@@ -3,11 +3,13 @@
 import pytest
 from conftest import HEAD
 
-from pipeline import child, config, preflight
-from pipeline.errors import ConfigError, InputError
-from pipeline.plan import plan
-from pipeline.run import run
-from pipeline.store import Store
+from pipeline.config import config
+from pipeline.core import processes
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.store import Store
+from pipeline.engine import preflight
+from pipeline.engine.plan import plan
+from pipeline.engine.run import run
 
 
 class Recorder:
@@ -95,7 +97,7 @@ def test_budgets_that_no_rung_can_keep_are_told_before_the_first_training(examin
 
 def save_models(send, folder):
     """A network without weights for the digits, one for other images, and one with a layer that qat does not know."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.start(0)
     from tf_keras import Sequential, layers
@@ -110,7 +112,7 @@ def save_models(send, folder):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    child.call("models", folder / "log", print, save_models, folder)
+    processes.call("models", folder / "log", print, save_models, folder)
     return folder
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cli, config, reference
-from pipeline.plan import plan
+from pipeline.cli import app
+from pipeline.config import config, reference
+from pipeline.engine.plan import plan
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +23,7 @@ def test_the_config_that_is_shown_is_the_one_that_runs():
 
 
 def test_every_command_is_told():
-    names = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    names = {command.name or command.callback.__name__ for command in app.app.registered_commands}
     assert [name for name in sorted(names) if f"edgepipe {name}" not in README] == []
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import rerun, runfolder
-from pipeline.config import Config
-from pipeline.errors import InputError
-from pipeline.report import build, decisions, figures, sums
+from pipeline.audit import remeasurement, run_folder
+from pipeline.config.config import Config
+from pipeline.core.errors import InputError
+from pipeline.core.hashing import file_sha256
+from pipeline.core.store import Store
+from pipeline.report import build, checksums, decisions, figures
 from pipeline.report.document import Report
-from pipeline.store import Store, sha256
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def rewrite(folder):
         for name, text in build.pages(report, figures.draw(report)).items():
             (folder / name).write_text(text, encoding="utf-8")
         (folder / "config.yaml").write_text(build.config_text(report), encoding="utf-8")
-        sums.write(folder)
+        checksums.write(folder)
 
     return write
 
@@ -63,9 +64,9 @@ def test_results_are_bound_to_bytes(cold):
     report, folder = cold.report, cold.folder / "runs" / "tiny"
     models = {model.name: model for model in report.models}
     for model in models.values():
-        assert model.sha256 == sha256(folder / model.file)
+        assert model.sha256 == file_sha256(folder / model.file)
         assert model.split_sha256 == report.data.splits["test"].sha256
-    assert report.files[decisions.FILE].sha256 == sha256(folder / decisions.FILE)
+    assert report.files[decisions.FILE].sha256 == file_sha256(folder / decisions.FILE)
     assert decisions.read(folder / decisions.FILE).split == report.data.splits["test"].sha256
     assert models["float"].calibration is None
     assert models["ptq"].calibration.samples == 179
@@ -132,7 +133,7 @@ def test_swapped_decisions_do_not_give_the_figures(check, folder, rewrite):
     decisions.write(path, decisions.Decisions(kept.split, kept.y, models))
 
     def change(report, models):
-        report["files"][decisions.FILE]["sha256"] = sha256(path)
+        report["files"][decisions.FILE]["sha256"] = file_sha256(path)
 
     rewrite(change)
     code, found, _ = check()
@@ -197,14 +198,14 @@ def test_the_paths_of_a_config_hold_from_anywhere(folder, tmp_path, monkeypatch)
     report = json.loads((folder / "report.json").read_bytes())
     report["config"]["data"] = {"source": "npz", "path": "../d.npz", "labels": ["a", "b"]}
     (folder / "report.json").write_text(json.dumps(report))
-    found = runfolder.load(folder)
-    data = rerun.find_data(found, None)
+    found = run_folder.load(folder)
+    data = remeasurement.find_data(found, None)
     monkeypatch.chdir("/")
     assert data.path.resolve() == (tmp_path / "d.npz").resolve()
     shutil.move(tmp_path / "d.npz", tmp_path / "runs" / "e.npz")
     with pytest.raises(InputError, match="say where the data is now with --data"):
-        rerun.rerun(found, None, Store(tmp_path / "store"))
-    moved = rerun.find_data(found, str(tmp_path / "runs" / "e.npz"))
+        remeasurement.rerun(found, None, Store(tmp_path / "store"))
+    moved = remeasurement.find_data(found, str(tmp_path / "runs" / "e.npz"))
     assert moved.spec().labels == ("a", "b")
     made = build.with_paths(Config.model_validate(report["config"]).settings(), lambda path: path)
     assert made["data"]["path"] == "../d.npz"

@@ -14,8 +14,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from pipeline import units
-from pipeline.facts import (
+from pipeline.core import units
+from pipeline.report import figures, junit, markdown, page, phrases, table
+from pipeline.report.document import DataFacts, Report, Split, StepFacts
+from pipeline.verify.facts import (
     ArenaFacts,
     CheckResult,
     ClassDrop,
@@ -29,8 +31,6 @@ from pipeline.facts import (
     RuntimeFacts,
     TensorError,
 )
-from pipeline.report import figures, junit, markdown, page, table, words
-from pipeline.report.document import DataFacts, Report, Split, StepFacts
 
 EVIL = "<script>alert('$x_{')</script>\x1b[31m|@all [a](http://b) " + "very_long_name" * 8
 
@@ -325,7 +325,7 @@ def printed(report: Report, width: int = 80, where: str = "", **settings: Any) -
     ],
 )  # fmt: skip
 def test_the_headline_says_the_outcome_in_one_sentence(make: Callable[[], Report], sentence: str) -> None:
-    assert words.headline(make()) == sentence
+    assert phrases.headline(make()) == sentence
 
 
 @pytest.mark.parametrize(
@@ -334,11 +334,11 @@ def test_the_headline_says_the_outcome_in_one_sentence(make: Callable[[], Report
 )
 def test_the_headline_says_how_far_from_the_baseline(drop: float, said: str) -> None:
     models = (sample().models[0], model("small", 31_949, 0.98, drop={"accuracy": drop}))
-    assert f", {said}, " in words.headline(sample(models=models))
+    assert f", {said}, " in phrases.headline(sample(models=models))
 
 
 def test_a_run_without_checks_is_not_called_a_pass() -> None:
-    assert words.state(unverified()) == "unavailable"
+    assert phrases.state(unverified()) == "unavailable"
     assert "NOT CHECKED" in printed(unverified())
     assert "Not checked" in page.html(unverified(), {})
     assert "✅" not in markdown.render(unverified())
@@ -346,7 +346,7 @@ def test_a_run_without_checks_is_not_called_a_pass() -> None:
 
 def test_a_missing_figure_is_a_dash_with_its_reason() -> None:
     bare = unverified()
-    figures_of = words.figures(bare, bare.models[1])
+    figures_of = phrases.figures(bare, bare.models[1])
     missing = {name: cell for name, cell in figures_of.items() if name not in ("size", "gzip")}
     assert {cell.text for cell in missing.values()} == {units.DASH}
     assert {cell.why for cell in missing.values()} == {"not measured: no verify stage names ptq"}
@@ -354,19 +354,19 @@ def test_a_missing_figure_is_a_dash_with_its_reason() -> None:
 
 def test_a_missing_figure_gives_the_reason_of_its_check() -> None:
     run = failing()
-    assert words.figures(run, run.models[1])["arena"] == (units.DASH, "tflite-micro is not installed")
+    assert phrases.figures(run, run.models[1])["arena"] == (units.DASH, "tflite-micro is not installed")
 
 
 def test_sparsity_is_over_all_counted_weights() -> None:
     counted = layers("int8", 0.5)
     lone = counted[0].model_copy(update={"sparsity": 0.0})  # 144 of 5072 counted weights
-    share = words.sparsity(sample().models[0].model_copy(update={"layers": (lone, *counted[1:])}))
+    share = phrases.sparsity(sample().models[0].model_copy(update={"layers": (lone, *counted[1:])}))
     assert share == pytest.approx(0.5 * 4928 / 5072)
 
 
 def test_a_value_that_rounds_to_its_limit_shows_more_digits() -> None:
     near = check("size", "small", 65_540, 65_536, "bytes", status="fail")
-    assert (words.measured(near), words.limit(near)) == ("64.0 KiB (65540)", "at most 64.0 KiB")
+    assert (phrases.measured(near), phrases.limit(near)) == ("64.0 KiB (65540)", "at most 64.0 KiB")
 
 
 def test_another_metric_stands_in_for_accuracy() -> None:
@@ -375,8 +375,8 @@ def test_another_metric_stands_in_for_accuracy() -> None:
         for m in sample().models
     )
     run = sample(models=models)
-    assert words.headline(run).endswith("loss 0.2 on 360 test examples, 0.0131 under float, 31.2 KiB")
-    assert words.figures(run, models[1])["change"].text == "−0.0131"
+    assert phrases.headline(run).endswith("loss 0.2 on 360 test examples, 0.0131 under float, 31.2 KiB")
+    assert phrases.figures(run, models[1])["change"].text == "−0.0131"
 
 
 @runs
@@ -422,7 +422,7 @@ def test_the_page_of_files_that_no_run_made_has_no_empty_sections() -> None:
     text = page.html(run, {})
     assert not re.search('id="(notes|steps|config)"', text)
     assert "Name what must hold with --checks FILE." in text
-    assert words.headline(run) == "No check ran: 3 models were measured, nothing about them is proved"
+    assert phrases.headline(run) == "No check ran: 3 models were measured, nothing about them is proved"
 
 
 def test_the_page_works_without_drawings() -> None:
@@ -510,8 +510,8 @@ def test_the_arena_is_shown_in_full_or_with_the_reason_why_not() -> None:
     assert "Smallest arena on TFLite Micro: ptq 14.0 KiB, small 14.0 KiB" in printed(sample(), 80)
     assert "| arena (TFLite Micro) |" in markdown.render(sample())
     refused = model("half", 60_000, 0.98, arena=None, arena_refused=True)
-    assert words.arena(sample(models=(refused,))) == "Smallest arena on TFLite Micro: half does not run"
-    assert words.arena(unverified()) == ""
+    assert phrases.arena(sample(models=(refused,))) == "Smallest arena on TFLite Micro: half does not run"
+    assert phrases.arena(unverified()) == ""
     assert "arena" not in markdown.render(unverified())
 
 
@@ -526,7 +526,7 @@ def test_the_arena_is_shown_in_full_or_with_the_reason_why_not() -> None:
 )
 def test_the_pareto_front(metric: str, figures_of: dict[str, tuple[int, float]], front: set[str]) -> None:
     models = tuple(model(name, size, 1.0, metrics={metric: value}) for name, (size, value) in figures_of.items())
-    assert words.front(sample(models=models)) == front
+    assert phrases.front(sample(models=models)) == front
 
 
 def test_the_page_marks_the_pareto_front() -> None:
@@ -646,7 +646,7 @@ def test_junit_tells_failures_from_what_could_not_be_measured() -> None:
 
 def test_only_drawing_imports_matplotlib() -> None:
     code = (
-        "import sys; from pipeline.report import figures, junit, markdown, page, table, words;"
+        "import sys; from pipeline.report import figures, junit, markdown, page, table, phrases;"
         "sys.exit(bool({'matplotlib', 'rich', 'numpy', 'tensorflow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -704,7 +704,7 @@ def test_markdown_compares_with_the_baseline() -> None:
 
 def test_no_class_that_loses_is_a_dash_with_its_reason() -> None:
     models = (sample().models[0], model("small", 31_949, 0.98, paired=paired(0, 2)))
-    row = words.against(sample(models=models))["small"]
+    row = phrases.against(sample(models=models))["small"]
     assert row["worst"] == (units.DASH, "no class lost more than it gained")
     assert row["drop"].text == "−0.56"
 

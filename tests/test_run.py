@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import CONFIG, Pipeline
 
-from pipeline.compare import Difference, exceeded
-from pipeline.data import Digits
+from pipeline.audit.comparison import Difference, exceeded
+from pipeline.data.sources.digits import Digits
 from pipeline.report.document import Report
 
 

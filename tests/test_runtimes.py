@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from tflite_models import images, models  # noqa: F401  (fixtures)
 
-from pipeline import litert, runtimes, tflite
-from pipeline.stage import Spec
+from pipeline import tflite
+from pipeline.data.spec import Spec
+from pipeline.verify.interpreters import litert
+from pipeline.verify.runtimes import comparison
+from pipeline.verify.runtimes.runtime import RUNTIMES
 
 SPEC = Spec((16, 16, 3), ())
 
@@ -18,7 +21,7 @@ def labels(models, images):  # noqa: F811
 def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa: F811
     pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
     base = litert.raw(models["int8"], images)
-    found = {facts.runtime: facts for facts in runtimes.compare(models["int8"], images, labels, SPEC, base)}
+    found = {facts.runtime: facts for facts in comparison.compare(models["int8"], images, labels, SPEC, base)}
     assert found["xnnpack"].accuracy == 1.0
     for name in ("reference", "tflm"):
         facts = found[name]
@@ -36,7 +39,7 @@ def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa:
 
 def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  # noqa: F811
     x = images[:, :8, :8]
-    found = {f.runtime: f for f in runtimes.compare(models["elu"], x, labels, SPEC, litert.raw(models["elu"], x))}
+    found = {f.runtime: f for f in comparison.compare(models["elu"], x, labels, SPEC, litert.raw(models["elu"], x))}
     assert "ELU" in found["reference"].unavailable
     assert str(models["elu"]) not in found["reference"].unavailable  # a result holds no path of the machine
     assert found["reference"].accuracy is None
@@ -46,13 +49,13 @@ def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  
 def test_all_cores_together_give_the_outputs_of_one_in_order(models, images, monkeypatch, runtime):  # noqa: F811
     if runtime == "tflm":
         pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
-    alone = runtimes.outputs(models["int8"], images, runtime)
-    monkeypatch.setattr(runtimes, "WORTH", 1)
-    assert np.array_equal(runtimes.outputs(models["int8"], images, runtime), alone)
+    alone = comparison.outputs(models["int8"], images, runtime)
+    monkeypatch.setattr(comparison, "WORTH", 1)
+    assert np.array_equal(comparison.outputs(models["int8"], images, runtime), alone)
 
 
 def test_a_slow_runtime_is_given_a_sample_that_depends_on_the_model_alone(models):  # noqa: F811
     model = tflite.read(models["int8"])
-    assert runtimes.sample(model, "xnnpack", 10**9) == 10**9
-    assert runtimes.sample(model, "tflm", 10**9) == runtimes.BUDGET["tflm"] // model.macs
-    assert runtimes.sample(model, "tflm", 5) == 5
+    assert comparison.sample(model, "xnnpack", 10**9) == 10**9
+    assert comparison.sample(model, "tflm", 10**9) == RUNTIMES["tflm"].budget // model.macs
+    assert comparison.sample(model, "tflm", 5) == 5

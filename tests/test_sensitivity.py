@@ -8,14 +8,15 @@ import pytest
 import test_training
 from test_training import DATA, content, facts
 
-from pipeline import litert, tflite
-from pipeline.errors import ConfigError, StageError
-from pipeline.sensitivity import SensitivityFacts
-from pipeline.stage import Artifact
-from pipeline.stages import Sensitivity
+from pipeline import tflite
+from pipeline.core.errors import ConfigError, StageError
+from pipeline.keras.surgery.switched import rounded
 from pipeline.stages.convert import Convert
+from pipeline.stages.sensitivity import Sensitivity
+from pipeline.stages.sensitivity_facts import SensitivityFacts
+from pipeline.stages.stage import Artifact
 from pipeline.stages.worst import Worst
-from pipeline.surgery.switched import rounded
+from pipeline.verify.interpreters import litert
 
 runner, trained = test_training.runner, test_training.trained
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StoreError
-from pipeline.store import Store, key_of
+from pipeline.core.errors import StoreError
+from pipeline.core.store import Store, key_of
 
 IDENTITY = {"what": "a thing", "settings": {"a": 1}}
 KEY = key_of(IDENTITY)

@@ -9,15 +9,22 @@ from conftest import HEAD
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 from test_training import Runner, content, facts
 
-from pipeline import child, metrics
-from pipeline.data import Diabetes, Digits, Npz
-from pipeline.errors import ConfigError, InputError
-from pipeline.facts import MetricName
-from pipeline.models import Autoencoder, File, Mlp
-from pipeline.scoring import SCORING
-from pipeline.stage import SPLITS, Spec
-from pipeline.stages import Qat, Train
-from pipeline.task import TASKS
+from pipeline.core import processes
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.data.source import SPLITS
+from pipeline.data.sources.diabetes import Diabetes
+from pipeline.data.sources.digits import Digits
+from pipeline.data.sources.npz import Npz
+from pipeline.data.spec import Spec
+from pipeline.data.tasks.task import TASKS
+from pipeline.keras.models.autoencoder import Autoencoder
+from pipeline.keras.models.file import File
+from pipeline.keras.models.mlp import Mlp
+from pipeline.stages.qat import Qat
+from pipeline.stages.train import Train
+from pipeline.verify.facts import MetricName
+from pipeline.verify.scoring import anomaly
+from pipeline.verify.scoring.scoring import SCORING
 
 RANDOM = np.random.default_rng(3)
 X = RANDOM.normal(size=(60, 4)).astype(np.float32)
@@ -166,8 +173,10 @@ stages:
 
 
 def test_every_metric_is_of_one_task_and_the_main_one_is_among_them():
-    assert sorted(name for task in TASKS.values() for name in task.metrics) == sorted(get_args(MetricName))
-    assert all(task.main in task.metrics for task in TASKS.values())
+    assert sorted(name for task in map(TASKS.__getitem__, TASKS) for name in task.metrics) == sorted(
+        get_args(MetricName)
+    )
+    assert all(task.main in task.metrics for task in map(TASKS.__getitem__, TASKS))
     assert SCORING.keys() == TASKS.keys()
 
 
@@ -204,7 +213,7 @@ def test_an_anomaly_is_what_comes_back_badly():
 def test_shares_of_the_auc_have_its_variance_as_resampling_shows():
     y = np.arange(300) % 3 == 0
     scores = RANDOM.normal(size=300).round(1) + y  # some are equal
-    shares = metrics.auc_shares(scores, y.astype(int))
+    shares = anomaly.auc_shares(scores, y.astype(int))
     assert shares.mean() == pytest.approx(roc_auc_score(y, scores))
     draws = (RANDOM.integers(0, 300, 300) for _ in range(400))
     spread = np.std([roc_auc_score(y[draw], scores[draw]) for draw in draws])
@@ -265,7 +274,7 @@ def make_files(send, folder):
 def files(tmp_path_factory):
     """Folder of Keras files for examples (4,): one output with and without a sigmoid, and four."""
     folder = tmp_path_factory.mktemp("files")
-    child.call("make", folder / "log", lambda _: None, make_files, folder)
+    processes.call("make", folder / "log", lambda _: None, make_files, folder)
     return folder
 
 
@@ -290,7 +299,7 @@ def test_a_file_is_taken_for_what_its_outputs_are(files, name, found):
     kinds = (("classification", "ab"), ("classification", "abc"), ("regression", "a"), ("anomaly", ""))
     specs = [Spec((4,), tuple(labels), TASKS[task]) for task, labels in kinds]
     sent = []
-    child.call("build", files / "log", sent.append, build, files / f"{name}.h5", specs)
+    processes.call("build", files / "log", sent.append, build, files / f"{name}.h5", specs)
     for got, expected in zip(sent, found, strict=True):
         assert got.startswith(expected) if isinstance(expected, str) else got == expected
 

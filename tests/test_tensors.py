@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from tflite_models import images, models  # noqa: F401  (fixtures)
 
-from pipeline import litert, tensors
+from pipeline.verify import tensor_errors
+from pipeline.verify.interpreters import litert
 
 
 @pytest.fixture(scope="module")
 def found(models, images):  # noqa: F811
-    return tensors.errors(models["int8"], images, tensors.layers(models["float32"], images))
+    return tensor_errors.errors(models["int8"], images, tensor_errors.layers(models["float32"], images))
 
 
 def test_every_quantized_tensor_is_compared_and_the_worst_comes_first(found):
@@ -22,8 +23,8 @@ def test_every_quantized_tensor_is_compared_and_the_worst_comes_first(found):
 
 def test_the_figures_of_a_tensor_follow_their_definitions(models, images):  # noqa: F811
     reference = {"out": litert.run(models["float32"], images)}
-    name = next(iter(tensors.tflite.read(models["int8"]).signature.outputs))
-    (error,) = tensors.errors(models["int8"], images, {name: reference["out"]})
+    name = next(iter(tensor_errors.tflite.read(models["int8"]).signature.outputs))
+    (error,) = tensor_errors.errors(models["int8"], images, {name: reference["out"]})
     q, f = litert.run(models["int8"], images, kernels="builtin").astype(float), reference["out"].astype(float)
     e = q - f
     assert error.sqnr_db == pytest.approx(10 * np.log10((f**2).sum() / (e**2).sum()))
@@ -36,11 +37,11 @@ def test_the_figures_of_a_tensor_follow_their_definitions(models, images):  # no
 
 
 def test_what_the_reference_does_not_know_is_left_out(models, images):  # noqa: F811
-    assert tensors.errors(models["int8"], images, {}) == ()
-    assert tensors.errors(models["int8"], images, {"conv1": np.zeros((20, 1), np.float32)}) == ()
+    assert tensor_errors.errors(models["int8"], images, {}) == ()
+    assert tensor_errors.errors(models["int8"], images, {"conv1": np.zeros((20, 1), np.float32)}) == ()
 
 
 def test_the_same_file_has_no_error(models, images):  # noqa: F811
-    same = tensors.errors(models["int8"], images, tensors.layers(models["int8"], images))
+    same = tensor_errors.errors(models["int8"], images, tensor_errors.layers(models["int8"], images))
     assert {error.sqnr_db for error in same} == {None}
     assert {error.max_abs for error in same} == {0.0}

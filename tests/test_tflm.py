@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tflite_models
 
-from pipeline import litert, tflite, tflm
-from pipeline.errors import InputError
+from pipeline import tflite
+from pipeline.core.errors import InputError
+from pipeline.verify.interpreters import litert, tflm
 
 models, images = tflite_models.models, tflite_models.images
 Models = dict[str, Path]
@@ -95,7 +96,8 @@ class TestWithThePackage:
 
     def test_standard_error_is_restored(self, models: Models, images: Any) -> None:
         code = (
-            "import sys, numpy as np; from pipeline import tflm; from pipeline.errors import InputError\n"
+            "import sys, numpy as np; from pipeline.verify.interpreters import tflm\n"
+            "from pipeline.core.errors import InputError\n"
             "try: tflm.run(sys.argv[1], np.zeros((1, 16, 16, 3)))\n"
             "except InputError: print('after', file=sys.stderr)"
         )

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline import child, litert, tflite
-from pipeline.data import Diabetes, Digits
-from pipeline.errors import StageError
-from pipeline.models import Mlp, SmallCnn
-from pipeline.stage import Artifact, Inputs
-from pipeline.stages import Prune, Qat, Recalibrate, Train
+from pipeline import tflite
+from pipeline.core import processes
+from pipeline.core.errors import StageError
+from pipeline.data.sources.diabetes import Diabetes
+from pipeline.data.sources.digits import Digits
+from pipeline.keras.models.mlp import Mlp
+from pipeline.keras.models.small_cnn import SmallCnn
 from pipeline.stages.convert import Convert
+from pipeline.stages.prune import Prune
+from pipeline.stages.qat import Qat
+from pipeline.stages.recalibrate import Recalibrate
+from pipeline.stages.stage import Artifact, Inputs
+from pipeline.stages.train import Train
+from pipeline.verify.interpreters import litert
 
 DATA = Digits()
 MODEL = SmallCnn(source="small_cnn", filters=4, dropout=0.3)
@@ -34,7 +41,7 @@ def stage_process(send, stage, upstream, resume, work, data, model, stop_after=N
         if stop_after and progress.done == stop_after:
             raise InterruptedTrainingError
 
-    stage.run(Inputs(data, model, 3, upstream, resume, report), work)
+    stage.run(Inputs(data, model, 3, upstream, resume, report, None), work)
 
 
 class Runner:
@@ -54,7 +61,7 @@ class Runner:
         def go(work, **options):
             (base / work).mkdir()
             arguments = (stage, upstream, base / "resume", base / work, self.data, self.model)
-            child.call(stage.label, base / "log", epochs.append, stage_process, *arguments, **options)
+            processes.call(stage.label, base / "log", epochs.append, stage_process, *arguments, **options)
 
         if interrupt_after:
             with pytest.raises(StageError, match="InterruptedTrainingError"):
@@ -173,12 +180,12 @@ def test_early_stopping_stops_and_keeps_the_best_weights(runner):
     assert 3 <= len(losses) < 30
     assert losses.index(min(losses)) == len(losses) - 3
     found = []
-    child.call("loss", artifact.path / "log", found.append, validation_loss, artifact.path)
+    processes.call("loss", artifact.path / "log", found.append, validation_loss, artifact.path)
     assert found == [pytest.approx(min(losses), rel=1e-4)]
 
 
 def validation_loss(send, folder):
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.load()
     split = DATA.split("validation")
@@ -256,13 +263,13 @@ def test_m_by_n_pruning_leaves_that_many_zeros_among_consecutive_inputs(runner, 
     assert rows["conv3"]["why"] == "named in layers with 0"
     assert rows["conv2"]["sparsity"] == 0.5
     found = []
-    child.call("zeros", artifact.path / "log", found.append, zeros_of_four, artifact.path, "conv2")
+    processes.call("zeros", artifact.path / "log", found.append, zeros_of_four, artifact.path, "conv2")
     assert found == [2]
 
 
 def zeros_of_four(send, folder, name):
-    from pipeline import tf
-    from pipeline.stages.zeros import least_zeros
+    from pipeline.keras import tf
+    from pipeline.keras.pruning.zeros import least_zeros
 
     tf.load()
     send(least_zeros(tf.load_model(folder / "model.h5").get_layer(name).kernel.numpy(), 4))
@@ -270,7 +277,7 @@ def zeros_of_four(send, folder, name):
 
 def zeros_of_blocks(send, folder, name):
     """How many of each block of 4 inputs and 2 units are zero, at each place of a kernel."""
-    from pipeline import tf
+    from pipeline.keras import tf
 
     tf.load()
     kernel = tf.load_model(folder / "model.h5").get_layer(name).kernel.numpy()
@@ -287,7 +294,7 @@ def test_blocks_and_single_layers_have_a_sparsity_of_their_own(runner, trained):
     assert rows["logits"]["sparsity"] == pytest.approx(0.5, abs=0.01)
     assert rows["conv3"]["sparsity"] == pytest.approx(0.5, abs=0.01)
     found = []
-    child.call("blocks", artifact.path / "log", found.append, zeros_of_blocks, artifact.path, "conv3")
+    processes.call("blocks", artifact.path / "log", found.append, zeros_of_blocks, artifact.path, "conv3")
     assert set(found[0]) == {0, 8}
     settings = {"layers": {"conv*": 0.25, "conv3": 0.75}, "epochs": 1, "min_weights": 100}
     stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
@@ -321,7 +328,7 @@ def test_admm_draws_the_weights_and_ends_with_the_zeros_and_an_interruption_leav
     rows = {row["layer"]: row for row in facts(whole)["layers"]}
     assert [rows[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.5, 0.5], abs=0.01)
     found = []
-    child.call("drawn", whole.path / "log", found.append, drawn)
+    processes.call("drawn", whole.path / "log", found.append, drawn)
     near, far = found
     assert near < 0.5 * far
 
@@ -330,8 +337,8 @@ def drawn(send):
     """How far the weights are from those with the zeros, over their size, with a strong and a weak penalty."""
     import numpy as np
 
-    from pipeline import tf
-    from pipeline.stages import admm
+    from pipeline.keras import tf
+    from pipeline.keras.pruning import admm
 
     for rho in (1.0, 1e-6):
         tf.start(1)

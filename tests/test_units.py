@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline import units
+from pipeline.core import units
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline import yaml
-from pipeline.errors import ConfigError
+from pipeline.core import yaml
+from pipeline.core.errors import ConfigError
 
 
 def value(text):

@@ -2,43 +2,30 @@
 
 import gzip
 import os
-import platform
 import shutil
-import tempfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline import __version__, code
-from pipeline.config import Config, with_paths
-from pipeline.errors import EdgepipeError, Fault, StoreError
-from pipeline.facts import CalibrationFacts, CheckResult, ModelFacts
-from pipeline.report import decisions, figures, junit, markdown, page, sums
+from pipeline.config.config import Config, with_paths
+from pipeline.core import code_digest
+from pipeline.core.hashing import file_sha256
+from pipeline.core.store import Store, key_of
+from pipeline.data.source import SPLITS
+from pipeline.engine.run import Outcome
+from pipeline.report import checksums, decisions, figures, junit, markdown, page
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
-from pipeline.run import Outcome
-from pipeline.stage import SPLITS
+from pipeline.report.environment import environment
+from pipeline.report.folder import guard
 from pipeline.stages.sidecar import read_facts
 from pipeline.stages.verify import Verify
-from pipeline.store import Store, key_of, sha256
-
-LIBRARIES = (
-    "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "tflite-micro", "numpy",
-    "scikit-learn", "pydantic", *(PRINTERS := ("matplotlib", "jinja2", "pyyaml")),
-)  # fmt: skip
-
-_KERNELS = frozenset({
-    "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8",
-    "amx_bf16", "amx_fp16", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme",
-})  # fmt: skip
+from pipeline.verify.facts import CalibrationFacts, CheckResult, ModelFacts
 
 
 def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
     """Put the results of a finished run into its folder: copies of the models, and their decisions."""
-    with _guard(work):
+    with guard(work):
         for outcome in outcomes:
             if _is_model(outcome):
                 shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
@@ -68,7 +55,7 @@ def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
         ),
         checks=checks,
         files={
-            path.name: FileFacts(sha256=sha256(path), bytes=path.stat().st_size)
+            path.name: FileFacts(sha256=file_sha256(path), bytes=path.stat().st_size)
             for path in sorted(work.iterdir())
             if path.name == decisions.FILE
         },
@@ -98,7 +85,7 @@ def _unverified(outcome: Outcome) -> ModelFacts:
     return ModelFacts(
         name=outcome.step.name,
         file=f"{outcome.step.name}.tflite",
-        sha256=sha256(path),
+        sha256=file_sha256(path),
         bytes=len(content),
         gzip_bytes=len(gzip.compress(content, 9, mtime=0)),
         verified=False,
@@ -121,7 +108,7 @@ def _step(outcome: Outcome) -> StepFacts:
     facts = _told(outcome)
     return StepFacts(
         name=step.name,
-        stage=step.kind,
+        stage=step.stage.kind,
         key=step.key,
         cached=outcome.cached,
         seconds=entry.seconds,
@@ -139,84 +126,13 @@ def _split(config: Config, name: str) -> Split:
     return Split(examples=len(examples), sha256=examples.sha256)
 
 
-def environment() -> dict[str, str]:
-    """Versions of what decides the figures, and the machine."""
-    found = {"edgepipe": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name.replace("-", "_")] = version(name)
-        except PackageNotFoundError:
-            found[name.replace("-", "_")] = "not installed"
-    found["zlib"] = zlib.ZLIB_RUNTIME_VERSION  # gzip_bytes depend on it
-    return found | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "cpu": _cpu()}
-
-
-def _cpu() -> str:
-    """The processor with those of its features that kernels are chosen by: the same file's figures can depend on it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return platform.processor() or "unknown"
-    lines = dict(reversed([line.partition(":")[::2] for line in text.splitlines()]))  # of the first core
-    facts = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    return " ".join([facts.get("model name", platform.machine()), *sorted(_KERNELS.intersection(flags))])
-
-
-@contextmanager
-def folder(out: Path, name: str) -> Iterator[Path]:
-    """A private folder that becomes ``out/name`` when the block ends well, in place of an earlier one.
-
-    When it does not, nothing of ``out/name`` has changed and the log stays as ``out/name.failed.log``.
-    """
-    with _guard(out):
-        out.mkdir(parents=True, exist_ok=True)
-        _remove_stale(out, name)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}-{os.getpid()}-", dir=out))
-    failed = out / f"{name}.failed.log"
-    try:
-        yield work
-        with _guard(out):
-            work.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
-            _swap(work, out / name)
-            failed.unlink(missing_ok=True)
-    except BaseException as error:
-        log = work / "log.txt"
-        if not log.is_file() or not log.stat().st_size:
-            raise
-        log.replace(failed)
-        if isinstance(error, EdgepipeError):
-            raise type(error)(*(replace(f, do=f.do.replace(str(log), str(failed))) for f in error.faults)) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _remove_stale(out: Path, name: str) -> None:
-    """Remove private folders of runs that were killed: those whose process is gone."""
-    for path in out.glob(f".{name}-*-*"):
-        process = path.name.removeprefix(f".{name}-").partition("-")[0]
-        if process.isdecimal() and not _alive(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # of another user, or no number of a process
-        return True
-    return True
-
-
 def write(report: Report, store: Store, work: Path) -> None:
     """Fill the rest of the run folder: the report in its forms, the resolved config, the sums of all files."""
-    with _guard(work):
+    with guard(work):
         write_pages(report, work, _figures(report, store))
         (work / "config.yaml").write_text(config_text(report), encoding="utf-8")
         (work / "log.txt").touch()
-        sums.write(work)
+        checksums.write(work)
 
 
 def write_pages(report: Report, work: Path, drawings: Mapping[str, str]) -> None:
@@ -274,7 +190,7 @@ def _figures(report: Report, store: Store) -> dict[str, str]:
     identity = {
         "stage": "figures",
         "content": key_of({"content": content.decode()}),
-        "code": code.digest("pipeline.report.figures"),
+        "code": code_digest.digest("pipeline.report.figures"),
         "matplotlib": version("matplotlib"),
     }
     key = key_of(identity)
@@ -287,39 +203,3 @@ def _figures(report: Report, store: Store) -> dict[str, str]:
 
     entry = store.get(key) or store.put(key, "figures", identity, fill)
     return {name.removesuffix(".svg"): (entry.path / name).read_text(encoding="utf-8") for name in entry.files}
-
-
-def _swap(work: Path, target: Path) -> None:
-    """Put a finished folder in the place of another; two runs that end at once both succeed, the later one stays."""
-    for _ in range(100):
-        with tempfile.TemporaryDirectory(prefix=".old-", dir=target.parent) as aside:
-            with suppress(FileNotFoundError):
-                target.rename(Path(aside) / target.name)
-            try:
-                work.rename(target)
-                return
-            except OSError:
-                if not target.exists():
-                    raise
-    raise StoreError(Fault("the run folder can't be replaced", where=str(target), do="close what writes into it"))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@contextmanager
-def _guard(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            Fault(
-                "the run folder can't be written",
-                where=str(place),
-                received=error.strerror or str(error),
-                do="choose another with --out DIR",
-            )
-        ) from None

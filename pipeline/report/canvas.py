@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from pipeline.report import words
+from pipeline.report import phrases
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def svg(figure: "Figure", salt: str, label: str) -> str:
     _tidy(root)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
-    root.attrib.update({"role": "img", "aria-label": words.line(label), "stroke-linejoin": "round"})
+    root.attrib.update({"role": "img", "aria-label": phrases.line(label), "stroke-linejoin": "round"})
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.errors import Fault, InputError
-from pipeline.scoring import Verdicts
-from pipeline.task import Truth
+from pipeline.core.errors import Fault, InputError
+from pipeline.data.tasks.task import Truth
+from pipeline.verify.scoring.scoring import Verdicts
 
 FILE = "decisions.npz"
 MOST_BYTES = 1 << 30  # unpacked: 100 models on a million examples

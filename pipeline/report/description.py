@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline import units
-from pipeline.contract import Contract
+from pipeline.core import units
+from pipeline.data.contract import Contract
 from pipeline.report.terminal import text
 
 if TYPE_CHECKING:

@@ -8,30 +8,40 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.facts import CheckResult, Errors, Latency, LayerFacts, ModelFacts, Part, Port
-from pipeline.ladder import LadderFacts
-from pipeline.sensitivity import SensitivityFacts
-from pipeline.task import TaskName
+from pipeline.data.tasks.task import TaskName
+from pipeline.stages.ladder.facts import LadderFacts
+from pipeline.stages.sensitivity_facts import SensitivityFacts
+from pipeline.verify.facts import CheckResult, Errors, Facts, Latency, LayerFacts, ModelFacts, Port
 
 __all__ = [
-    "CheckResult", "DataFacts", "Errors", "FileFacts", "Latency", "LayerFacts", "ModelFacts", "Part", "Port", "Report",
-    "Split", "StepFacts",
+    "CheckResult",
+    "DataFacts",
+    "Errors",
+    "Facts",
+    "FileFacts",
+    "Latency",
+    "LayerFacts",
+    "ModelFacts",
+    "Port",
+    "Report",
+    "Split",
+    "StepFacts",
 ]  # fmt: skip
 
 
-class Split(Part):
+class Split(Facts):
     examples: int
     sha256: str = Field(description="of the examples and labels in their order")
 
 
-class DataFacts(Part):
+class DataFacts(Facts):
     fingerprint: str = Field(description="sha256 of what the data source read")
     task: TaskName = Field(default="classification", description="what is to be learnt")
     labels: tuple[str, ...] = Field(description="of classes, or of the numbers of regression")
     splits: dict[str, Split]
 
 
-class StepFacts(Part):
+class StepFacts(Facts):
     """One stage of the run."""
 
     name: str
@@ -51,14 +61,14 @@ class StepFacts(Part):
     sensitivity: SensitivityFacts | None = Field(default=None, description="the ranking of a sensitivity stage")
 
 
-class FileFacts(Part):
+class FileFacts(Facts):
     """A file of the run folder."""
 
     sha256: str
     bytes: int
 
 
-class Report(Part):
+class Report(Facts):
     name: str
     status: Literal["pass", "fail"]
     schema_version: Literal[1] = 1

@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from pipeline import units
-from pipeline.facts import TensorError
-from pipeline.report import canvas, histogram, ranking, words
+from pipeline.core import units
+from pipeline.report import canvas, histogram, phrases, ranking
 from pipeline.report.document import Report, StepFacts
 from pipeline.report.ranking import Bar
+from pipeline.verify.facts import TensorError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,8 +67,8 @@ def key_content(report: Report) -> bytes:
 
 
 def _content(report: Report) -> dict[str, Any]:
-    name = words.metric(report)
-    front = words.front(report)
+    name = phrases.metric(report)
+    front = phrases.front(report)
     points = [
         Point(model.name, model.bytes / 1024, model.metrics[name], model.baseline, model.name in front)
         for model in report.models
@@ -117,13 +117,13 @@ def _drawings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _said(metric: str) -> Callable[[Point], str]:
-    return lambda point: f"{point.name} {units.size(round(point.kib * 1024))}, {words.score(metric, point.score)}"
+    return lambda point: f"{point.name} {units.size(round(point.kib * 1024))}, {phrases.score(metric, point.score)}"
 
 
 def _ends(name: str, train: Sequence[float], validation: Sequence[float]) -> str:
     """What a reader who does not see the drawing is told: where each line ends."""
     lines = (("train", train), ("validation", validation))
-    return "at the end " + ", ".join(f"{what} {words.score(name, line[-1])}" for what, line in lines if line)
+    return "at the end " + ", ".join(f"{what} {phrases.score(name, line[-1])}" for what, line in lines if line)
 
 
 def _write_ticks(axes: "Axes", metric: str) -> None:
@@ -133,7 +133,7 @@ def _write_ticks(axes: "Axes", metric: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ticks = axes.get_yticks()
     fine = len(ticks) > 1 and ticks[1] - ticks[0] < 0.0099
-    share = words.is_share(metric)
+    share = phrases.is_share(metric)
     axes.yaxis.set_major_formatter(
         lambda value, _: units.percent(value, 1 if fine else 0) if share else units.number(value, 3)
     )
@@ -144,7 +144,7 @@ def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Fi
     figure, axes = canvas.axes(*size, left=52)
     sizes, scores = [point.kib for point in points], [point.score for point in points]
     _scale_sizes(axes, min(sizes), max(sizes))
-    axes.set_ylim(*_range(scores, 0.01 if words.is_share(metric) else 0.0, words.is_share(metric)))
+    axes.set_ylim(*_range(scores, 0.01 if phrases.is_share(metric) else 0.0, phrases.is_share(metric)))
     _write_ticks(axes, metric)
     axes.set_xlabel("KiB", color=canvas.MUTED, loc="right")
     front = sorted((point.kib, point.score) for point in points if point.front)
@@ -276,7 +276,7 @@ def _collisions(axes: "Axes", box: "Bbox", taken: "list[Bbox]") -> int:
 
 
 def _short(name: str, most: int = 22) -> str:
-    name = words.line(name)
+    name = phrases.line(name)
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -286,7 +286,7 @@ def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> 
 
     figure, axes = canvas.axes(360, 230, left=52)
     finite = [value for value in (*train, *validation) if math.isfinite(value)]
-    share = words.is_share(metric)
+    share = phrases.is_share(metric)
     axes.set_ylim(*_range(finite, 0.005 if share else 0.0, share))
     epochs = max(len(train), len(validation))
     axes.set_xlim(0.5 if epochs == 1 else 1, max(1.5, 1 + (epochs - 1) * 1.28))  # room for the names

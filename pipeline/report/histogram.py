@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import units
+from pipeline.core import units
 from pipeline.report import canvas
 
 if TYPE_CHECKING:

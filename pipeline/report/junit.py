@@ -4,9 +4,9 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from pipeline.facts import CheckResult
-from pipeline.report import words
+from pipeline.report import phrases
 from pipeline.report.document import Report
+from pipeline.verify.facts import CheckResult
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
@@ -32,7 +32,7 @@ def _case(report: Report, check: CheckResult) -> Element:
     said = check.what and check.what != check.check.replace("_", "-")
     name = f"{check.check}: {check.what}" if said else check.check
     case = Element("testcase", {"classname": _text(f"{report.name}.{check.model}"), "name": _text(name)})
-    found = f"measured {words.measured(check)}, limit {words.limit(check)}"
+    found = f"measured {phrases.measured(check)}, limit {phrases.limit(check)}"
     if check.status == "fail":
         SubElement(case, "failure", {"message": _text(found)}).text = _text(check.why or found)
     elif check.status == "unavailable":

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipeline import units
-from pipeline.ladder import LadderFacts, RungFacts
-from pipeline.report import words
+from pipeline.core import units
+from pipeline.report import phrases
 from pipeline.report.document import Report, StepFacts
-from pipeline.report.words import Cell
+from pipeline.report.phrases import Cell
+from pipeline.stages.ladder.facts import LadderFacts, RungFacts
 
 HEADS = ("rung", "outcome", "drop", "interval", "size", "arena", "MACs", "took")
 
@@ -41,20 +41,20 @@ def skipped(ladder: LadderFacts) -> str:
 
 def head(ladder: LadderFacts) -> tuple[str, ...]:
     """`HEADS` with the metric and the confidence."""
-    metric = words.called(ladder.metric)
-    change = "rise" if words.lower_is_better(ladder.metric) else "drop"
+    metric = phrases.called(ladder.metric)
+    change = "rise" if phrases.lower_is_better(ladder.metric) else "drop"
     named = {"drop": f"{change} of {metric}", "interval": f"{units.number(ladder.confidence * 100)} % interval"}
     return tuple(named.get(each, each) for each in HEADS)
 
 
 def judged(ladder: LadderFacts) -> str:
     """On what the rungs were judged."""
-    base = "" if ladder.score is None else f", where float32 has {words.score(ladder.metric, ladder.score)}"
+    base = "" if ladder.score is None else f", where float32 has {phrases.score(ladder.metric, ladder.score)}"
     return f"Judged on {units.whole(ladder.examples)} examples of the validation split{base}."
 
 
 def _texts(facts: RungFacts) -> tuple[str, ...]:
-    paired = words.against_row(facts.paired) if facts.paired else {}
+    paired = phrases.against_row(facts.paired) if facts.paired else {}
     drop, interval = (paired[name].text if paired else units.DASH for name in ("drop", "interval"))
     sizes = (units.size(facts.bytes), units.size(facts.arena), units.count(facts.macs))
     return (facts.rung, facts.status, drop, interval, *sizes, units.seconds(facts.seconds))

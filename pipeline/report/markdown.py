@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from pipeline import units
-from pipeline.facts import CheckResult
-from pipeline.ladder import LadderFacts
-from pipeline.report import ladder, words
+from pipeline.core import units
+from pipeline.report import ladder, phrases
 from pipeline.report.document import Report, StepFacts
+from pipeline.stages.ladder.facts import LadderFacts
+from pipeline.verify.facts import CheckResult
 
 _MEANING = re.compile(r"([\\`*_\[\]|<>&~$])")
 _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addresses even when they are escaped
@@ -15,9 +15,9 @@ _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addre
 
 def render(report: Report) -> str:
     """The headline, the models and the checks. Text of the report is escaped: it can't add links, HTML or mentions."""
-    mark = {"pass": "✅", "fail": "❌"}.get(words.state(report), "⚠️")
+    mark = {"pass": "✅", "fail": "❌"}.get(phrases.state(report), "⚠️")
     parts = [
-        f"### {mark} {_text(report.name)}: {_text(words.headline(report))}",
+        f"### {mark} {_text(report.name)}: {_text(phrases.headline(report))}",
         _models(report),
         _against(report),
         _checks(report),
@@ -30,11 +30,11 @@ def render(report: Report) -> str:
 def _models(report: Report) -> str:
     if not report.models:
         return ""
-    metric = words.metric(report)
-    against = f"against {words.baseline(report)}" + (", points" if words.is_share(metric) else "")
+    metric = phrases.metric(report)
+    against = f"against {phrases.baseline(report)}" + (", points" if phrases.is_share(metric) else "")
     head = [
         "model",
-        words.called(metric),
+        phrases.called(metric),
         against,
         "size",
         "gzip",
@@ -46,18 +46,18 @@ def _models(report: Report) -> str:
     if any(model.arena for model in report.models):
         head.append("arena (TFLite Micro)")
         fields.append("arena")
-    figures = [(model.name, words.figures(report, model)) for model in report.models]
+    figures = [(model.name, phrases.figures(report, model)) for model in report.models]
     return _table(head, ([name, *(row[field].text for field in fields)] for name, row in figures), "lrrrrrlrr")
 
 
 def _against(report: Report) -> str:
-    rows = words.against(report)
+    rows = phrases.against(report)
     if not rows:
         return ""
-    points = ", points" if words.is_share(words.metric(report)) else ""
-    drop = f"{words.worse(report)} against {words.baseline(report)}{points}"
-    head = ["model", drop, f"{words.confidence(report)} interval"]
-    if words.decides(report):
+    points = ", points" if phrases.is_share(phrases.metric(report)) else ""
+    drop = f"{phrases.worse(report)} against {phrases.baseline(report)}{points}"
+    head = ["model", drop, f"{phrases.confidence(report)} interval"]
+    if phrases.decides(report):
         head += ["lost", "gained", "McNemar p", "loses most"]
     cells = ([name, *(cell.text for cell in row.values())] for name, row in rows.items())
     return _table(head, cells, "lrrrrrl"[: len(head)])
@@ -73,8 +73,8 @@ def _checks(report: Report) -> str:
 
 def _check(check: CheckResult) -> list[str]:
     why = "" if check.status == "pass" else check.why or units.DASH
-    status = f"{words.MARKS[check.status]} {check.status}"
-    return [words.promise(check), check.model, status, words.measured(check), words.limit(check), why]
+    status = f"{phrases.MARKS[check.status]} {check.status}"
+    return [phrases.promise(check), check.model, status, phrases.measured(check), phrases.limit(check), why]
 
 
 def _ladder(step: StepFacts, found: LadderFacts) -> str:
@@ -92,4 +92,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> st
 
 def _text(text: str) -> str:
     """Text on one line that Markdown takes as text; a space of no width keeps it from calling anybody."""
-    return _CALLS.sub("\\1\u200b", _MEANING.sub(r"\\\1", words.line(text)))
+    return _CALLS.sub("\\1\u200b", _MEANING.sub(r"\\\1", phrases.line(text)))

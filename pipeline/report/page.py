@@ -14,12 +14,14 @@ import jinja2
 import yaml
 from markupsafe import Markup, escape
 
-from pipeline import units
-from pipeline.facts import LOWER_IS_BETTER, ClassFacts, LayerFacts, ModelFacts, Port, TensorError
-from pipeline.ladder import LadderFacts
-from pipeline.report import answers, ladder, words
+from pipeline.core import units
 from pipeline.report import figures as drawings
+from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report, StepFacts
+from pipeline.stages.ladder.facts import LadderFacts
+from pipeline.verify.facts import ClassFacts, LayerFacts, ModelFacts, Port, TensorError
+from pipeline.verify.runtimes.runtime import RUNTIMES
+from pipeline.verify.scoring.metrics import METRICS
 
 MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures; above, a heat map
 MOST_CLASSES = 50  # rows of a table of classes
@@ -81,36 +83,36 @@ class Drawing(NamedTuple):
 
 def html(report: Report, figures: Mapping[str, str]) -> str:
     """The whole page. figures: what `figures.draw` gave; a drawing that is not there is left out."""
-    metric = words.metric(report)
+    metric = phrases.metric(report)
     config = report.model_dump(mode="json", include={"config"})["config"]
     return _template().render(
         report=report,
-        state=words.state(report),
-        headline=_UNIT.sub("\u00a0", words.headline(report)),
+        state=phrases.state(report),
+        headline=_UNIT.sub("\u00a0", phrases.headline(report)),
         metric=metric,
-        title=words.called(metric),
-        base=words.baseline(report),
-        share=words.is_share(metric),
-        rows=[(model, words.figures(report, model)) for model in report.models],
+        title=phrases.called(metric),
+        base=phrases.baseline(report),
+        share=phrases.is_share(metric),
+        rows=[(model, phrases.figures(report, model)) for model in report.models],
         scatter=[(name, Markup(figures[name])) for name in _scatters() if name in figures],
         curves=list(_curves(report.steps, figures)),
         matrices=_matrices(report),
-        against=words.against(report),
-        compared=words.compared(report),
-        decides=words.decides(report),
-        learnt=words.learnt(report),
-        better="down" if metric in LOWER_IS_BETTER else "up",
-        worse=words.worse(report) if words.compared(report) else "",
+        against=phrases.against(report),
+        compared=phrases.compared(report),
+        decides=phrases.decides(report),
+        learnt=phrases.learnt(report),
+        better="down" if METRICS[metric].lower_is_better else "up",
+        worse=phrases.worse(report) if phrases.compared(report) else "",
         classes=[(model, _classes(model)) for model in report.models if model.metrics],
         runtimes=[model for model in report.models if model.runtimes],
-        kernels=answers.KERNELS,
+        runtimes_by_name=RUNTIMES,
         mistaken=[model for model in report.models if model.mistakes],
-        answered=list(answers.rows(report)),
-        answer_heads=answers.HEADS,
+        answered=list(outputs.rows(report)),
+        answer_heads=outputs.HEADS,
         traced=[model for model in report.models if model.tensors],
         histograms={model.name: list(_histograms(model, figures)) for model in report.models},
-        front=words.front(report) if drawings.SCATTER in figures else set(),
-        left_out=words.left_out(report.steps),
+        front=phrases.front(report) if drawings.SCATTER in figures else set(),
+        left_out=phrases.left_out(report.steps),
         ladders=[(step, found, ladder.rows(found)) for step, found in ladder.ladders(report)],
         ladder_head=ladder.head,
         judged=ladder.judged,
@@ -133,11 +135,11 @@ def _template() -> jinja2.Template:
     )
     environment.filters.update(
         size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,
-        number=units.number, decibel=units.decibel, whole=units.whole, measured=words.measured, limit=words.limit,
+        number=units.number, decibel=units.decibel, whole=units.whole, measured=phrases.measured, limit=phrases.limit,
         shape=_shape, port=_port, points=units.points, scales=_scales, digest=_digest, breakable=_breakable,
     )  # fmt: skip
-    environment.globals.update(dash=units.DASH, marks=words.MARKS, verdicts=words.VERDICTS, score=words.score)
-    environment.globals.update(called=words.called, worst_class=words.worst_class, confidence=words.confidence)
+    environment.globals.update(dash=units.DASH, marks=phrases.MARKS, verdicts=phrases.VERDICTS, score=phrases.score)
+    environment.globals.update(called=phrases.called, worst_class=phrases.worst_class, confidence=phrases.confidence)
     return environment.get_template("page.html.j2")
 
 
@@ -167,12 +169,12 @@ def _matrices(report: Report) -> list[Matrix]:
 
 
 def _matrix(report: Report, model: ModelFacts) -> Matrix:
-    counts, metric = model.confusion, words.metric(report)
+    counts, metric = model.confusion, phrases.metric(report)
     labels = [*report.data.labels, *map(str, range(len(report.data.labels), len(counts)))]
     few = len(counts) <= MOST_COUNTS
     return Matrix(
         model,
-        words.score(metric, model.metrics.get(metric)),
+        phrases.score(metric, model.metrics.get(metric)),
         len(counts),
         [(labels[true], list(_row(true, row))) for true, row in enumerate(counts)] if few else [],
         [] if few else _shades(counts),

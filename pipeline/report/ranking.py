@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline import units
-from pipeline.report import canvas, words
+from pipeline.core import units
+from pipeline.report import canvas, phrases
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,5 +72,5 @@ def _row(axes: "Axes", row: int, bar: Bar, named: bool) -> None:
 
 
 def _short(name: str) -> str:
-    name = words.line(name)
+    name = phrases.line(name)
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

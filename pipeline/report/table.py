@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pipeline import units
-from pipeline.facts import CheckResult
-from pipeline.ladder import LadderFacts
-from pipeline.report import answers, ladder, words
+from pipeline.core import units
+from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report
 from pipeline.report.terminal import text as _text
+from pipeline.stages.ladder.facts import LadderFacts
+from pipeline.verify.facts import CheckResult
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
         if table.row_count:
             console.print()
             console.print(table)
-        if part is _models and (arena := words.arena(report)):
+        if part is _models and (arena := phrases.arena(report)):
             console.print()
             console.print(_text(arena, console))
         for step, found in ladder.ladders(report) if part is _models else ():
@@ -49,9 +49,9 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
 def _verdict(report: Report, console: "Console") -> "Text":
     from rich.text import Text
 
-    state = words.state(report)
-    verdict = _text(words.VERDICTS[state].upper(), console, f"bold {_STYLES[state]}")
-    return Text("  ").join([verdict, _text(words.headline(report), console, "bold")])
+    state = phrases.state(report)
+    verdict = _text(phrases.VERDICTS[state].upper(), console, f"bold {_STYLES[state]}")
+    return Text("  ").join([verdict, _text(phrases.headline(report), console, "bold")])
 
 
 def _models(report: Report, console: "Console") -> "Table":
@@ -62,14 +62,14 @@ def _models(report: Report, console: "Console") -> "Table":
     gap = 2 if console.width >= longest + _FIGURES else 1
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("model", overflow="fold", min_width=8)
-    base = words.baseline(report)
+    base = phrases.baseline(report)
     against = f"vs {base}" if len(base) <= _LONGEST_HEAD else "change"
-    heads = (words.called(words.metric(report)), against, "size", "gzip", "sparsity", "integer", "host time")
+    heads = (phrases.called(phrases.metric(report)), against, "size", "gzip", "sparsity", "integer", "host time")
     for field, head in zip(_COLUMNS, heads, strict=True):
         justify: Literal["left", "right"] = "left" if field == "integer" else "right"
         table.add_column(_text(head, console), justify=justify, no_wrap=True)
     for model in report.models:
-        figures = words.figures(report, model)
+        figures = phrases.figures(report, model)
         style = "dim" if model.baseline else ""
         cells = (_text(figures[field].text, console) for field in _COLUMNS)
         table.add_row(_text(model.name, console, "" if style else "bold"), *cells, style=style)
@@ -98,9 +98,9 @@ def _answers(report: Report, console: "Console") -> "Table":
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for place, head in enumerate(answers.HEADS):
+    for place, head in enumerate(outputs.HEADS):
         table.add_column(head, overflow="fold", justify="left" if place < 2 else "right", no_wrap=place > 1)
-    for row in answers.rows(report):
+    for row in outputs.rows(report):
         table.add_row(*(_text(cell, console) for cell in row.cells))
     return table
 
@@ -119,8 +119,8 @@ def _checks(report: Report, console: "Console") -> "Table":
     table.add_column(overflow="fold", max_width=31)
     table.add_column(overflow="fold", ratio=1)
     for check in report.checks:
-        mark = _text(f"{words.MARKS[check.status]} {check.status}", console, _STYLES[check.status])
-        table.add_row(mark, _text(check.model, console), _text(words.promise(check), console), _found(check, console))
+        mark = _text(f"{phrases.MARKS[check.status]} {check.status}", console, _STYLES[check.status])
+        table.add_row(mark, _text(check.model, console), _text(phrases.promise(check), console), _found(check, console))
     return table
 
 
@@ -128,9 +128,9 @@ def _found(check: CheckResult, console: "Console") -> "Text":
     """``0.28 points (at most 1.00 points)``, and why when it is not a pass."""
     from rich.text import Text
 
-    found = [] if check.value is None else [_text(words.measured(check), console)]
+    found = [] if check.value is None else [_text(phrases.measured(check), console)]
     if found and check.limit is not None:
-        found.append(_text(f"({'must be ' if check.bound == 'is' else ''}{words.limit(check)})", console, "dim"))
+        found.append(_text(f"({'must be ' if check.bound == 'is' else ''}{phrases.limit(check)})", console, "dim"))
     lines = [Text(" ").join(found)] if found else []
     if check.status != "pass" and check.why:
         lines.append(_text(check.why, console, _STYLES[check.status] if not found else ""))
@@ -157,8 +157,8 @@ def _notes(report: Report, console: "Console") -> "Table":
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    unanswered = {f"{row.cells[1]}: {row.why}": None for row in answers.rows(report) if row.why}
-    unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := answers.missing(model))]
+    unanswered = {f"{row.cells[1]}: {row.why}": None for row in outputs.rows(report) if row.why}
+    unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := outputs.missing(model))]
     for line in (*unanswered, *unmeasured):
         table.add_row(_text("note", console, "yellow"), _text(line, console))
     for step in report.steps:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.report import words
+from pipeline.report import phrases
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,7 @@ def text(plain: str, console: "Console", style: str = "") -> "Text":
     """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
     from rich.text import Text
 
-    line = words.line(plain)
+    line = phrases.line(plain)
     encoding = console.encoding or "utf-8"
     try:
         line.encode(encoding)

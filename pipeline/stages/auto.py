@@ -1,38 +1,30 @@
 """Try the methods from the cheapest on, and ship the first file that keeps all budgets."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import Self
 
-from pipeline import surgery, units
-from pipeline.channels import COUNTED, wiring
-from pipeline.errors import Fault, StageError
-from pipeline.ladder import LadderFacts
-from pipeline.models.file import File
-from pipeline.stage import Artifact, Inputs
-from pipeline.stages.budgets import Budgets
-from pipeline.stages.calibration import Calibration
-from pipeline.stages.climb import Climb, nearest_miss
-from pipeline.stages.follower import Finding
-from pipeline.stages.rungs import RUNGS, RungName, convert, fewer_channels
+from pipeline.core import units
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.data.tasks.task import Task
+from pipeline.keras.pruning.channels import COUNTED, wiring
+from pipeline.keras.surgery import graph
+from pipeline.keras.types import KerasModel
+from pipeline.stages.ladder.climb import Climb, nearest_miss
+from pipeline.stages.ladder.facts import LadderFacts
+from pipeline.stages.ladder.rungs import RUNGS, convert, fewer_channels
+from pipeline.stages.ladder.settings import Ladder
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.teacher import Taught
-from pipeline.stages.verify import Verify
-from pipeline.targets import Target
-from pipeline.task import Task
+from pipeline.stages.stage import Artifact, Inputs
 
 if TYPE_CHECKING:
-    import tf_keras
-
-INTEGER: tuple[RungName, ...] = tuple(name for name in RUNGS if name != "keep_float")
-Part = Annotated[float, Field(gt=0, lt=1)]
+    from pipeline.verify.targets import Target
 
 
-class Auto(Budgets, Taught):
+class Auto(Ladder):
     """The ladder: makes a file by each rung in turn, and stops at the first that keeps every budget with confidence.
 
     A rung is what a config would write as stages, so its file is theirs, byte for byte; the report names them. The
@@ -49,51 +41,24 @@ class Auto(Budgets, Taught):
 
     takes = "keras"
     gives = "tflite"
-    libraries = (*Verify.libraries, "tensorflow-model-optimization")  # type: ignore[assignment]  # any number of them
-    not_behind: ClassVar[Mapping[str, str]] = {"qat": "that is one of its rungs"}
-    only_float32 = "tfmot rounds weights and activations in float32 alone"
+    scores = True
+    libraries = (
+        "ai-edge-litert",
+        "tflite-micro",
+        "tensorflow",
+        "tf_keras",
+        "tensorflow-model-optimization",
+        "numpy",
+        "scikit-learn",
+    )
 
     stage: Literal["auto"]
-    rungs: Annotated[tuple[RungName, ...], Field(strict=False, min_length=1)] = INTEGER
-    """What to try, in this order; all but `keep_float`, whose file is not integer-only, when left out."""
-    worst: PositiveInt = 2
-    """Layers that `keep_int16` and `keep_float` keep, of a ranking that they make first."""
-    epochs: PositiveInt = 10
-    """Passes over the training split of each stage that trains."""
-    learning_rate: PositiveFloat = 5e-4
-    """At the start, or after a warm-up."""
-    teacher: str | File | None = None
-    """Who teaches in `distilled_qat`: a stage above, or a model file; the model itself, in float, when left out."""
-    sparsity: Part = 0.5
-    """Share of zeros that `pqat` prunes to."""
-    keep_macs: Part | None = None
-    """Share of the multiply-accumulates that `channel_qat` leaves; what max_macs asks, or 0.6, when left out."""
-    io: Literal["int8", "uint8", "float32"] | None = None
-    """Type of the file's inputs and outputs; int8, or what the run's target takes, when left out."""
-    calibration: Calibration | None = None
-    """What activation ranges come from; 200 examples when left out."""
-    per_channel: bool = True
-    """A scale for each channel of the weights, or one for all of a layer's, as some accelerators demand."""
-    per_channel_dense: bool | None = None
-    """As of a convert stage."""
 
-    @model_validator(mode="after")
-    def _rungs_fit(self) -> "Auto":
-        if len(set(self.rungs)) < len(self.rungs):
-            raise ValueError("rungs: must name each rung once")
-        if self.calibration and self.calibration.ranges != "minmax":
-            raise ValueError("calibration.ranges: is what the rungs are for: name one, such as `mse`, in `rungs`")
-        if not self.per_channel and self.per_channel_dense:
-            raise ValueError("per_channel_dense: can't be true where per_channel is false")
-        if self.teacher is not None and "distilled_qat" not in self.rungs:
-            raise ValueError("teacher: needs the rung distilled_qat")
-        return self
-
-    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+    def unfit(self, task: Task) -> Iterator[PlacedFault]:
         yield from super().unfit(task)
         yield from self.misfits(task)
 
-    def aimed_at(self, target: Target | None) -> Self:
+    def aimed_at(self, target: "Target | None") -> Self:
         """With `io`, `per_channel_dense` and the budgets of memory resolved."""
         aimed = convert(self).aimed_at(target)
         given = {name: getattr(aimed, name) for name in ("io", "per_channel_dense")}
@@ -102,9 +67,9 @@ class Auto(Budgets, Taught):
         stage._aimed = {**aimed.aimed, **dict.fromkeys(budgets, target.name if target else "")}
         return stage
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         """Budgets that no rung can keep, whatever the weights."""
-        network = surgery.flat(model)
+        network = graph.flat(model)
         wired = wiring(network)
         macs = wired.total_macs(wired.all)
         if any(RUNGS[name].shrinks for name in self.rungs):
@@ -119,7 +84,7 @@ class Auto(Budgets, Taught):
                 received = f"{limit}, and the network has {what}"
                 yield (setting,), Fault("these rungs make no network smaller", received=received, do="add channel_qat")
 
-    def _out_of_reach(self, network: "tf_keras.Model", macs: int) -> Iterator[Finding]:
+    def _out_of_reach(self, network: KerasModel, macs: int) -> Iterator[PlacedFault]:
         """What removing channels can't do."""
         beyond = self.max_macs is not None and self.max_macs < macs
         if beyond and self.keep_macs and self.keep_macs * macs > (self.max_macs or 0):

@@ -4,24 +4,24 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from pipeline import surgery, tf, units
-from pipeline.channels import COUNTED, Group, Kept, Wiring, wiring, without
-from pipeline.errors import Fault, StageError, did_you_mean
-from pipeline.stage import Inputs
-from pipeline.stages import importance, training
-from pipeline.stages.batches import Augment, shuffled
-from pipeline.stages.follower import Finding
-from pipeline.stages.importance import Criterion, Scores
+from pipeline.core import units
+from pipeline.core.errors import Fault, PlacedFault, StageError, did_you_mean
+from pipeline.keras import tf
+from pipeline.keras.pruning import importance
+from pipeline.keras.pruning.channels import COUNTED, Group, Kept, Wiring, wiring, without
+from pipeline.keras.pruning.importance import Criterion, Scores
+from pipeline.keras.surgery import graph
+from pipeline.keras.training import fit
+from pipeline.keras.training.batches import Augment, shuffled
+from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.teacher import APART, FILLED, WRAPPED, Taught
-
-if TYPE_CHECKING:
-    import tf_keras
+from pipeline.stages.stage import Inputs
+from pipeline.stages.taught import APART, FILLED, WRAPPED, Taught
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 Counts = dict[str, int]  # channels to keep, by the name of a group
@@ -65,15 +65,15 @@ class ChannelPrune(Taught):
             raise ValueError("keep_macs: give keep_macs, keep or layers")
         return self
 
-    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
-        makers = list(_makers(wiring(surgery.flat(model))))
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
+        makers = list(_makers(wiring(graph.flat(model))))
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in makers):
                 rule = f"no layer that makes channels matches {pattern!r}"
                 yield ("layers",), Fault(rule, do=did_you_mean(pattern, makers))
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
-        wired = wiring(surgery.flat(model))
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
+        wired = wiring(graph.flat(model))
         if contradictions := list(self._contradictions(wired)):
             yield from contradictions
             return
@@ -83,19 +83,19 @@ class ChannelPrune(Taught):
         except StageError as error:
             yield from (((), fault) for fault in error.faults)
 
-    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
-        return surgery.flat(model)
+    def leaves(self, model: KerasModel) -> KerasModel:
+        return graph.flat(model)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
         wired = wiring(model)
         self.check([*self.unmatched(model), *self._contradictions(wired)])
         scores = self._scores(wired, inputs)
         reasons, counts = self._counts(wired, scores)
         kept = _kept(wired, scores, counts)
         smaller = without(model, wired, kept)
-        curves = training.fit(smaller, self, inputs, tf.gives_logits(model))
+        curves = self.fit(smaller, inputs, tf.gives_logits(model))
         tf.save_model(smaller, work / "model.h5")
         write_facts(work, curves, list(_rows(wired, kept, reasons)), [_note(wired, kept)])
 
@@ -104,7 +104,7 @@ class ChannelPrune(Taught):
         asked = {name: share for p, share in self.layers.items() for name in _makers(wired) if fnmatchcase(name, p)}
         return {group.name: {asked[name] for name in group.layers if name in asked} for group in wired.groups}
 
-    def _contradictions(self, wired: Wiring) -> Iterator[Finding]:
+    def _contradictions(self, wired: Wiring) -> Iterator[PlacedFault]:
         """What `layers` asks of a group that can't be."""
         shares = self._asked(wired)
         for name, found in shares.items():
@@ -126,7 +126,7 @@ class ChannelPrune(Taught):
         if self.criterion == "bn_scale":
             return importance.scales(wired)
         task, outputs = inputs.data.spec().task, wired.model.output_shape[1:]
-        loss = training.loss_of(outputs, task, tf.gives_logits(wired.model), self.label_smoothing)
+        loss = fit.loss_of(outputs, task, tf.gives_logits(wired.model), self.label_smoothing)
         batches = shuffled(
             inputs.data.split("train"),
             batch_size=self.batch_size,

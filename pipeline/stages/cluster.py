@@ -2,23 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline import surgery, tf
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Inputs, Stage
-from pipeline.stages.choice import choose, nothing, unmatched
-from pipeline.stages.follower import Finding, nearest
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.keras import clustering, tf
+from pipeline.keras.layer_choice import choose, nothing, unmatched
+from pipeline.keras.surgery import graph
+from pipeline.keras.types import KerasLayer, KerasModel
+from pipeline.stages.follower import nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.teacher import APART, WRAPPED, Taught
-from pipeline.stages.training import fit
-
-if TYPE_CHECKING:
-    import tf_keras
+from pipeline.stages.stage import Inputs, Stage
+from pipeline.stages.taught import APART, WRAPPED, Taught
 
 
 class Cluster(Taught):
@@ -59,41 +57,35 @@ class Cluster(Taught):
             raise ValueError("clusters: must be at least 3 with preserve: sparsity, because zero is one of them")
         return self
 
-    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
         yield from super().unfit_behind(above)
         if nearest(above, "prune") and self.preserve is None and self.clusters < 3:
             rule = "must be at least 3 behind a prune stage, because zero is one of them"
             yield ("clusters",), Fault(rule, received=str(self.clusters), do="or set preserve: none")
 
-    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
         yield from unmatched(model, {"skip": self.skip})
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
-        yield from nothing(choose(surgery.flat(model), self.skip, self._unfit), "cluster")
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
+        yield from nothing(choose(graph.flat(model), self.skip, self._unfit), "cluster")
 
-    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
-        return surgery.flat(model)
+    def leaves(self, model: KerasModel) -> KerasModel:
+        return graph.flat(model)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        import tensorflow_model_optimization as tfmot
-        import tf_keras
-
-        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         zeros = self.preserve == "sparsity" or (self.preserve is None and bool(pruned))
         self.refuse(model)
         reasons = choose(model, self.skip, self._reason)
         self.check(nothing(reasons, "cluster"))
-
-        def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
-            return layer if reasons[layer.name] else self._wrapped(layer, zeros and _has_zeros(layer))
-
-        wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
+        chosen = [name for name, why in reasons.items() if not why]
+        wrapped = clustering.wrapped(model, chosen, self.clusters, self.initialisation, zeros, self.per_channel)
         left = [layer for layer in model.layers if zeros and layer.name in pruned and reasons[layer.name]]
-        curves = fit(wrapped, self, inputs, tf.gives_logits(model), [_zero_keeper(left)])
-        model = tfmot.clustering.keras.strip_clustering(wrapped)
+        curves = self.fit(wrapped, inputs, tf.gives_logits(model), [clustering.zero_keeper(left)])
+        model = clustering.stripped(wrapped)
         layers = list(self._achieved(model, reasons, pruned if zeros else {}))
         tf.save_model(model, work / "model.h5")
         write_facts(
@@ -104,25 +96,11 @@ class Cluster(Taught):
             sparsity={row["layer"]: row["sparsity"] for row in layers if "sparsity" in row},
         )
 
-    def _wrapped(self, layer: "tf_keras.layers.Layer", zeros: bool) -> "tf_keras.layers.Layer":
-        """The wrapper itself: tfmot's `cluster_weights` leaves a per-channel Conv2D without a bias alone, unsaid."""
-        import tensorflow_model_optimization as tfmot
-        from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights
-
-        kinds = tfmot.clustering.keras.CentroidInitialization
-        start = {
-            "linear": kinds.LINEAR,
-            "density": kinds.DENSITY_BASED,
-            "random": kinds.RANDOM,
-            "kmeans++": kinds.KMEANS_PLUS_PLUS,
-        }[self.initialisation]
-        return ClusterWeights(layer, self.clusters, start, zeros, self.per_channel)
-
-    def _unfit(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
+    def _unfit(self, layer: KerasLayer, output: bool) -> str:
         """Why a layer is not clustered, whatever its weights."""
         if not layer.weights:
             return "has no weights"
-        kernel = _kernel(layer)
+        kernel = clustering.kernel(layer)
         if kernel is None:
             return f"{type(layer).__name__} is not clustered: only Conv1D, Conv2D, Conv2DTranspose and Dense are"
         if output and not self.cluster_output:
@@ -131,9 +109,9 @@ class Cluster(Taught):
             return f"has {kernel.size} weights; min_weights is {self.min_weights}"
         return ""
 
-    def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
+    def _reason(self, layer: KerasLayer, output: bool) -> str:
         """Why a layer is not clustered; "" when it is."""
-        kernel = _kernel(layer)
+        kernel = clustering.kernel(layer)
         if (why := self._unfit(layer, output)) or kernel is None:
             return why
         least = min(np.unique(part).size for part in self._parts(layer, kernel))
@@ -142,21 +120,21 @@ class Cluster(Taught):
             return f"{of} has {least} different weights already; clusters is {self.clusters}"
         return ""
 
-    def _splits(self, layer: "tf_keras.layers.Layer") -> bool:
+    def _splits(self, layer: KerasLayer) -> bool:
         return self.per_channel and type(layer).__name__ == "Conv2D"
 
-    def _parts(self, layer: "tf_keras.layers.Layer", kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    def _parts(self, layer: KerasLayer, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """What has centroids of its own: the kernel, or each output channel of it."""
         yield from np.moveaxis(kernel, -1, 0) if self._splits(layer) else (kernel,)
 
     def _achieved(
-        self, model: "tf_keras.Model", reasons: dict[str, str], pruned: dict[str, float]
+        self, model: KerasModel, reasons: dict[str, str], pruned: dict[str, float]
     ) -> Iterator[dict[str, Any]]:
         """A row for each layer with kernels; StageError when a clustered kernel has more values than were asked."""
         for layer in model.layers:
             if not any(weight.shape.rank > 1 for weight in layer.weights):  # vectors: biases, normalisation
                 continue
-            why, kernel = reasons[layer.name], _kernel(layer)
+            why, kernel = reasons[layer.name], clustering.kernel(layer)
             row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
             if not why and kernel is not None:
                 row["values"] = max(np.unique(part).size for part in self._parts(layer, kernel))
@@ -169,32 +147,3 @@ class Cluster(Taught):
                     rule = f"layer {layer.name} must keep its {pruned[layer.name]:.1%} zeros"
                     raise StageError(Fault(rule, received=f"{row['sparsity']:.1%}"))
             yield row
-
-
-def _kernel(layer: "tf_keras.layers.Layer") -> NDArray[np.float32] | None:
-    """The weights that are clustered in a layer; None for one that is not of a kind we cluster."""
-    from tf_keras import layers
-
-    if type(layer) not in (layers.Conv1D, layers.Conv2D, layers.Conv2DTranspose, layers.Dense):
-        return None
-    kernel: NDArray[np.float32] = layer.kernel.numpy()
-    return kernel
-
-
-def _has_zeros(layer: "tf_keras.layers.Layer") -> bool:
-    kernel = _kernel(layer)
-    return kernel is not None and not kernel.all()
-
-
-def _zero_keeper(layers: list["tf_keras.layers.Layer"]) -> "tf_keras.callbacks.Callback":
-    """Sets what is zero now to zero after each step, in pruned layers that are not clustered."""
-    import tf_keras
-
-    kernels = [weight for layer in layers for weight in layer.trainable_weights if weight.shape.rank > 1]
-    masks = [kernel.numpy() != 0 for kernel in kernels]
-
-    def keep(batch: int, logs: Any) -> None:
-        for kernel, mask in zip(kernels, masks, strict=True):
-            kernel.assign(kernel * mask)
-
-    return tf_keras.callbacks.LambdaCallback(on_train_batch_end=keep)

@@ -7,12 +7,17 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from pipeline import packing, runtimes, tflite, units
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Examples, Inputs, Progress, Stage
-from pipeline.stages.follower import Finding, Follower
+from pipeline import tflite
+from pipeline.core import units
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.core.progress import Progress
+from pipeline.data.source import Examples
+from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import write_facts
+from pipeline.stages.stage import Inputs, Stage
+from pipeline.tflite import packing
 from pipeline.tflite.lut import DECODE, HEADER
+from pipeline.verify.runtimes import comparison
 
 TOOLS = "tflite_micro.tensorflow.lite.micro"
 OVERHEAD = 128  # bytes that a decoding op and its tensors take in a file beside the weights (measured: 88 to 112)
@@ -44,7 +49,7 @@ class Compress(Follower):
 
     stage: Literal["compress"]
 
-    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
         yield from super().unfit_behind(above)
         quantization = getattr(above[0], "quantization", "int8")
         if quantization not in INTEGER:
@@ -147,9 +152,9 @@ def _check_weights(plain: tflite.Model, compressed: tflite.Model) -> None:
 
 def _check_outputs(plain: Path, compressed: Path, model: tflite.Model, examples: Examples) -> int:
     """Both files give equal outputs on TensorFlow Lite Micro; returns on how many examples that was seen."""
-    count = runtimes.sample(model, "tflm", len(examples))
+    count = comparison.sample(model, "tflm", len(examples))
     x, _ = examples.batch(np.arange(count))
-    before, after = (runtimes.outputs(path, x, "tflm") for path in (plain, compressed))
+    before, after = (comparison.outputs(path, x, "tflm") for path in (plain, compressed))
     if not np.array_equal(before, after):
         rule = "the compressed file must give equal outputs on TensorFlow Lite Micro"
         raise StageError(Fault(rule, received=f"{np.mean(before != after):.1%} of the values differ"))

@@ -11,25 +11,29 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from pipeline import contract, litert, tf, tflite
-from pipeline.errors import Fault, StageError
-from pipeline.estimators import Estimator
-from pipeline.stage import Data, Inputs, Stage
-from pipeline.stages import bias_correction
-from pipeline.stages.calibration import KEPT, Calibration, Sample, check_input, draw
-from pipeline.stages.choice import unmatched
-from pipeline.stages.conversion import INTEGER, Conversion
-from pipeline.stages.converter import converter_of
-from pipeline.stages.follower import Finding, Follower, nearest
-from pipeline.stages.halves import decided, spread_of
+from pipeline import tflite
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.data import contract
+from pipeline.data.source import Data
+from pipeline.keras import tf
+from pipeline.keras.conversion import bias_correction
+from pipeline.keras.conversion.calibration import KEPT, Calibration, Sample, check_input, draw
+from pipeline.keras.conversion.conversion import INTEGER, Conversion, Request
+from pipeline.keras.conversion.converter import converter_of
+from pipeline.keras.conversion.estimators import Estimator
+from pipeline.keras.conversion.halves import decided, spread_of
+from pipeline.keras.layer_choice import unmatched
+from pipeline.keras.types import KerasModel
+from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
+from pipeline.stages.stage import Inputs, Stage
 from pipeline.stages.worst import Worst
-from pipeline.tflite import int8
+from pipeline.tflite import metadata
+from pipeline.verify import int8
+from pipeline.verify.interpreters import litert
 
 if TYPE_CHECKING:
-    import tf_keras
-
-    from pipeline.targets import Target
+    from pipeline.verify.targets import Target
 
 PARITY = 32  # examples on which a calibrated file is compared with the Keras model
 Keeps = Literal["keep_float", "keep_int16"]
@@ -128,16 +132,16 @@ class Convert(Follower):
         """What activation ranges are estimated by."""
         return self.calibration.ranges if self.calibration else "minmax"
 
-    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
         yield from super().unfit_behind(above)
         if aware := nearest(above, "qat"):
             yield from self._unfit_trained(aware)
         for setting in KEEPS:
-            if isinstance(getattr(self, setting), Worst) and getattr(above[0], "stage") != "sensitivity":  # noqa: B009
+            if isinstance(getattr(self, setting), Worst) and above[0].kind != "sensitivity":
                 rule, do = "needs the ranking of a sensitivity stage right above", "put one there"
                 yield (setting,), Fault(rule, received=f"{above[0].label!r}", do=do)
 
-    def _unfit_trained(self, aware: Stage) -> Iterator[Finding]:
+    def _unfit_trained(self, aware: Stage) -> Iterator[PlacedFault]:
         """What a model trained quantization-aware by that stage can't be converted to."""
         before = "convert the stage above it instead, with `from:`"
         if self.quantization != "int8":
@@ -153,7 +157,7 @@ class Convert(Follower):
             rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
-    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
         for setting in KEEPS:
             patterns = getattr(self, setting)
             named = patterns if isinstance(patterns, tuple) else ()
@@ -163,8 +167,7 @@ class Convert(Follower):
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.path / "model.h5")
         above = read_facts(inputs.source.path)
-        kept = {setting: self._names(setting, inputs.source.path) for setting in KEEPS}
-        conversion = Conversion(self, model, above.get("origin", {}), **kept, report=inputs.report)
+        conversion = Conversion(self._request(inputs.source.path), model, above.get("origin", {}), inputs.report)
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         aware = bool(above.get("quantized"))
         content, calibrated = _converted(conversion, sample, aware)
@@ -173,7 +176,7 @@ class Convert(Follower):
         if self.bias_correction and sample is not None:
             content, rows = _corrected(conversion, content, sample.x)
             notes.append(bias_correction.note(rows))
-        content = contract.embed(content, inputs.data.contract())
+        content = metadata.embedded(content, contract.NAME, inputs.data.contract().encoded())
         notes += conversion.kept(content)
         used: dict[str, Any] | None = None
         if sample is not None:
@@ -185,13 +188,25 @@ class Convert(Follower):
             if calibrated:
                 used = {"samples": len(sample.x), "sha256": sample.sha256, "ranges": self.estimator}
                 if self.calibration and self.calibration.halves:
-                    used["halves"] = spread = _halves(conversion, sample, inputs.data)
+                    used["halves"] = spread = _halves(conversion, sample, inputs.data, self.bias_correction)
                     notes.append(spread_of(spread))
         (work / "model.tflite").write_bytes(content)
         write_facts(work, layers=rows, notes=notes, calibration=used)
 
+    def _request(self, above: Path) -> Request:
+        """What the file is to be; a ranking is that of the stage above, in its directory."""
+        return Request(
+            self.quantization,
+            self.port,
+            self.per_channel,
+            self.per_channel_dense is not False,
+            self.estimator,
+            self.calibration.percentile if self.calibration else KEPT,
+            **{setting: self._names(setting, above) for setting in KEEPS},
+        )
+
     def _names(self, setting: Keeps, above: Path) -> tuple[str, ...]:
-        """The layers that are kept so, by name or pattern; a ranking is that of the stage above, in its directory."""
+        """The layers that are kept so, by name or pattern."""
         kept: tuple[str, ...] | Worst = getattr(self, setting)
         return kept.names(above) if isinstance(kept, Worst) else kept
 
@@ -206,7 +221,7 @@ def _converted(conversion: Conversion, sample: Sample | None, aware: bool) -> tu
         floats = conversion.floats(content)
         if not floats:
             return content, False
-        if conversion.keep_float:
+        if conversion.asked.keep_float:
             rule = "keep_float: after qat, takes a model whose other layers are all trained quantization-aware"
             raise StageError(Fault(rule, received=str(floats[0]), do="convert the stage before qat instead"))
     return conversion.content(sample.x if sample else None), sample is not None
@@ -218,7 +233,7 @@ def _corrected(conversion: Conversion, content: bytes, x: NDArray[np.float32]) -
     return bias_correction.corrected(content, plain, x, conversion.report)
 
 
-def _halves(conversion: Conversion, sample: Sample, data: Data) -> dict[str, Any]:
+def _halves(conversion: Conversion, sample: Sample, data: Data, corrected: bool) -> dict[str, Any]:
     """How far two disjoint halves of the examples move the file: a random draw's part in the result.
 
     range is the largest relative difference of a tensor's scale. Where something is decided, decisions is the share
@@ -227,7 +242,7 @@ def _halves(conversion: Conversion, sample: Sample, data: Data) -> dict[str, Any
     quiet = replace(conversion, report=lambda progress: None)
     halves = (sample.x[0::2], sample.x[1::2])
     files = [quiet.content(half) for half in halves]
-    if conversion.asked.bias_correction:
+    if corrected:
         files = [_corrected(quiet, file, half)[0] for file, half in zip(files, halves, strict=True)]
     scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
     return {
@@ -242,7 +257,7 @@ def _remaining(floats: Sequence[tflite.FloatUse]) -> Iterator[str]:
         yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
 
 
-def _parity(content: bytes, model: "tf_keras.Model", sample: Sample) -> str:
+def _parity(content: bytes, model: KerasModel, sample: Sample) -> str:
     """How close a calibrated file is to the Keras model that was trained quantization-aware."""
     x = sample.x[:PARITY]
     step = tflite.read(content).outputs[0].scale or 1.0
@@ -255,7 +270,7 @@ def _parity(content: bytes, model: "tf_keras.Model", sample: Sample) -> str:
 
 def _breaches(content: bytes) -> Iterator[str]:
     """A note for what breaks the int8 specification; StageError where kernels count on what is broken."""
-    found = [finding for finding in int8.findings(tflite.read(content)) or () if finding.severity == "fail"]
+    found = [finding for finding in int8.breaches(tflite.read(content)) or () if finding.severity == "fail"]
     if wrong := [finding for finding in found if finding.rule in int8.COUNTED_ON]:
         rule = "the converter made a file that does not run or computes wrong numbers, by the int8 specification"
         do = "convert to another quantization, or replace the layers that these ops are of"

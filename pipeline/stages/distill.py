@@ -3,20 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from pipeline import tf
-from pipeline.models.file import File
-from pipeline.stage import Inputs
-from pipeline.stages.follower import Finding
+from pipeline.core.errors import PlacedFault
+from pipeline.keras import tf
+from pipeline.keras.models.model import ModelFile
+from pipeline.keras.training.lesson import Lesson, unlike
+from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.teacher import APART, FILLED, Lesson, Taught, unlike
-from pipeline.stages.training import fit
-
-if TYPE_CHECKING:
-    import tf_keras
+from pipeline.stages.stage import Inputs
+from pipeline.stages.taught import APART, FILLED, Taught
 
 
 class Distill(Taught):
@@ -36,7 +34,7 @@ class Distill(Taught):
     }
 
     stage: Literal["distill"]
-    teacher: str | File
+    teacher: str | ModelFile
     """Name of a stage above, or a model file `{source: file, path: ...}`."""
     features: dict[str, str] = Field(default_factory=dict)
     """Layer of the teacher -> layer of the model that shall give the same."""
@@ -54,7 +52,7 @@ class Distill(Taught):
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = self._start(inputs)
-        curves = fit(model, self, inputs, tf.gives_logits(model))
+        curves = self.fit(model, inputs, tf.gives_logits(model))
         tf.save_model(model, work / "model.h5")
         write_facts(work, curves)
 
@@ -62,10 +60,10 @@ class Distill(Taught):
         lesson = super().lesson(inputs)
         return lesson and replace(lesson, features=self.features, feature_weight=self.feature_weight)
 
-    def unteachable(self, learner: "tf_keras.Model", teacher: "tf_keras.Model") -> Iterator[Finding]:
+    def unteachable(self, learner: KerasModel, teacher: KerasModel) -> Iterator[PlacedFault]:
         yield from ((("features",), fault) for fault in unlike(self.features, teacher, learner))
 
-    def _start(self, inputs: Inputs) -> "tf_keras.Model":
+    def _start(self, inputs: Inputs) -> KerasModel:
         """The model before its training."""
         if self.from_ is None:
             return inputs.model.build(inputs.data.spec())

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import surgery, tf, units
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Data, Inputs
-from pipeline.stages.follower import Finding, Follower
+from pipeline.core import units
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.data.source import Data
+from pipeline.keras import tf
+from pipeline.keras.surgery import equalization, folding, graph, relu6
+from pipeline.keras.types import KerasModel
+from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
-
-if TYPE_CHECKING:
-    import tf_keras
+from pipeline.stages.stage import Inputs
 
 EXAMPLES, BATCHES = 64, 8  # training examples on which results are measured, and outputs compared before and after
 EQUAL = 1e-3  # difference of outputs, relative to the largest; rounding to float32 gives 1e-7 to 1e-5
@@ -43,33 +44,33 @@ class Equalize(Follower):
     """ReLU6 passes no factor on, so the layers around it stay as they are. Or replace it by ReLU, which changes
     outputs: the report tells how far."""
 
-    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
-        return surgery.Folded().model(surgery.Rebuild().model(model))
+    def leaves(self, model: KerasModel) -> KerasModel:
+        return folding.Folded().model(graph.Rebuild().model(model))
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
-        fold = surgery.Folded()
-        pairs, reasons = surgery.pairs(fold.model(self._start(surgery.Rebuild().model(model))))
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
+        fold = folding.Folded()
+        pairs, reasons = equalization.pairs(fold.model(self._start(graph.Rebuild().model(model))))
         if not pairs and not fold.folded:
             rule = "there is no normalisation to fold, and no two layers have channels that can be scaled"
             received = "; ".join(f"{name} {why}" for name, why in {**reasons, **fold.left}.items()) or "no kernels"
             yield (), Fault(rule, received=received, do="leave the stage out")
 
-    def _start(self, model: "tf_keras.Model") -> "tf_keras.Model":
+    def _start(self, model: KerasModel) -> KerasModel:
         """The network whose outputs stay."""
-        return surgery.Unlimited().model(model) if self.relu6 == "replace" else model
+        return relu6.Unlimited().model(model) if self.relu6 == "replace" else model
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         above = read_facts(inputs.source.path)
-        old = surgery.Rebuild().model(tf.load_model(inputs.source.path / "model.h5"))
+        old = graph.Rebuild().model(tf.load_model(inputs.source.path / "model.h5"))
         self.refuse(old)
         start = self._start(old)
-        fold = surgery.Folded()
+        fold = folding.Folded()
         model = fold.model(start)
-        pairs, reasons = surgery.pairs(model)
+        pairs, reasons = equalization.pairs(model)
         before = [_spread(pair) for pair in pairs]
         x = _examples(inputs.data)
-        rounds = surgery.equalize(pairs, surgery.largest(model, pairs, np.array_split(x, BATCHES)))
+        rounds = equalization.equalize(pairs, equalization.largest(model, pairs, np.array_split(x, BATCHES)))
         difference = _require_equal(start, model, x)
         notes = [_note(len(fold.folded), len(pairs), rounds, difference, len(x))]
         if self.relu6 == "replace":
@@ -86,7 +87,7 @@ class Equalize(Follower):
         )
 
 
-def _require_equal(one: "tf_keras.Model", other: "tf_keras.Model", x: NDArray[np.float32]) -> float:
+def _require_equal(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -> float:
     """The difference of two networks' outputs; StageError when it is more than rounding gives."""
     difference = _difference(one, other, x)
     if not difference <= EQUAL:
@@ -101,20 +102,20 @@ def _examples(data: Data) -> NDArray[np.float32]:
     return train.batch(np.unique(np.linspace(0, len(train) - 1, EXAMPLES).astype(np.int64)))[0]
 
 
-def _difference(one: "tf_keras.Model", other: "tf_keras.Model", x: NDArray[np.float32]) -> float:
+def _difference(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -> float:
     """The largest difference of two networks' outputs, as a share of the largest output."""
     before, after = (np.asarray(model(x, training=False), np.float64) for model in (one, other))
     return float(np.abs(before - after).max() / max(np.abs(before).max(), 1e-12))
 
 
-def _spread(pair: surgery.Pair) -> float:
+def _spread(pair: equalization.Pair) -> float:
     """The largest channel range of the first layer over the smallest; channels without weights aside."""
     ranges = pair.sides[0].ranges
     used = ranges[ranges > 0]
     return float(used.max() / used.min()) if used.size else 1.0
 
 
-def _norms(fold: surgery.Folded) -> Iterator[dict[str, Any]]:
+def _norms(fold: folding.Folded) -> Iterator[dict[str, Any]]:
     """A row for each normalisation."""
     for name in (*fold.folded, *fold.left):
         why = fold.left.get(name, "")
@@ -122,7 +123,7 @@ def _norms(fold: surgery.Folded) -> Iterator[dict[str, Any]]:
 
 
 def _rows(
-    model: "tf_keras.Model", pairs: Sequence[surgery.Pair], before: Sequence[float], reasons: Mapping[str, str]
+    model: KerasModel, pairs: Sequence[equalization.Pair], before: Sequence[float], reasons: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     """A row for each pair, with the spread of its first layer's channels, and for each kernel without one behind it."""
     for pair, spread in zip(pairs, before, strict=True):

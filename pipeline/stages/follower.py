@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Stage
-
-if TYPE_CHECKING:
-    import tf_keras
-
-Finding = tuple[tuple[str | int, ...], Fault]  # the place below the stage's settings, and what is wrong there
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.keras.types import KerasModel
+from pipeline.stages.stage import Stage
 
 
 class Follower(Stage):
@@ -23,32 +19,32 @@ class Follower(Stage):
     not_behind: ClassVar[Mapping[str, str]] = {}
     resizes: ClassVar[bool] = False
 
-    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
         """What makes no sense behind these stages, nearest first, whatever the network."""
         for kind, why in self.not_behind.items():
             if stage := nearest(above, kind):
-                twice = kind == getattr(self, "stage")  # noqa: B009 (of each subclass)
+                twice = kind == self.kind
                 mend = "leave one of them out" if twice else f"put it above {stage.label!r}"
                 do = f"{mend}, or name an earlier stage with `from:`"
                 yield ("from" if self.from_ else "stage",), Fault(f"can't follow {kind}: {why}", do=do)
 
-    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
         """Patterns in the settings that no layer's name matches."""
         yield from ()
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         """What else is wrong with a network of this structure, whatever its weights, and notes on it as text."""
         yield from ()
 
-    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model | None":
+    def leaves(self, model: KerasModel) -> KerasModel | None:
         """A network with the layers that the stage's result has; None when that is not known before it runs."""
         return model
 
-    def refuse(self, model: "tf_keras.Model") -> None:
+    def refuse(self, model: KerasModel) -> None:
         """StageError with all that is wrong with the network."""
         self.check([*self.unmatched(model), *self.examine(model)])
 
-    def check(self, found: Iterable[Finding | str]) -> None:
+    def check(self, found: Iterable[PlacedFault | str]) -> None:
         """StageError with these findings, where there are any."""
         faults = [
             replace(fault, field=".".join(("stages", self.label, *map(str, place))))
@@ -60,4 +56,4 @@ class Follower(Stage):
 
 def nearest(above: Sequence[Stage], kind: str) -> Stage | None:
     """The nearest of the stages above that is of that kind."""
-    return next((stage for stage in above if getattr(stage, "stage") == kind), None)  # noqa: B009 (of each subclass)
+    return next((stage for stage in above if stage.kind == kind), None)

@@ -3,23 +3,21 @@
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from pipeline import surgery, tf
-from pipeline.errors import Fault, StageError
-from pipeline.stage import Inputs
-from pipeline.stages import admm, zeros
-from pipeline.stages.choice import choose, nothing, unmatched
-from pipeline.stages.follower import Finding
+from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.keras import tf
+from pipeline.keras.layer_choice import choose, nothing, unmatched
+from pipeline.keras.pruning import admm, magnitude, zeros
+from pipeline.keras.surgery import graph
+from pipeline.keras.training.settings import Share
+from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.teacher import APART, WRAPPED, Taught
-from pipeline.stages.training import Share, fit
-
-if TYPE_CHECKING:
-    import tf_keras
+from pipeline.stages.stage import Inputs
+from pipeline.stages.taught import APART, WRAPPED, Taught
 
 TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the rounding to whole weights
 Pair = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_length=2)]
@@ -108,21 +106,21 @@ class Prune(Taught):
         """Epochs in which admm draws the weights."""
         return round(self.end * self.epochs)
 
-    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
         yield from unmatched(model, {"skip": self.skip, "layers": self.layers})
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
-        model = surgery.flat(model)
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
+        model = graph.flat(model)
         if self.policy:
             yield from ((("policy",), fault) for fault in zeros.xnnpack_faults(model))
         yield from nothing(choose(model, self.skip, self._reason), "prune")
 
-    def leaves(self, model: "tf_keras.Model") -> "tf_keras.Model":
-        return surgery.flat(model)
+    def leaves(self, model: KerasModel) -> KerasModel:
+        return graph.flat(model)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
         self.refuse(model)
         reasons = choose(model, self.skip, self._reason)
         curves, model = (self._drawn if self.method == "admm" else self._ramped)(model, reasons, inputs)
@@ -133,47 +131,36 @@ class Prune(Taught):
         write_facts(work, curves, layers, notes, sparsity=sparsity)
 
     def _ramped(
-        self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
-    ) -> tuple[dict[str, list[float]], "tf_keras.Model"]:
+        self, model: KerasModel, reasons: dict[str, str], inputs: Inputs
+    ) -> tuple[dict[str, list[float]], KerasModel]:
         """The curves and the model after magnitude pruning."""
-        import tensorflow_model_optimization as tfmot
-        import tf_keras
-
-        steps = self.epochs * self.steps(inputs.data.split("train"))
+        steps = self.epochs * self.steps(len(inputs.data.split("train")))
         if self.block_size != (1, 1):
             zeros.prune_convolutions_in_blocks()
 
-        def wrap(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
-            if reasons[layer.name]:
-                return layer
-            return tfmot.sparsity.keras.prune_low_magnitude(layer, **self._pruning(layer.name, steps))
-
-        wrapped = tf_keras.models.clone_model(model, clone_function=wrap)
-        step = tfmot.sparsity.keras.UpdatePruningStep()
-        curves = fit(wrapped, self, inputs, tf.gives_logits(model), [step])
-        return curves, tfmot.sparsity.keras.strip_pruning(wrapped)
+        pruned = {name: self._pruning(name, steps) for name, why in reasons.items() if not why}
+        wrapped = magnitude.wrapped(model, pruned)
+        curves = self.fit(wrapped, inputs, tf.gives_logits(model), [magnitude.step()])
+        return curves, magnitude.stripped(wrapped)
 
     def _drawn(
-        self, model: "tf_keras.Model", reasons: dict[str, str], inputs: Inputs
-    ) -> tuple[dict[str, list[float]], "tf_keras.Model"]:
+        self, model: KerasModel, reasons: dict[str, str], inputs: Inputs
+    ) -> tuple[dict[str, list[float]], KerasModel]:
         """The curves and the model after ADMM."""
-        import tf_keras
-
-        trained = tf_keras.models.clone_model(model)
-        trained.set_weights(model.get_weights())
+        trained = tf.copy_model(model)
         kernels = [
             (kernel, self.target(layer.name))
             for layer in trained.layers
-            for kernel in (() if reasons[layer.name] else _kernels(layer) or ())
+            for kernel in (() if reasons[layer.name] else magnitude.kernels(layer) or ())
         ]
         step = admm.callback(trained, kernels, self.rho, self.drawn)
-        curves = fit(trained, self, inputs, tf.gives_logits(model), [step])
+        curves = self.fit(trained, inputs, tf.gives_logits(model), [step])
         for layer in model.layers:  # without what ADMM added to the model
             layer.set_weights(trained.get_layer(layer.name).get_weights())
         return curves, model
 
-    def _reason(self, layer: "tf_keras.layers.Layer", output: bool) -> str:
-        kernels = _kernels(layer)
+    def _reason(self, layer: KerasLayer, output: bool) -> str:
+        kernels = magnitude.kernels(layer)
         if not layer.weights:
             return "has no weights"
         if kernels is None:
@@ -191,7 +178,7 @@ class Prune(Taught):
         count = sum(int(np.prod(kernel.shape)) for kernel in kernels)
         return f"has {count} weights; min_weights is {self.min_weights}" if count < self.min_weights else ""
 
-    def _unfit(self, layer: "tf_keras.layers.Layer", shape: tuple[int, ...]) -> str:
+    def _unfit(self, layer: KerasLayer, shape: tuple[int, ...]) -> str:
         if self.m_by_n:
             return zeros.unfit_for_m_by_n(type(layer).__name__, shape, self.m_by_n[1])
         kind = type(layer).__name__
@@ -209,7 +196,7 @@ class Prune(Taught):
             "block_pooling_type": self.block_pooling.upper(),
         }
 
-    def _achieved(self, model: "tf_keras.Model", reasons: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _achieved(self, model: KerasModel, reasons: dict[str, str]) -> Iterator[dict[str, Any]]:
         """A row for each layer with kernels; StageError when a pruned kernel has not the sparsity that was asked."""
         for layer in model.layers:
             if not any(weight.shape.rank > 1 for weight in layer.weights):  # vectors: biases, normalisation
@@ -217,7 +204,7 @@ class Prune(Taught):
             why = reasons[layer.name]
             row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
             if not why:
-                kernels = [kernel.numpy() for kernel in _kernels(layer) or ()]
+                kernels = [kernel.numpy() for kernel in magnitude.kernels(layer) or ()]
                 values = np.concatenate([kernel.ravel() for kernel in kernels])
                 row["sparsity"] = float(np.mean(values == 0))
                 target = self.target(layer.name)
@@ -236,20 +223,10 @@ class Prune(Taught):
             yield row
 
 
-def _lost(above: dict[str, float], pruned: dict[str, float], model: "tf_keras.Model") -> Iterator[str]:
+def _lost(above: dict[str, float], pruned: dict[str, float], model: KerasModel) -> Iterator[str]:
     """What became of the zeros of a prune stage above, in layers that this one leaves alone."""
     for name, before in above.items():
-        kernels = [] if name in pruned else _kernels(model.get_layer(name)) or []
+        kernels = [] if name in pruned else magnitude.kernels(model.get_layer(name)) or []
         now = float(np.mean([np.mean(kernel.numpy() == 0) for kernel in kernels])) if kernels else before
         if before - now > TOLERANCE:
             yield f"{name} went from {before:.1%} to {now:.1%} zeros: it is trained on here, and left alone otherwise"
-
-
-def _kernels(layer: "tf_keras.layers.Layer") -> list[Any] | None:
-    """The weights that tfmot prunes in a layer; None when it doesn't know the layer."""
-    from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
-
-    if not PruneRegistry.supports(layer):
-        return None
-    PruneRegistry.make_prunable(layer)
-    return list(layer.get_prunable_weights())

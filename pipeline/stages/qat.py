@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline import surgery, tf
-from pipeline.errors import Fault
-from pipeline.stage import Data, Inputs, Stage
-from pipeline.stages.choice import named, unmatched
-from pipeline.stages.follower import Finding, nearest
+from pipeline.core.errors import Fault, PlacedFault
+from pipeline.data.source import Data
+from pipeline.keras import tf
+from pipeline.keras.layer_choice import named, unmatched
+from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
+from pipeline.keras.training.tied import most_values, tied
+from pipeline.keras.types import KerasLayer, KerasModel
+from pipeline.stages.follower import nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.teacher import Taught
-from pipeline.stages.tied import most_values, tied
-from pipeline.stages.training import fit
-
-if TYPE_CHECKING:
-    import tf_keras
+from pipeline.stages.stage import Inputs, Stage
+from pipeline.stages.taught import Taught
 
 RANGE_EXAMPLES = 512  # training examples from which the ranges start
 LEAK = 0.01  # loss of zeros in a kernel that is worth a note
@@ -58,17 +57,17 @@ class Qat(Taught):
             raise ValueError("keep_8: has no effect where weight_bits is 8")
         return self
 
-    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[Finding]:
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
         yield from super().unfit_behind(above)
         if self.preserve in ("clusters", "both") and not nearest(above, "cluster"):
             yield ("preserve",), Fault(f"{self.preserve} needs a cluster stage above", received="none")
 
-    def unmatched(self, model: "tf_keras.Model") -> Iterator[Finding]:
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
         yield from unmatched(model, {"keep_8": self.keep_8})
 
-    def examine(self, model: "tf_keras.Model") -> Iterator[Finding | str]:
-        network = surgery.quantizable(surgery.flat(model))
-        wrapped = surgery.Quantized(False)
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
+        network = rewrite.quantizable(graph.flat(model))
+        wrapped = quantizers.Quantized(False)
         kernels = _weight_quantizers(wrapped.model(network.model))
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         yield from () if self.per_channel else _unfolded(network)
@@ -78,21 +77,21 @@ class Qat(Taught):
             rows = "; ".join(f"{name}: {why}" for name, why in left.items())
             yield f"will leave {len(left)} layer{'s' if len(left) > 1 else ''} to calibration: {rows}"
 
-    def leaves(self, model: "tf_keras.Model") -> None:
+    def leaves(self, model: KerasModel) -> None:
         return None
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = surgery.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
         clustered: dict[str, int] = above.get("clusters", {})
         self.check(self.unmatched(model))
-        network = surgery.quantizable(model)
+        network = rewrite.quantizable(model)
         bits = self._bits(model, network)
         self.check(() if self.per_channel else _unfolded(network))
-        wrapped = surgery.Quantized(preserve, bits, self.per_channel)
+        wrapped = quantizers.Quantized(preserve, bits, self.per_channel)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
@@ -100,8 +99,8 @@ class Qat(Taught):
             self.check(_no_kernels(left))
         shared = {name: kernel for name, kernel in kernels.items() if name in clustered}
         keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
-        wrapped.set_ranges(surgery.measure_ranges(network.model, wrapped.ranged, list(self._examples(inputs.data))))
-        curves = fit(quantized, self, inputs, tf.gives_logits(model), keep)
+        wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, list(self._examples(inputs.data))))
+        curves = self.fit(quantized, inputs, tf.gives_logits(model), keep)
         if preserve:
             _bake_zeros(quantized)
         few = {network.origin[name]: count for name, count in bits.items()}
@@ -125,11 +124,11 @@ class Qat(Taught):
             origin=dict(network.origin),
         )
 
-    def _bits(self, model: "tf_keras.Model", network: surgery.Network) -> dict[str, int]:
+    def _bits(self, model: KerasModel, network: rewrite.Network) -> dict[str, int]:
         """Layer of the network -> bits of its weights where they are few."""
         if self.weight_bits == 8:
             return {}
-        few = [layer.name for layer in network.model.layers if type(layer).__name__ in surgery.FEW_BITS]
+        few = [layer.name for layer in network.model.layers if type(layer).__name__ in quantizers.FEW_BITS]
         wide = named(model, self.keep_8)
         return {name: self.weight_bits for name in few if network.origin[name] not in wide}
 
@@ -142,12 +141,12 @@ class Qat(Taught):
             yield train.batch(positions[start : start + self.batch_size])[0]
 
 
-def _no_kernels(left: dict[str, str]) -> Iterator[Finding]:
+def _no_kernels(left: dict[str, str]) -> Iterator[PlacedFault]:
     rule = "there is no layer that can be trained quantization-aware"
     yield (), Fault(rule, received="; ".join(f"{name}: {why}" for name, why in left.items()) or "none with weights")
 
 
-def _unfolded(network: surgery.Network) -> Iterator[Finding]:
+def _unfolded(network: rewrite.Network) -> Iterator[PlacedFault]:
     """Normalisations: folded at conversion, they would scale each channel of rounded weights anew."""
     kind = "BatchNormalization"
     found = [network.origin[layer.name] for layer in network.model.layers if type(layer).__name__ == kind]
@@ -157,14 +156,14 @@ def _unfolded(network: surgery.Network) -> Iterator[Finding]:
         yield ("per_channel",), Fault(rule, received=", ".join(found[:5]), do=do)
 
 
-def _bake_zeros(model: "tf_keras.Model") -> None:
+def _bake_zeros(model: KerasModel) -> None:
     """Write the masks of the prune-preserving scheme into the kernels: a saved model does not carry them."""
     for _, weight, variables in _weight_quantizers(model):
         if "sparsity_mask" in variables:
             weight.assign(weight * variables["sparsity_mask"])
 
 
-def _weight_quantizers(model: "tf_keras.Model") -> list[tuple[str, Any, dict[str, Any]]]:
+def _weight_quantizers(model: KerasModel) -> list[tuple[str, Any, dict[str, Any]]]:
     """Each weight that is rounded in training: its layer's name before quantization, itself, its quantizer's state."""
     return [
         (layer.layer.name, weight, variables)
@@ -173,13 +172,13 @@ def _weight_quantizers(model: "tf_keras.Model") -> list[tuple[str, Any, dict[str
     ]
 
 
-def _sparsity(model: "tf_keras.Model") -> Iterator[tuple[str, float]]:
+def _sparsity(model: KerasModel) -> Iterator[tuple[str, float]]:
     """Share of zeros in each quantized kernel, by the name of the layer before quantization."""
     for name, weight, _ in _weight_quantizers(model):
         yield name, float(np.mean(weight.numpy() == 0))
 
 
-def _row(layer: "tf_keras.layers.Layer", why: str, kept: dict[str, float], bits: int) -> dict[str, Any]:
+def _row(layer: KerasLayer, why: str, kept: dict[str, float], bits: int) -> dict[str, Any]:
     row: dict[str, Any] = {"layer": layer.name, "kind": type(layer).__name__, "done": not why, "why": why}
     row |= {"weight_bits": bits} if layer.weights and not why else {}
     return row | ({"sparsity": kept[layer.name]} if layer.name in kept else {})

@@ -2,24 +2,25 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 
-from pipeline import runtimes, surgery, tf
-from pipeline.scoring import SCORING
-from pipeline.sensitivity import Effect, LayerSensitivity, SensitivityFacts
-from pipeline.stage import Data, Inputs, Progress
-from pipeline.stages.calibration import Calibration, draw
+from pipeline.core.progress import Progress
+from pipeline.data.source import Data
+from pipeline.data.tasks.task import Truth
+from pipeline.keras import tf
+from pipeline.keras.conversion.calibration import Calibration, draw
+from pipeline.keras.surgery import graph, switched
+from pipeline.keras.surgery.switched import Simulation, Unit
 from pipeline.stages.follower import Follower
+from pipeline.stages.sensitivity_facts import Effect, LayerSensitivity, SensitivityFacts
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.surgery import Simulation, Unit
-from pipeline.task import Truth
-
-if TYPE_CHECKING:
-    import tensorflow
+from pipeline.stages.stage import Inputs
+from pipeline.verify.runtimes import comparison
+from pipeline.verify.scoring.scoring import SCORING
 
 BATCH = 250
 PASSED_ON = ("sparsity", "clusters")  # facts of the model that hold for it here too
@@ -38,6 +39,7 @@ class Sensitivity(Follower):
 
     takes = "keras"
     gives = "keras"
+    scores = True
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
     not_behind: ClassVar[Mapping[str, str]] = {"qat": "its model rounds already"}
 
@@ -59,7 +61,7 @@ class Sensitivity(Follower):
         above = read_facts(inputs.source.path)
         sample = draw(inputs.data, self.calibration, inputs.seed).x
         batches = [sample[i : i + BATCH] for i in range(0, len(sample), BATCH)]
-        simulated = surgery.simulation(surgery.flat(model), batches)
+        simulated = switched.simulation(graph.flat(model), batches)
         facts = ranked(simulated, inputs, self.samples)
         notes = [f"{name} is not simulated: {why}" for name, why in simulated.left.items()]
         tf.save_model(model, work / "model.h5")
@@ -72,7 +74,7 @@ def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFa
     split = inputs.data.split("validation")
     positions = np.unique(np.linspace(0, len(split) - 1, min(len(split), samples)).astype(np.int64))
     x, y = split.batch(positions)
-    outputs = _outputs(simulated, x)
+    outputs = simulated.outputs(x, BATCH)
     exact = outputs(())
     names = [unit.name for unit in simulated.units]
 
@@ -94,22 +96,6 @@ def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFa
     )
 
 
-def _outputs(simulated: Simulation, x: NDArray[np.float32]) -> Any:
-    """What gives the outputs for x with the units of those names rounded."""
-    import tensorflow as tf
-
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def forward(batch: "tensorflow.Tensor") -> "tensorflow.Tensor":
-        return simulated.model(batch, training=False)
-
-    def outputs(on: Collection[str]) -> Outputs:
-        simulated.switch(on)
-        parts = [np.asarray(forward(tf.constant(x[i : i + BATCH]))) for i in range(0, len(x), BATCH)]
-        return np.concatenate(parts)
-
-    return outputs
-
-
 def _effect(outputs: Outputs, exact: Outputs, x: NDArray[np.float32], y: Truth, data: Data) -> Effect:
     spec = data.spec()
     scoring = SCORING[spec.task.name]
@@ -118,7 +104,7 @@ def _effect(outputs: Outputs, exact: Outputs, x: NDArray[np.float32], y: Truth, 
     return Effect(
         sqnr_db=10 * float(np.log10(signal / noise)) if noise and signal else None,
         rmse=float(np.sqrt(np.mean(error**2))),
-        flips=runtimes.flips(outputs, exact, spec),
+        flips=comparison.flips(outputs, exact, spec),
         score=scoring.main(scoring.verdicts(spec.task.rows(outputs, spec), x, y), y),
     )
 

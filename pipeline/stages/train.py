@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import NonNegativeInt
 
-from pipeline import tf
-from pipeline.errors import Fault, input_of
-from pipeline.models import AnyModel
-from pipeline.stage import Inputs, Model
+from pipeline.core.errors import PlacedFault, input_of
+from pipeline.data.tasks.task import Task
+from pipeline.keras import tf
+from pipeline.keras.models.model import AnyModel, Model
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.training import Training, fit
-from pipeline.task import Task
+from pipeline.stages.stage import Inputs
+from pipeline.stages.training import Training
 
 
 class Train(Training):
@@ -32,7 +32,7 @@ class Train(Training):
     def network(self, model: Model) -> Model:
         return self.model or model
 
-    def unfit(self, task: Task) -> Iterator[tuple[tuple[str | int, ...], Fault]]:
+    def unfit(self, task: Task) -> Iterator[PlacedFault]:
         yield from super().unfit(task)
         for place, fault in self.model.unfit(task) if self.model else ():
             yield ("model", *place), fault
@@ -41,6 +41,6 @@ class Train(Training):
         tf.start(inputs.seed)
         with input_of(f"stages.{self.label}.model" if self.model else "model"):
             model = self.network(inputs.model).build(inputs.data.spec())
-        curves = fit(model, self, inputs, tf.gives_logits(model)) if self.epochs else {}
+        curves = self.fit(model, inputs, tf.gives_logits(model)) if self.epochs else {}
         tf.save_model(model, work / "model.h5")
         write_facts(work, curves)

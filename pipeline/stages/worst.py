@@ -4,13 +4,13 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from pipeline.errors import Fault, StageError
-from pipeline.sensitivity import SensitivityFacts
-from pipeline.stage import Strict
+from pipeline.core.errors import Fault, StageError
+from pipeline.core.settings import Settings
+from pipeline.stages.sensitivity_facts import SensitivityFacts
 from pipeline.stages.sidecar import read_facts
 
 
-class Worst(Strict):
+class Worst(Settings):
     """Layers by the ranking of the sensitivity stage right above."""
 
     worst: PositiveInt

@@ -6,7 +6,27 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tflite import macs
+_LSTM = (1, 2, 3, 4, 5, 6, 7, 8, 16)  # input to gates, recurrent to gates, projection; peepholes are elementwise
+_BIDIRECTIONAL_LSTM = (*_LSTM, *range(18, 26), 33, *range(40, 48))
+
+# Input positions of the matrices and kernels that an op multiplies with.
+WEIGHTS: dict[str, tuple[int, ...]] = {
+    "CONV_2D": (1,),
+    "DEPTHWISE_CONV_2D": (1,),
+    "TRANSPOSE_CONV": (1,),
+    "CONV_3D": (1,),
+    "CONV_3D_TRANSPOSE": (1,),
+    "FULLY_CONNECTED": (1,),
+    "BATCH_MATMUL": (0, 1),
+    "LSTM": _LSTM,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": _BIDIRECTIONAL_LSTM,
+    "RNN": (1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
+    "SVDF": (1, 2),
+}
+
 
 # Bits of one element; 0 where a tensor has no fixed size (strings and handles).
 BITS = {
@@ -151,7 +171,7 @@ class Op:
     @property
     def weights(self) -> tuple[Tensor, ...]:
         """The constants that it multiplies with: a convolution's kernel, an LSTM's eight matrices."""
-        slots = macs.WEIGHTS.get(self.name, ())
+        slots = WEIGHTS.get(self.name, ())
         found = (self.sources[slot] for slot in slots if slot < len(self.sources))
         return tuple(tensor for tensor in found if tensor is not None and tensor.constant)
 
@@ -166,11 +186,6 @@ class Op:
     @property
     def parameters(self) -> int:
         return sum(tensor.elements for tensor in self.trained)
-
-    @property
-    def macs(self) -> int | None:
-        """Multiply-accumulates of one run; None when nobody can tell. See :mod:`pipeline.tflite.macs`."""
-        return None if self.custom or self.name.startswith("STABLEHLO_") else macs.count(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

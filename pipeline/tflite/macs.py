@@ -8,87 +8,66 @@ Input positions are those of the schema's comments and kernels (tensorflow/lite/
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipeline.tflite.graph import Op
-
-_LSTM = (1, 2, 3, 4, 5, 6, 7, 8, 16)  # input to gates, recurrent to gates, projection; peepholes are elementwise
-_BIDIRECTIONAL_LSTM = (*_LSTM, *range(18, 26), 33, *range(40, 48))
-
-# Input positions of the matrices and kernels that an op multiplies with.
-WEIGHTS: dict[str, tuple[int, ...]] = {
-    "CONV_2D": (1,),
-    "DEPTHWISE_CONV_2D": (1,),
-    "TRANSPOSE_CONV": (1,),
-    "CONV_3D": (1,),
-    "CONV_3D_TRANSPOSE": (1,),
-    "FULLY_CONNECTED": (1,),
-    "BATCH_MATMUL": (0, 1),
-    "LSTM": _LSTM,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM,
-    "BIDIRECTIONAL_SEQUENCE_LSTM": _BIDIRECTIONAL_LSTM,
-    "RNN": (1, 2),
-    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
-    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
-    "SVDF": (1, 2),
-}
+from pipeline.tflite.graph import WEIGHTS, Op
 
 
-def count(op: "Op") -> int:
-    """Multiply-accumulates of one run of the op; 0 for an op that has none."""
+def count(op: Op) -> int | None:
+    """Multiply-accumulates of one run of the op; 0 for an op that has none, None for one of which nobody can tell."""
+    if op.custom or op.name.startswith("STABLEHLO_"):
+        return None
     rule = _RULES.get(op.name)
     return rule(op) if rule else 0
 
 
-def _shape(op: "Op", slot: int) -> tuple[int, ...]:
+def _shape(op: Op, slot: int) -> tuple[int, ...]:
     """(0,) for an input that is left out, so that its products come to nothing."""
     tensor = op.inputs[slot] if slot < len(op.inputs) else None
     return tensor.shape if tensor is not None else (0,)
 
 
-def _outputs(op: "Op") -> int:
+def _outputs(op: Op) -> int:
     """Elements of the first output."""
     return op.outputs[0].elements if op.outputs else 0
 
 
-def _conv(op: "Op") -> int:
+def _conv(op: Op) -> int:
     """Output elements x kernel (C_out, *window, C_in of the group)."""
     return _outputs(op) * prod(_shape(op, 1)[1:])
 
 
-def _depthwise(op: "Op") -> int:
+def _depthwise(op: Op) -> int:
     """Output elements x window; the kernel is (1, height, width, C_out)."""
     return _outputs(op) * prod(_shape(op, 1)[1:3])
 
 
-def _transpose_conv(op: "Op") -> int:
+def _transpose_conv(op: Op) -> int:
     """Input (slot 2) elements x kernel (C_out, height, width, C_in) without C_in: what the border crops counts too."""
     return prod(_shape(op, 2)) * prod(_shape(op, 1)[:-1])
 
 
-def _conv_3d(op: "Op") -> int:
+def _conv_3d(op: Op) -> int:
     """Output elements x kernel (depth, height, width, C_in, C_out) without C_out."""
     return _outputs(op) * prod(_shape(op, 1)[:-1])
 
 
-def _conv_3d_transpose(op: "Op") -> int:
+def _conv_3d_transpose(op: Op) -> int:
     """Input (slot 2) elements x kernel (depth, height, width, C_out, C_in) without C_in."""
     return prod(_shape(op, 2)) * prod(_shape(op, 1)[:-1])
 
 
-def _fully_connected(op: "Op") -> int:
+def _fully_connected(op: Op) -> int:
     """Output elements x inputs of a unit; the kernel is (units, inputs)."""
     return _outputs(op) * prod(_shape(op, 1)[-1:])
 
 
-def _batch_matmul(op: "Op") -> int:
+def _batch_matmul(op: Op) -> int:
     """Output elements (..., rows, columns) x the length of the products."""
     shape = _shape(op, 0)
     return _outputs(op) * prod(shape[-2:-1] if op.transposed_x else shape[-1:])
 
 
-def _recurrent(op: "Op") -> int:
+def _recurrent(op: Op) -> int:
     """Steps x elements of every matrix; the input is (..., features) with batch and time before them."""
     # A basic LSTM has one matrix for everything: input, previous activation, weights, biases, previous state.
     basic = op.name == "LSTM" and len(op.inputs) == 5

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline.tflite import macs
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
 from pipeline.tflite.lut import DECODE
 from pipeline.tflite.memory import peak_bytes
@@ -126,7 +127,7 @@ class Model:
 
         Custom and StableHLO ops add nothing, because nobody can tell: their own ``macs`` is None.
         """
-        return sum(op.macs or 0 for op in self.ops)
+        return sum(macs.count(op) or 0 for op in self.ops)
 
     @cached_property
     def parameters(self) -> int:
@@ -201,7 +202,7 @@ class Model:
             weights_scales=len(first.scales) or None if first else None,
             sparsity=sum(self._zeros[tensor] for tensor in weights) / elements if elements else None,
             unique_values=max((self._unique[tensor] for tensor in weights), default=None),
-            macs=op.macs,
+            macs=macs.count(op),
             parameters=op.parameters,
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from pipeline.errors import Fault, InputError
+from pipeline.core.errors import Fault, InputError
 from pipeline.tflite import lut
 from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, MalformedError, Source, Table
 from pipeline.tflite.graph import BITS, Op, Signature, Subgraph, Tensor

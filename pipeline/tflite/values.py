@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Fault, InputError, did_you_mean
+from pipeline.core.errors import Fault, InputError, did_you_mean
 from pipeline.tflite.graph import Tensor
 from pipeline.tflite.model import Model
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import litert
 from pipeline.tflite.values import stored
+from pipeline.verify.interpreters import litert
 
 CONFIG = """
 name: files

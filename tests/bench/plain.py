@@ -16,7 +16,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tf_keras import layers
 
-from pipeline.data import Digits
+from pipeline.data.sources.digits import Digits
 
 OUT = Path(sys.argv[1])
 DATA = Digits()

@@ -9,11 +9,11 @@ import time
 
 import numpy as np
 
-from pipeline import tf
-from pipeline.models import Resnet8
-from pipeline.stage import Spec
-from pipeline.stages import Train
-from pipeline.stages.training import _optimizer
+from pipeline.data.spec import Spec
+from pipeline.keras import tf
+from pipeline.keras.models.resnet8 import Resnet8
+from pipeline.keras.training.fit import _optimizer
+from pipeline.stages.train import Train
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 

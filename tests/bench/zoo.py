@@ -19,7 +19,7 @@ from typing import get_args
 
 import numpy as np
 
-from pipeline.models.applications import Network
+from pipeline.keras.models.applications import Network
 
 SIZE = 96
 CONFIG = """\

@@ -1,0 +1,217 @@
+"""Two run folders side by side: what changed in each model, and whether it changed for the worse by too much."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from pipeline.core import units
+from pipeline.core.errors import ConfigError, Fault, InputError, did_you_mean
+from pipeline.data.tasks.task import TASKS
+from pipeline.report import decisions
+from pipeline.report.document import Report
+from pipeline.verify.facts import Facts, LayerFacts, ModelFacts
+from pipeline.verify.scoring.metrics import METRICS
+
+# What a limit can be set on, and what it limits.
+LIMITS = {
+    "drop": "how much worse the main metric is in B: accuracy or auc as a fraction, mae in its unit",
+    "flips": "share of test examples with another decision",
+    "bytes": "file size, B over A",
+    "gzip": "size after gzip, B over A",
+    "macs": "multiply-accumulates, B over A",
+    "arena": "TFLM arena, B over A",
+    "checks": "checks that passed in A and do not in B, a count",
+}
+
+FIELDS = ("op", "shape", "dtype", "weights_shape", "weights_dtype", "weights_scales")  # of a layer, that must be equal
+
+
+class Difference(Facts):
+    """One model in run A and run B. A figure that either run lacks is None."""
+
+    model: str
+    same_bytes: bool
+    accuracy: tuple[float | None, float | None]
+    metric: str  # the task's main one
+    score: tuple[float | None, float | None]
+    flips: int | None
+    examples: int | None
+    bytes: tuple[int, int]
+    gzip: tuple[int, int]
+    macs: tuple[int | None, int | None]
+    arena: tuple[int | None, int | None]
+    ops: dict[str, int]  # the count in B less the count in A, where it is not zero
+    layers: tuple[str, ...]  # what changed, a sentence each
+    checks: tuple[str, ...]  # passed in A and not in B
+
+    def figures(self) -> dict[str, float | None]:
+        """What LIMITS limits."""
+        before, after = self.score
+        sign = -1 if METRICS[self.metric].lower_is_better else 1
+        return {
+            "drop": None if before is None or after is None else sign * (before - after),
+            "flips": self.flips / self.examples if self.flips is not None and self.examples else None,
+            "bytes": self.bytes[1] / self.bytes[0],
+            "gzip": self.gzip[1] / self.gzip[0],
+            "macs": _ratio(self.macs),
+            "arena": _ratio(self.arena),
+            "checks": float(len(self.checks)),
+        }
+
+
+def load(folder: Path) -> Report:
+    """The report of a run folder, or of a report.json; InputError when it is none."""
+    path = folder / "report.json" if folder.is_dir() else folder
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(Fault("no report can be read", where=str(path), received=error.strerror or "")) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        received = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(
+            Fault("is no report of this version of edgepipe", where=str(path), received=received)
+        ) from None
+
+
+def compare(a: Path, b: Path) -> tuple[Difference, ...]:
+    """Every model that both runs have, by name; InputError when there is none."""
+    first, second = load(a), load(b)
+    before, after = ({model.name: model for model in report.models} for report in (first, second))
+    shared = [name for name in before if name in after]
+    if not shared:
+        raise InputError(
+            Fault("the runs have no model in common", received=f"{', '.join(before)} and {', '.join(after)}")
+        )
+    if first.data.task != second.data.task:
+        received = f"{first.data.task} and {second.data.task}"
+        raise InputError(Fault("the runs must be of one task", received=received))
+    flips, metric = _flips(a, b), TASKS[first.data.task].main
+    return tuple(
+        _difference(metric, before[name], after[name], _broken(first, second, name), flips.get(name)) for name in shared
+    )
+
+
+def parse_limits(texts: Sequence[str]) -> dict[str, float]:
+    """``["drop=0.005", "bytes=1.02"]`` as a mapping; ConfigError with every fault."""
+    limits, faults = {}, []
+    for text in texts:
+        name, _, value = text.partition("=")
+        where = f"--fail-on {text}"
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            faults.append(Fault("must be a name, `=` and a number", where=where, do="such as drop=0.005"))
+        if name not in LIMITS:
+            faults.append(Fault("there is no such limit", where=where, received=name, do=did_you_mean(name, LIMITS)))
+    if faults:
+        raise ConfigError(*faults)
+    return limits
+
+
+def exceeded(differences: Sequence[Difference], limits: Mapping[str, float]) -> Iterator[str]:
+    """A sentence for each limit that a model breaks, or that can't be judged: that is not a pass either."""
+    for difference in differences:
+        figures = difference.figures()
+        for name, limit in limits.items():
+            value = figures[name]
+            if value is None:
+                yield f"{difference.model}: {name} was not measured in both runs, and the limit is {limit:g}"
+            elif value > limit + 1e-12:
+                yield f"{difference.model}: {name} is {value:.4g}, and the limit is {limit:g} ({LIMITS[name]})"
+
+
+def _ratio(pair: tuple[int | None, int | None]) -> float | None:
+    before, after = pair
+    return after / before if before and after is not None else None
+
+
+def _difference(
+    metric: str, a: ModelFacts, b: ModelFacts, broken: Sequence[str], flips: tuple[int, int] | None
+) -> Difference:
+    ops = Counter(b.ops)
+    ops.subtract(a.ops)
+    return Difference(
+        model=a.name,
+        same_bytes=a.sha256 == b.sha256,
+        accuracy=(a.metrics.get("accuracy"), b.metrics.get("accuracy")),
+        metric=metric,
+        score=(a.metrics.get(metric), b.metrics.get(metric)),
+        flips=flips[0] if flips else None,
+        examples=flips[1] if flips else None,
+        bytes=(a.bytes, b.bytes),
+        gzip=(a.gzip_bytes, b.gzip_bytes),
+        macs=(a.macs, b.macs),
+        arena=(a.arena_bytes, b.arena_bytes),
+        ops={name: count for name, count in sorted(ops.items()) if count},
+        layers=tuple(_changed(a.layers, b.layers)),
+        checks=tuple(broken),
+    )
+
+
+def _broken(a: Report, b: Report, model: str) -> list[str]:
+    """Names of the checks of a model that passed in A and do not in B, or are gone from B."""
+    passed = {(c.check, c.what) for c in a.checks if c.model == model and c.status == "pass"}
+    still = {(c.check, c.what) for c in b.checks if c.model == model and c.status == "pass"}
+    return [what or check for check, what in sorted(passed - still)]
+
+
+def _changed(a: Sequence[LayerFacts], b: Sequence[LayerFacts]) -> Iterator[str]:
+    """What is different of the layers, by name; layers of one name by their order."""
+    before, after = _by_name(a), _by_name(b)
+    for key in (key for key in before if key not in after):
+        yield f"{before[key].name}: {before[key].op} is gone"
+    for key in (key for key in after if key not in before):
+        yield f"{after[key].name}: {after[key].op} is new"
+    for key in (key for key in before if key in after):
+        old, new = before[key], after[key]
+        said = [
+            f"{field} {getattr(old, field)} -> {getattr(new, field)}" for field in FIELDS if _differs(old, new, field)
+        ]
+        if old.scale and new.scale and abs(new.scale / old.scale - 1) > 0.01:
+            said.append(f"scale {units.number(old.scale)} -> {units.number(new.scale)}")
+        if abs((new.sparsity or 0) - (old.sparsity or 0)) > 0.01:
+            said.append(f"zeros {units.percent(old.sparsity)} -> {units.percent(new.sparsity)}")
+        if said:
+            yield f"{new.name}: {', '.join(said)}"
+
+
+def _differs(old: LayerFacts, new: LayerFacts, field: str) -> bool:
+    return bool(getattr(old, field) != getattr(new, field))
+
+
+def _by_name(layers: Sequence[LayerFacts]) -> dict[tuple[str, int], LayerFacts]:
+    seen: Counter[str] = Counter()
+    found = {}
+    for layer in layers:
+        found[layer.name, seen[layer.name]] = layer
+        seen[layer.name] += 1
+    return found
+
+
+def _flips(a: Path, b: Path) -> dict[str, tuple[int, int]]:
+    """Model -> (flips, examples) where both run folders hold decisions on the same test split."""
+    first, second = _decisions(a), _decisions(b)
+    if first is None or second is None or first.split != second.split or len(first.y) != len(second.y):
+        return {}
+    pairs = {name: (decided, second.models[name]) for name, decided in first.models.items() if name in second.models}
+    return {
+        name: (int(np.sum(one != other)), len(one)) for name, (one, other) in pairs.items() if one.dtype.kind == "i"
+    }
+
+
+def _decisions(folder: Path) -> decisions.Decisions | None:
+    try:
+        return decisions.read((folder if folder.is_dir() else folder.parent) / decisions.FILE)
+    except InputError:
+        return None
+
+
+def as_json(differences: Sequence[Difference], broken: Sequence[str]) -> str:
+    """One JSON document."""
+    rows = [difference.model_dump(mode="json") for difference in differences]
+    return json.dumps({"status": "fail" if broken else "pass", "models": rows, "exceeded": list(broken)}, indent=2)

@@ -1,0 +1,174 @@
+"""A report as it follows from the files of its folder, and where the one that is there differs from it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import tflite
+from pipeline.audit.run_folder import Folder, Mismatch
+from pipeline.config.config import with_paths
+from pipeline.core.errors import InputError
+from pipeline.data.tasks.task import TASKS
+from pipeline.report.decisions import Decisions
+from pipeline.report.document import Report
+from pipeline.stages.verification import share_of_zeros
+from pipeline.verify import measurement
+from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.scoring import classification
+
+MOST_LINES = 5  # told of one field of one model
+OF_ANY_FILE = {"name", "file", "sha256", "bytes", "gzip_bytes", "calibration"}  # told of models that none verifies too
+
+Fresh = Mapping[str, Mapping[str, Any]]  # model -> its fields as they were found now
+
+
+def read(folder: Folder) -> tuple[dict[str, dict[str, Any]], list[Mismatch]]:
+    """What the bytes of each intact model say; and the files that are no models."""
+    fresh, wrong = {}, []
+    for model in folder.intact:
+        try:
+            fresh[model.name] = _fields(folder.path / model.file, model)
+        except InputError as error:
+            rule = error.faults[0].rule
+            wrong.append(Mismatch(file=model.file, what="content", expected="a .tflite file", received=rule))
+    return fresh, wrong
+
+
+def _fields(path: Path, model: ModelFacts) -> dict[str, Any]:
+    facts = measurement.read(model.name, path)
+    known = tuple(name for name in model.pruned if name in facts.sparsity)
+    found = {field: getattr(facts, field) for field in facts.model_fields_set - {"verified"}}
+    return {**found, "pruned": known, "pruned_sparsity": share_of_zeros(tflite.read(path), known)}
+
+
+def named_mismatches(folder: Folder) -> Iterator[Mismatch]:
+    """Models and steps of the report that are not those of its config; nothing can be derived of such a report."""
+    stages = folder.config.stages
+    models = [stage.label for stage in stages if stage.gives == "tflite"]
+    for name in sorted({name for stage in folder.verifies for name in stage.reads()} - set(models)):
+        yield Mismatch(file="report.json", what="config.stages", expected="names of models", received=name)
+    for what, expected, received in (
+        ("models", models, [model.name for model in folder.report.models]),
+        ("steps", [stage.label for stage in stages], [step.name for step in folder.report.steps]),
+    ):
+        if expected != received:
+            listed, there = ", ".join(expected), ", ".join(received) or "none"
+            yield Mismatch(file="report.json", what=what, expected=listed, received=there)
+
+
+def decision_mismatches(folder: Folder, found: Decisions, where: str) -> Iterator[Mismatch]:
+    """What in the decisions does not belong to the report's models or test split."""
+    test = folder.report.data.splits.get("test")
+    expected = {name for stage in folder.verifies for name in stage.reads()}
+    classes = len(folder.report.data.labels)
+    for what, wanted, got in (
+        ("models", sorted(expected), sorted(found.models)),
+        ("split", test and test.sha256, found.split),
+        ("examples", test and test.examples, len(found.y)),
+    ):
+        if wanted != got:
+            yield Mismatch(file=where, what=what, expected=_short(wanted), received=_short(got))
+    if not TASKS[folder.report.data.task].decides:
+        return
+    for name, decided in {"y": found.y, **found.models}.items():
+        if decided.dtype != np.int64 or decided.ndim > 1:
+            yield Mismatch(file=where, what=name, expected="whole numbers (N,)", received=_short(decided.dtype))
+        elif len(decided) and not 0 <= decided.min() <= decided.max() < classes:
+            received = f"{decided.min()} to {decided.max()}"
+            yield Mismatch(file=where, what=name, expected=f"classes 0 to {classes - 1}", received=received)
+
+
+def several_verify(folder: Folder) -> bool:
+    """Whether two verify stages name one model: the report keeps the figures of the last alone."""
+    names = [name for stage in folder.verifies for name in stage.reads()]
+    return len(set(names)) < len(names)
+
+
+def report(folder: Folder, fresh: Fresh, found: Decisions | None) -> Report:
+    """The report with everything in it that follows from the config, from fresh facts and from the decisions."""
+    given, stages = folder.report, folder.config.stages
+    models = {model.name: _model(folder, model, fresh.get(model.name, {}), found) for model in given.models}
+    checks: list[CheckResult] = []
+    for stage in folder.verifies if not several_verify(folder) else ():
+        measured = tuple(models[name] for name in stage.reads())
+        if found:
+            bare = [facts.model_copy(update={"baseline": False, "paired": None, "drop": {}}) for facts in measured]
+            measured = stage.compared(bare, found.y, found.models)
+        models |= {facts.name: facts for facts in measured}
+        checks += stage.judged(measured)
+    results = given.checks if several_verify(folder) else tuple(checks)
+    steps = [
+        step.model_copy(update={"name": s.label, "stage": s.kind, "settings": s.settings()})
+        for step, s in zip(given.steps, stages, strict=True)
+    ]
+    return given.model_copy(
+        update={
+            "name": folder.config.name,
+            "status": "fail" if any(check.status != "pass" for check in results) else "pass",
+            "config": with_paths(folder.config.settings(), lambda path: os.path.relpath(path, folder.path)),
+            "steps": tuple(steps),
+            "models": tuple(models.values()),
+            "checks": results,
+        }
+    )
+
+
+def _model(folder: Folder, model: ModelFacts, fresh: Mapping[str, Any], found: Decisions | None) -> ModelFacts:
+    if not any(model.name in stage.reads() for stage in folder.verifies):
+        kept = {field: getattr(model, field) for field in OF_ANY_FILE}
+        return ModelFacts(**kept | {f: v for f, v in fresh.items() if f in OF_ANY_FILE}, verified=False)
+    update: dict[str, Any] = {"verified": True, "arena_bytes": model.arena.total if model.arena else None}
+    if found and "metrics" not in fresh and TASKS[folder.report.data.task].decides:
+        update |= _decided(model, found, folder.report.data.labels)
+    return model.model_copy(update={**update, **fresh})
+
+
+def _decided(model: ModelFacts, found: Decisions, labels: Sequence[str]) -> dict[str, Any]:
+    """The fields that the decisions alone decide."""
+    decided = classification.decisions(found.models[model.name], found.y, labels)
+    accuracy = decided.metrics["accuracy"]
+    return {
+        "examples": len(found.y),
+        "split_sha256": found.split,
+        "metrics": model.metrics | decided.metrics,
+        "per_class": decided.per_class,
+        "confusion": decided.confusion,
+        "runtimes": tuple(
+            facts.model_copy(update={"accuracy": accuracy, "score": accuracy}) if facts.runtime == "xnnpack" else facts
+            for facts in model.runtimes
+        ),
+    }
+
+
+def differences(expected: Report, received: Report) -> Iterator[Mismatch]:
+    """Where a report is not what it should be, with at most MOST_LINES lines for each field."""
+    found = _leaves(expected.model_dump(mode="json"), received.model_dump(mode="json"), ())
+    for field, leaves in groupby(found, key=lambda leaf: leaf[0][:3]):
+        for place, wanted, got in islice(leaves, MOST_LINES):
+            yield Mismatch(file="report.json", what=".".join(place), expected=_short(wanted), received=_short(got))
+        if more := sum(1 for _ in leaves):
+            what = f"{'.'.join(field)}, {more} more"
+            yield Mismatch(file="report.json", what=what, expected="the same", received="others")
+
+
+def _leaves(expected: Any, received: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """(place, expected, received) of all values that are not equal."""
+    if isinstance(expected, dict) and isinstance(received, dict):
+        for key in dict.fromkeys((*expected, *received)):
+            yield from _leaves(expected.get(key), received.get(key), (*place, key))
+    elif isinstance(expected, list) and isinstance(received, list) and len(expected) == len(received):
+        for i, (wanted, got) in enumerate(zip(expected, received, strict=True)):
+            name = wanted.get("name", i) if isinstance(wanted, dict) and len(place) < 2 else i
+            yield from _leaves(wanted, got, (*place, str(name)))
+    elif expected != received:
+        yield place, expected, received
+
+
+def _short(value: Any) -> str:
+    """A value on one line of bounded length."""
+    text = f"{len(value)} values" if isinstance(value, list) and len(value) > 8 else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

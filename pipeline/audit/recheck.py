@@ -1,0 +1,168 @@
+"""Check a run folder again: its files, all that can be derived from them and, when asked, every figure by measuring."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import __version__
+from pipeline.audit import derivation, run_folder
+from pipeline.audit.file import LIMITS
+from pipeline.audit.remeasurement import Rerun, rerun
+from pipeline.audit.run_folder import Folder, Mismatch
+from pipeline.core import processes
+from pipeline.core.errors import InputError, StageError
+from pipeline.core.store import Store
+from pipeline.report import build, decisions, environment, figures
+from pipeline.report.decisions import Decisions
+from pipeline.verify.facts import Facts
+
+UNTOLD = "latency, times, learning curves, ladders, rankings and notes of the steps, environment"
+NEEDS_A_RUN = "outputs on other runtimes, errors against Keras, scores such as AUC and log loss, arena, splits' sha256"
+
+
+class Unchecked(Facts):
+    """What was not checked, and why."""
+
+    what: str
+    why: str
+
+
+class Recheck(Facts):
+    """What checking a run folder again found.
+
+    changed     what is another here than where the report was made: (there, here)
+    latency_ms  of each model that was measured again: (here, in the report), which are not compared
+    """
+
+    report: str
+    status: Literal["pass", "fail"]
+    rerun: bool
+    models: int
+    checks: int
+    mismatches: tuple[Mismatch, ...]
+    unchecked: tuple[Unchecked, ...]
+    changed: dict[str, tuple[str, str]]
+    latency_ms: dict[str, tuple[float | None, float | None]]
+
+
+@dataclass
+class Found:
+    """What was found so far. unchecked: what, and why. latency: model -> median in ms, here and in the report."""
+
+    mismatches: list[Mismatch]
+    unchecked: list[tuple[str, str]] = field(default_factory=list)
+    latency: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    def add(self, mismatches: Iterable[Mismatch], unchecked: Iterable[tuple[str, str]] = ()) -> None:
+        self.mismatches += mismatches
+        self.unchecked += unchecked
+
+
+def recheck(path: Path, again: tuple[str | None, Store] | None) -> Recheck:
+    """Check a run folder, or the report.json in it; `again` measures too, with (data, or None for the config's; store).
+
+    Raises InputError for a folder that holds no report which can be checked, or whose content breaks what reads it.
+    """
+    folder = run_folder.load(path)
+    try:
+        found = _checked(folder, again)
+    except StageError as error:
+        raise InputError(*error.faults) from None
+    here, there = environment.environment(), folder.report.environment
+    pairs = {name: (there.get(name, "–"), here.get(name, "–")) for name in (*there, *here)}
+    return Recheck(
+        report=str(path),
+        status="fail" if found.mismatches else "pass",
+        rerun=again is not None,
+        models=len(folder.report.models),
+        checks=len(folder.report.checks),
+        mismatches=tuple(dict.fromkeys(found.mismatches)),
+        unchecked=tuple(Unchecked(what=what, why=why) for what, why in found.unchecked),
+        changed={name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
+        latency_ms=found.latency,
+    )
+
+
+def _checked(folder: Folder, again: tuple[str | None, Store] | None) -> Found:
+    found = Found(list(run_folder.file_mismatches(folder)))
+    found.unchecked.append((UNTOLD, "nothing in the folder tells them; SHA256SUMS alone covers them"))
+    if named := list(derivation.named_mismatches(folder)):
+        found.mismatches += named
+        found.unchecked.append(("figures", "the report is not of its config"))
+        return found
+    done = rerun(folder, *again) if again else Rerun()
+    found.latency = done.latency
+    found.add(*_apart(folder, _derived, done.fresh, done.decisions))
+    found.add(done.mismatches, done.unmeasured)
+    if derivation.several_verify(folder):
+        found.unchecked.append(("checks", "two verify stages name one model; the report has the last one's figures"))
+    if again is None:
+        found.unchecked.append((NEEDS_A_RUN, "the files would have to be run: --rerun"))
+    return found
+
+
+def _apart(folder: Folder, function: Callable[..., None], *args: Any) -> Any:
+    """What the function sends from a process with limits."""
+    (sent,) = processes.gather(f"the check of {folder.path}", [(function, folder, *args)], LIMITS)
+    return sent
+
+
+def _derived(send: processes.Send, folder: Folder, measured: derivation.Fresh, decided: Decisions | None) -> None:
+    """What a child process does: sends the mismatches of the report and its pages, and what was not checked.
+
+    measured and decided are what was measured again; the folder's own decisions stand in where that is nothing.
+    """
+    read, found = derivation.read(folder)
+    kept, wrong = _decisions(folder)
+    fresh = {name: {**fields, **measured.get(name, {})} for name, fields in read.items()}
+    found += [*wrong, *derivation.differences(derivation.report(folder, fresh, decided or kept), folder.report)]
+    unchecked: list[tuple[str, str]] = []
+    found += _page_mismatches(folder, unchecked)
+    send((found, unchecked))
+
+
+def _decisions(folder: Folder) -> tuple[Decisions | None, list[Mismatch]]:
+    """The decisions of the folder when they are usable, and what is wrong with them."""
+    path = folder.path / decisions.FILE
+    if decisions.FILE not in folder.stated:
+        missing = Mismatch(file="report.json", what="files", expected=decisions.FILE, received="none")
+        return None, [missing] if folder.verifies else []
+    if run_folder.plain_size(path) is None:
+        return None, []  # told with the files
+    try:
+        kept = decisions.read(path)
+    except InputError as error:
+        received = error.faults[0].received
+        return None, [Mismatch(file=path.name, what="content", expected="decisions", received=received)]
+    wrong = list(derivation.decision_mismatches(folder, kept, path.name))
+    return None if wrong else kept, wrong
+
+
+def _page_mismatches(folder: Folder, unchecked: list[tuple[str, str]]) -> Iterator[Mismatch]:
+    """Pages that do not show the report; what can't be compared goes to `unchecked`."""
+    there, skipped = folder.report.environment, set()
+    if there.get("edgepipe") != __version__:
+        of = there.get("edgepipe", "an unknown version")
+        unchecked.append((", ".join(run_folder.PAGES), f"edgepipe {of} wrote them, and this is {__version__}"))
+        return
+    if any(there.get(name) != version(name) for name in environment.PRINTERS):
+        skipped = {"report.html"}
+        unchecked.append(("report.html", f"it was drawn with other versions of {', '.join(environment.PRINTERS)}"))
+    drawings = {} if skipped else figures.draw(folder.report)
+    texts = build.pages(folder.report, drawings) | {"config.yaml": build.config_text(folder.report)}
+    for name in (name for name in run_folder.PAGES if name not in skipped):
+        path = folder.path / name
+        if run_folder.plain_size(path) is not None:
+            yield from _lines(name, texts[name], run_folder.plain_text(path))
+
+
+def _lines(name: str, expected: str, received: str) -> Iterable[Mismatch]:
+    """The first line that is another."""
+    if expected == received:
+        return
+    pairs = zip([*expected.splitlines(), ""], [*received.splitlines(), ""], strict=False)
+    number, pair = next(((i, pair) for i, pair in enumerate(pairs, start=1) if pair[0] != pair[1]), (0, ("", "")))
+    wanted, got = (repr(line.strip()[:60]) for line in pair)
+    yield Mismatch(file=name, what=f"line {number}", expected=wanted, received=got)

@@ -1,0 +1,209 @@
+"""Measure the models of a run folder again: from the bytes that are there, and the data that the report names."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.audit import file
+from pipeline.audit.file import LIMITS
+from pipeline.audit.run_folder import Folder, Mismatch
+from pipeline.core import processes
+from pipeline.core.errors import Fault, InputError
+from pipeline.core.store import Store
+from pipeline.data.source import SPLITS, Data
+from pipeline.keras import tf
+from pipeline.keras.conversion.calibration import draw
+from pipeline.report import decisions
+from pipeline.report.decisions import Decisions
+from pipeline.stages.auto import Auto
+from pipeline.stages.convert import Convert
+from pipeline.stages.stage import Artifact, Kind
+from pipeline.stages.verification import measure_file
+from pipeline.verify.device import Asked
+from pipeline.verify.facts import ModelFacts
+from pipeline.verify.scoring.scoring import Verdicts
+
+NOT_COMPARED = {"latency_ms", "file"}  # a time is of the machine and the moment; a file's place is not its own
+FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "clustered")  # fields that need the Keras model
+
+_ELSEWHERE = "say where the data is now with --data"
+
+
+class Job(NamedTuple):
+    """A model to measure. device: what its checks ask of one. made: the artifact in the store, where that is known."""
+
+    model: ModelFacts
+    path: Path
+    device: Asked
+    made: Artifact | None
+
+
+@dataclass
+class Rerun:
+    """What was measured again; filled as it goes.
+
+    fresh       model -> its fields
+    decided     model -> its decisions (N,)
+    decisions   the same with the test split's labels; None while a model lacks
+    mismatches  what is wrong beside the report's figures
+    unmeasured  what could not be measured, and why
+    latency     model -> median in ms, here and in the report
+    """
+
+    fresh: dict[str, dict[str, Any]] = field(default_factory=dict)
+    decided: dict[str, Verdicts] = field(default_factory=dict)
+    decisions: Decisions | None = None
+    mismatches: list[Mismatch] = field(default_factory=list)
+    unmeasured: list[tuple[str, str]] = field(default_factory=list)
+    latency: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+
+def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
+    """Measure every verified model whose file is intact.
+
+    spec says where the data is, as --data; the report's config when it is None. Raises InputError for data that can't
+    be read, StageError when a runtime crashes.
+    """
+    data = find_data(folder, spec)
+    try:
+        done = Rerun(mismatches=list(_data_mismatches(folder, data)))
+    except InputError as error:
+        raise InputError(*(replace(fault, do=fault.do or _ELSEWHERE) for fault in error.faults)) from None
+    if any(mismatch.what == "data.splits.test.sha256" for mismatch in done.mismatches):
+        names = ", ".join(model.name for model in folder.report.models if model.verified)
+        done.unmeasured.append((names, "this is not the test split of the report"))
+        return done
+    done.mismatches += _calibration_mismatches(folder, data)
+    asked = {name: stage.asked for stage in folder.verifies for name in stage.reads()}  # the last stage's, as reported
+    jobs = [_job(folder, model, store, asked[model.name], done) for model in folder.intact if model.name in asked]
+    (answers,) = processes.gather(
+        f"the measurement of {folder.path}", [(_measure, data, folder.config.seed, jobs)], LIMITS
+    )
+    for job, (facts, decided) in zip(jobs, answers, strict=True):
+        _keep(done, job, facts, decided)
+    done.unmeasured += [(name, "its file is not the one that the report states") for name in asked.keys() - done.fresh]
+    done.mismatches += _kept_mismatches(folder, done.decided)
+    if len(done.decided) == len(asked):
+        test = data.split("test")
+        done.decisions = Decisions(test.sha256, test.batch(np.arange(len(test)))[1], done.decided)
+    return done
+
+
+def find_data(folder: Folder, spec: str | None) -> Data:
+    """The data of the report's config; an .npz file of `spec` takes the place of the config's, with its settings."""
+    data: Data = folder.config.data
+    if spec is None:
+        return data
+    path = Path(spec)
+    if path.suffix == ".npz" and "path" in type(data).model_fields:
+        return data.model_copy(update={"path": path})
+    found = file.load_data(spec)
+    if not isinstance(found, Data):
+        raise InputError(
+            Fault("must hold x_train, y_train and so on, as the report's data", where="--data", received=spec)
+        )
+    return found
+
+
+def _data_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
+    stated = folder.report.data
+    for name in SPLITS:
+        split = data.split(name)
+        for what, found in (("sha256", split.sha256), ("examples", len(split))):
+            told = getattr(stated.splits[name], what) if name in stated.splits else None
+            if found != told:
+                place = f"data.splits.{name}.{what}"
+                yield Mismatch(file="report.json", what=place, expected=str(found), received=str(told))
+    if data.spec().labels != stated.labels:
+        expected, received = (", ".join(labels)[:80] for labels in (data.spec().labels, stated.labels))
+        yield Mismatch(file="report.json", what="data.labels", expected=expected, received=received)
+
+
+def _calibration_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
+    """Calibration lists that are not those which the convert stage draws."""
+    told = {model.name: model.calibration for model in folder.report.models if model.calibration}
+    for stage in folder.config.stages:
+        calibration = told.get(stage.label)
+        if calibration is None or not isinstance(stage, Convert | Auto):
+            continue
+        sample = draw(data, stage.calibration, folder.config.seed)
+        for what, found in (("samples", len(sample.x)), ("sha256", sample.sha256)):
+            if found != getattr(calibration, what):
+                place, received = f"models.{stage.label}.calibration.{what}", str(getattr(calibration, what))
+                yield Mismatch(file="report.json", what=place, expected=str(found), received=received)
+
+
+def _job(folder: Folder, model: ModelFacts, store: Store, device: Asked, done: Rerun) -> Job:
+    """What is to be measured of a model; what can't be goes to `done`."""
+    made, why = _made(folder, model, store)
+    if why:
+        done.unmeasured.append((f"{model.name}: {', '.join(FROM_KERAS)}", why))
+    if model.calibration and model.calibration.halves:
+        done.unmeasured.append((f"{model.name}: calibration.halves", "the conversion would have to be made again"))
+    return Job(model, folder.path / model.file, device, made)
+
+
+def _measure(send: processes.Send, data: Data, seed: int, jobs: Sequence[Job]) -> None:
+    """What the child process does: sends the facts and the decisions (N,) of each model."""
+    if any(job.made for job in jobs):
+        tf.start(seed)
+    test = data.split("test")
+    x, y = test.batch(np.arange(len(test)))
+    send([measure_file(job.model.name, job.path, job.made, job.device, data, x, y) for job in jobs])
+
+
+def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Verdicts) -> None:
+    """Keep what was measured of a model in `done`."""
+    name, skipped = job.model.name, {*NOT_COMPARED, *(FROM_KERAS if job.made is None else ())}
+    if job.model.vela and facts.vela is None:
+        skipped |= {"vela", "vela_why"}
+        done.unmeasured.append((f"{name}: vela", facts.vela_why))
+    fields = facts.model_fields_set - skipped
+    done.fresh[name] = {field: getattr(facts, field) for field in fields}
+    done.decided[name] = decided
+    done.latency[name] = (_median(facts), _median(job.model))
+
+
+def _median(facts: ModelFacts) -> float | None:
+    return facts.latency_ms.p50 if facts.latency_ms else None
+
+
+def _made(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | None, str]:
+    """The artifact in the store with the chain above it, by the keys of the report; None with the reason."""
+    key = next((step.key for step in folder.report.steps if step.name == model.name), "")
+    entry = store.get(key) if re.fullmatch("[0-9a-f]{64}", key) else None
+    if entry is None:
+        return None, "needs the Keras model, which is not in the store"
+    if entry.files.get("model.tflite") != model.sha256:
+        return None, "needs the Keras model; the stage's entry in the store made another file"
+    made = _artifact(store, key)
+    return made, "" if made else "needs the stages above, which are not all in the store"
+
+
+def _artifact(store: Store, key: str) -> Artifact | None:
+    """The entry of that key with the chain above it; None when any of it is not in the store."""
+    entry = store.get(key)
+    if entry is None:
+        return None
+    kind: Kind = "tflite" if "model.tflite" in entry.files else "keras"
+    if entry.identity["model"] is not None:  # made from the config's model, and at most with a teacher
+        return Artifact(entry.stage, kind, entry.path, key=key)
+    above = _artifact(store, entry.identity["needs"][0])
+    return above and Artifact(entry.stage, kind, entry.path, above, key)
+
+
+def _kept_mismatches(folder: Folder, fresh: Mapping[str, Verdicts]) -> Iterator[Mismatch]:
+    """Decisions of the folder that the models do not make."""
+    try:
+        kept = decisions.read(folder.path / decisions.FILE).models
+    except InputError:
+        return  # told with the files
+    for name in fresh.keys() & kept.keys():
+        old, new = kept[name], fresh[name]
+        if len(old) == len(new) and (flips := int(np.sum(old != new))):
+            received = f"{flips} of {len(new)} others"
+            yield Mismatch(file=decisions.FILE, what=name, expected="what the file decides", received=received)

@@ -1,0 +1,246 @@
+"""The command line: parse, call, print, exit code. No logic.
+
+Standard output is the result, one JSON document with --json; standard error is progress and errors.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import __version__
+from pipeline.core.errors import EdgepipeError, StoreError
+
+app = typer.Typer(
+    name="edgepipe",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="The store of finished stages.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change a setting, such as stages.prune.sparsity=0.7; repeatable."
+    ),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        envvar="EDGEPIPE_STORE",
+        help="Where finished stages are kept.",
+        show_default="user's cache",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"edgepipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    """Take a Keras model to the edge: train, prune, quantize, convert to TFLite, and prove what ships."""
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    set_: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's folder is put.")] = Path("runs"),
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Run a config: what is in the store is not done again. Exit code 5 when a check fails."""
+    from pipeline.cli import commands
+
+    raise typer.Exit(commands.run(config, set_ or [], out, _store(store), json_))
+
+
+@app.command()
+def plan(
+    config: ConfigPath,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why a stage has to run.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Show which stages are in the store and which would run. Runs nothing."""
+    from pipeline.cli import commands
+
+    commands.plan(config, set_ or [], _store(store), explain, json_)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
+    json_: JsonOption = False,
+) -> None:
+    """Tell what a .tflite file really is, from its bytes."""
+    from pipeline.cli import commands
+
+    commands.inspect(model, json_)
+
+
+@app.command()
+def targets(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Show one, or one from a YAML file, in full.", show_default=False),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the built-in targets, or show what one implies; `target:` of a config names it."""
+    from pipeline.cli import commands
+
+    commands.targets(name, json_)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL.tflite]", help="Any .tflite file.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SPEC", help="digits, an .npz file, or a YAML file with `data:`."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option("--baseline", metavar="FILE", help="The file that drops are measured against."),
+    ] = None,
+    checks: Annotated[
+        Path | None, typer.Option("--checks", metavar="FILE", help="A YAML file with `checks:`, `target:` or both.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME", help="A device, as `edgepipe targets` lists them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the report's pages there.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Check a run folder by its report.json, not a file.")
+    ] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="With --report: measure everything again.")] = False,
+    store: StoreOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure and judge any .tflite file, or check a run folder again. Exit code 5 when something does not hold."""
+    from pipeline.cli import commands
+
+    given = {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+    commands.check_verify(given)
+    if report is not None:
+        raise typer.Exit(commands.recheck(report, data, rerun, _store(store), json_))
+    assert model is not None
+    raise typer.Exit(commands.verify(model, data, baseline, checks, target, out, json_))
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder, the one to hold to.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The other.", show_default=False)],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on", metavar="NAME=LIMIT", help="End with 5 beyond a limit, such as drop=0.005; repeatable."
+        ),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show what changed from one run to another: accuracy, flips, size, MACs, arena, ops, layers."""
+    from pipeline.cli import commands
+
+    raise typer.Exit(commands.compare(a, b, fail_on or [], json_))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a config file, for editors."""
+    from pipeline.cli import commands
+
+    commands.schema()
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file to write.")] = Path("edgepipe.yaml"),
+) -> None:
+    """Write a commented starter config."""
+    from pipeline.cli import commands
+
+    commands.init(path)
+
+
+@cache_app.command("list")
+def cache_list(store: StoreOption = None, json_: JsonOption = False) -> None:
+    """List the finished stages in the store, newest first."""
+    from pipeline.cli import commands
+
+    commands.cache_list(_store(store), json_)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    store: StoreOption = None,
+    older_than: Annotated[float, typer.Option("--older-than", min=0, metavar="DAYS", help="Only what is older.")] = 0,
+) -> None:
+    """Remove finished stages from the store; run folders keep their files."""
+    from pipeline.cli import commands
+
+    commands.cache_clear(_store(store), older_than)
+
+
+def _store(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    import platformdirs
+
+    return platformdirs.user_cache_path("edgepipe")
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except EdgepipeError as error:
+        print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"error: standard output can't be written (received {error.strerror})", file=sys.stderr)
+        sys.exit(StoreError.exit_code)
+
+
+def main() -> None:
+    """Entry point of the `edgepipe` command."""
+    with _errors():
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where its errors are told

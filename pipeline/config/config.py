@@ -1,0 +1,114 @@
+"""A YAML file as a checked, frozen Config. Every fault is told at once, each with its file:line:column."""
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from pipeline.config.overrides import override
+from pipeline.core import validation, yaml
+from pipeline.core.errors import ConfigError, Fault, Place
+from pipeline.core.settings import NAME, Settings
+from pipeline.core.validation import S
+from pipeline.data.source import AnyData
+from pipeline.keras.models.model import AnyModel
+from pipeline.stages.stage import AnyStage
+from pipeline.stages.verify import Verify
+from pipeline.verify import targets
+from pipeline.verify.targets import AnyTarget
+
+
+class Config(Settings):
+    """One run: data, a model, and the stages in running order."""
+
+    name: Annotated[str, Field(pattern=NAME, max_length=100)]
+    """Name of the run; its results go to runs/<name>/."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Decides the initial weights, the order of examples and all other random choices."""
+    target: AnyTarget | None = None
+    """What the files are for: a built-in name, a YAML file, or settings (`like:` a target, with changes). Every verify
+    stage checks what it implies, and convert stages take from it what they leave out."""
+    data: AnyData
+    """Where the examples come from."""
+    model: AnyModel
+    """The network."""
+    stages: Annotated[tuple[AnyStage, ...], Field(strict=False, min_length=1)]
+    """What happens, in running order."""
+
+    @field_validator("stages")
+    @classmethod
+    def _aimed(cls, stages: tuple[AnyStage, ...], found: ValidationInfo) -> tuple[AnyStage, ...]:
+        return tuple(stage.aimed_at(found.data.get("target")) for stage in stages)
+
+    @model_validator(mode="after")
+    def _target_counts(self) -> "Config":
+        if self.target and not any(isinstance(stage, Verify) for stage in self.stages):
+            raise ValueError("target: is checked by a verify stage, and there is none")
+        return self
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Document]:
+    """Read a config file and `--set` overrides such as ``stages.prune.sparsity=0.7``. ConfigError with every fault."""
+    document = yaml.read(path)
+    if not isinstance(document.value, dict):
+        raise ConfigError(
+            Fault("must be a mapping of settings", where=document.where(()), received=yaml.show(document.value))
+        )
+    faults: list[Fault] = []
+    origins: dict[Place, str] = {}
+    for option in overrides:
+        try:
+            origins[override(document.value, option)] = option
+        except ConfigError as error:
+            faults += error.faults
+    return _validated(Config, document, path.parent, origins, faults), document
+
+
+def load_as(kind: type[S], path: Path) -> S:
+    """Read a YAML file that holds settings of another class, with the same rules and errors."""
+    document = yaml.read(path)
+    return _validated(kind, document, path.parent)
+
+
+def _validated(
+    kind: type[S],
+    document: yaml.Document,
+    folder: Path,
+    origins: Mapping[Place, str] = types.MappingProxyType({}),
+    faults: Sequence[Fault] = (),
+) -> S:
+    """The document's values as such an object, paths made relative to the folder; ConfigError with all faults."""
+    values = _paths_from(document.value, folder)
+    found = list(faults)
+    if isinstance(values, dict) and "target" in values:
+        try:
+            values["target"] = targets.expand(targets.placed(values["target"], folder))
+        except ConfigError as error:
+            del values["target"]
+            found += (_of_target(fault, document, origins) for fault in error.faults)
+    return validation.validated(kind, document, values, origins, found)
+
+
+def _of_target(fault: Fault, document: yaml.Document, origins: Mapping[Place, str]) -> Fault:
+    """The fault at its place in the target's own file, or else at that of `target:`."""
+    place = ("target", *([fault.field] if fault.field else []))
+    where = validation.where(place, document, origins)
+    return fault if fault.where else replace(fault, where=where, field=".".join(place))
+
+
+def _paths_from(value: Any, folder: Path) -> Any:
+    """The values with each relative `path:` made relative to the config file's folder."""
+    return with_paths(value, lambda path: str(folder / path))
+
+
+def with_paths(value: Any, change: Callable[[str], str]) -> Any:
+    """The values with each `path:` in them changed."""
+    if isinstance(value, dict):
+        return {
+            key: change(item) if key == "path" and isinstance(item, str) and item else with_paths(item, change)
+            for key, item in value.items()
+        }
+    return [with_paths(item, change) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,212 @@
+"""Examples that are held as arrays: validation, preprocessing and the cut into splits."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, model_validator
+
+from pipeline.core.errors import Fault, InputError
+from pipeline.core.hashing import array_sha256, example_digest
+from pipeline.core.settings import Settings
+from pipeline.data.contract import Channels, Contract
+from pipeline.data.source import SPLITS, Data
+from pipeline.data.spec import Spec
+from pipeline.data.tasks.task import TASKS, Task
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and what is known of each: labels (N,), values (N, M)
+_FLOAT32_MAX = np.finfo(np.float32).max
+
+
+class Fractions(Settings):
+    """How much of the training examples each split gets that the source does not carry itself."""
+
+    validation: Fraction = 0.1
+    """Share for early stopping and learning curves."""
+    calibration: Fraction = 0.1
+    """Share that only the converter's calibration sees."""
+    test: Fraction = 0.2
+    """Share that only verification sees."""
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> "Fractions":
+        if self.validation + self.calibration + self.test >= 1:
+            raise ValueError("validation, calibration and test must leave something to train on: a sum below 1")
+        return self
+
+
+@dataclass(frozen=True)
+class ArrayExamples:
+    """One split in memory: raw examples, of which a batch is preprocessed as ``x * scale + offset`` in float32."""
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    shape: tuple[int, ...]
+    scale: float
+    offset: float
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        x = self.raw(indices).astype(np.float32)
+        return x * np.float32(self.scale) + np.float32(self.offset), self.y[indices]
+
+    def raw(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        return self.x[indices].reshape(len(indices), *self.shape)
+
+    @cached_property
+    def sha256(self) -> str:
+        return array_sha256(self.x, self.y)
+
+
+class ArrayData(Data):
+    """Base of sources that are arrays. A subclass gives `arrays` and `fingerprint`."""
+
+    splits: Fractions = Fractions()
+    """Shares of the training examples for the splits that the source does not carry; of every label alike."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of that cut. It is apart from the run's seed, so that another training keeps the same test split."""
+    labels: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    """Names of the classes in label order, or of the numbers of regression; plain numbers when left out."""
+
+    _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
+    _names: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def learns(self) -> Task:
+        """What the data are for."""
+        return TASKS["classification"]
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> "ArrayData":
+        task = self.learns
+        if self.labels and task.fewest is None:
+            raise ValueError(f"labels: there is nothing to name for {task.name}")
+        if self.labels and len(self.labels) < (task.fewest or 0):
+            raise ValueError(f"labels: must name {task.fewest} or more for {task.name}")
+        return self
+
+    @abstractmethod
+    def arrays(self) -> Mapping[str, Pair]:
+        """The splits that the source carries, `train` among them: examples, and labels or values for each."""
+
+    @abstractmethod
+    def place(self, split: str) -> str:
+        """Where the arrays of a split come from, for messages."""
+
+    @abstractmethod
+    def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
+        """Shape of one example, scale and offset of ``x * scale + offset``."""
+
+    def channel_order(self, raw: NDArray[Any], shape: tuple[int, ...]) -> Channels | None:
+        """Of examples of that shape; None when they are no images. Bytes (height, width, 1 or 3) are images."""
+        if raw.dtype != np.uint8 or len(shape) != 3:
+            return None
+        return "grey" if shape[-1] == 1 else "rgb" if shape[-1] == 3 else None
+
+    def contract(self) -> Contract:
+        train, spec = self._examples()["train"], self.spec()
+        channels = self.channel_order(train.x, spec.shape)
+        return Contract(
+            task=self.learns.name,
+            raw_dtype=train.x.dtype.name,
+            range=(float(train.x.min()), float(train.x.max())),
+            scale=train.scale,
+            offset=train.offset,
+            shape=spec.shape,
+            layout="NHWC" if channels else None,
+            channels=channels,
+            labels=spec.labels,
+        )
+
+    def spec(self) -> Spec:
+        return Spec(self._examples()["train"].shape, self._names, self.learns)
+
+    def split(self, name: str) -> ArrayExamples:
+        return self._examples()[name]
+
+    def _examples(self) -> dict[str, ArrayExamples]:
+        if not self._cut:
+            given = {name: self._checked(name, *pair) for name, pair in self.arrays().items()}
+            self._check_together(given)
+            with self._placed("train"):
+                self._names = self.learns.names({name: y for name, (_, y) in given.items()}, self.labels)
+            shape, scale, offset = self.preprocessing(given["train"][0])
+            for name, (x, y) in self._all_splits(given).items():
+                self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
+        return self._cut
+
+    @contextmanager
+    def _placed(self, split: str) -> Iterator[None]:
+        """The task's faults at the place of the split that they name, or else of this one."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(*(replace(f, where=self.place(f.where or split)) for f in error.faults)) from None
+
+    def _checked(self, split: str, x: NDArray[Any], y: NDArray[Any]) -> Pair:
+        def wrong(rule: str, received: object, do: str = "") -> InputError:
+            return InputError(Fault(rule, where=self.place(split), received=str(received), do=do))
+
+        if x.ndim < 2 or x.dtype.kind not in "uif":
+            raise wrong("examples must be an array (N, ...) of numbers", f"{x.dtype} {x.shape}")
+        with self._placed(split):
+            y = self.learns.truth(y, self.labels)
+        if len(x) != len(y):
+            raise wrong("examples and labels must be equally many", f"{len(x)} examples, {len(y)} labels")
+        if not x.size:
+            raise wrong("must hold at least one example, with one value or more", f"{x.shape}")
+        if x.dtype.kind == "f" and not -_FLOAT32_MAX <= x.min() <= x.max() <= _FLOAT32_MAX:
+            first = int(np.flatnonzero(~(np.abs(x.reshape(len(x), -1)) <= _FLOAT32_MAX).all(axis=1))[0])
+            raise wrong("examples must be finite in float32", f"NaN, infinity or more in example {first}")
+        return x, y
+
+    def _check_together(self, given: Mapping[str, Pair]) -> None:
+        x, _ = given["train"]
+        for name, (other, _) in given.items():
+            if (other.shape[1:], other.dtype) != (x.shape[1:], x.dtype):
+                rule = f"examples must be {x.dtype} {x.shape[1:]}, as in train"
+                received = f"{other.dtype} {other.shape[1:]}"
+                raise InputError(Fault(rule, where=self.place(name), received=received))
+
+    def _all_splits(self, given: Mapping[str, Pair]) -> dict[str, Pair]:
+        x, y = given["train"]
+        shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
+        parts = dict(given)
+        for name, indices in stratified(x, self.learns.strata(y), shares, self.split_seed).items():
+            if not len(indices):
+                rule = f"is too small to cut a {name} split from"
+                raise InputError(Fault(rule, where=self.place("train"), received=f"{len(x)} examples"))
+            parts[name] = (x[indices], y[indices])
+        return parts
+
+
+def stratified(
+    x: NDArray[Any], y: NDArray[Any], shares: Mapping[str, float], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Cut positions 0..N-1 into `train` and the named shares of every stratum y (N,), by seed.
+
+    Equal examples stay together, so that no example is in two splits even where the source repeats one.
+    """
+    keys = map(example_digest, x)
+    first: dict[bytes, int] = {}
+    leader = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
+    leaders = np.unique(leader)
+    owner = np.zeros(len(x), np.int64)  # of each leader: 0 for train, i + 1 for the i-th share
+    random = np.random.default_rng(seed)
+    for label in np.unique(y):
+        members = random.permutation(leaders[y[leaders] == label])
+        start = 0
+        for i, share in enumerate(shares.values()):
+            stop = start + round(share * len(members))
+            owner[members[start:stop]] = i + 1
+            start = stop
+    of_example = owner[leader]
+    return {name: np.flatnonzero(of_example == i) for i, name in enumerate(("train", *shares))}

@@ -1,0 +1,69 @@
+"""Makes results on this machine: each step in a process of its own, so that a crash in it is an error here."""
+
+import errno
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.config import Config
+from pipeline.core import processes
+from pipeline.core.errors import StoreError
+from pipeline.core.progress import Progress
+from pipeline.core.store import Store, key_of, store_fault
+from pipeline.data.source import Data
+from pipeline.engine.executors.inline import Inline
+from pipeline.engine.watcher import Watcher
+from pipeline.keras.models.model import Model
+from pipeline.stages.stage import Artifact, Inputs, Made, Stage
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Local:
+    """An executor. What TensorFlow and others print goes to the file `log`."""
+
+    def __init__(self, config: Config, store: Store, log: Path, watcher: Watcher) -> None:
+        self.config, self.store, self.log, self.watcher = config, store, log, watcher
+
+    def make(
+        self,
+        stage: Stage,
+        identity: Mapping[str, Any],
+        upstream: Mapping[str, Artifact],
+        report: Callable[[Progress], None],
+    ) -> Made:
+        processes.start_server(self.log)
+        resume = self.store.partial(key_of(identity))
+        config = self.config
+
+        def fill(work: Path) -> None:
+            self.watcher.started(stage.label)
+            given = (stage, config.data, config.model, config.seed, upstream, resume, self.store.root, work)
+            processes.call(f"stage {stage.label!r}", self.log, report, _run, *given)
+
+        made = Made(*self.store.make(stage.kind, identity, fill, partial(self.watcher.waiting, stage.label)))
+        if not made.cached:
+            self.watcher.finished(stage.label, made.entry.seconds)
+        return made
+
+
+def _run(
+    send: Callable[[Progress], None],
+    stage: Stage,
+    data: Data,
+    model: Model,
+    seed: int,
+    upstream: Mapping[str, Artifact],
+    resume: Path,
+    store: Path,
+    work: Path,
+) -> None:
+    """What the child process does."""
+    executor = Inline(data, model, seed, Store(store))
+    try:
+        stage.run(Inputs(data, model, seed, upstream, resume, send, executor), work)
+    except OSError as error:
+        if error.errno in _DISK:
+            raise StoreError(store_fault(work, error, "written")) from error
+        raise

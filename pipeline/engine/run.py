@@ -1,0 +1,69 @@
+"""Steps -> results: each step comes from the store, or an executor makes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from pipeline.config.config import Config
+from pipeline.core import yaml
+from pipeline.core.errors import EdgepipeError
+from pipeline.core.store import Entry, Store
+from pipeline.engine import preflight
+from pipeline.engine.executors.local import Local
+from pipeline.engine.watcher import Watcher
+from pipeline.stages.stage import Artifact, Made
+from pipeline.stages.step import Step
+from pipeline.stages.training import Training
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A step with its result in the store, and whether it was there before this run."""
+
+    step: Step
+    entry: Entry
+    cached: bool
+
+
+def run(
+    config: Config, document: yaml.Document, steps: Sequence[Step], store: Store, log: Path, watcher: Watcher
+) -> tuple[Outcome, ...]:
+    """Make every step's result, in order. What TensorFlow and others print goes to the file `log`.
+
+    Raises StageError, InputError or StoreError of the first step that fails; what was finished stays in the store.
+    Before the first training the networks are examined, with ConfigError or InputError for all that is found.
+    """
+    executor = Local(config, store, log, watcher)
+    outcomes: list[Outcome] = []
+    entries: dict[str, Entry] = {}
+    examined = False
+    for i, step in enumerate(steps):
+        try:
+            entry = entries.get(step.key) or store.get(step.key)
+            if entry is None and not examined and isinstance(step.stage, Training):
+                preflight.examine(config, document, steps, i, log, watcher.note)
+                examined = True
+            upstream = {need.name: _artifact(need, entries) for need in step.needs}
+            hear = partial(watcher.progress, step.name)
+            made = Made(entry, True) if entry else executor.make(step.stage, step.identity, upstream, hear)
+        except EdgepipeError as error:
+            raise _placed(error, document, i, step) from None
+        if made.cached:
+            watcher.cached(step.name)
+        entries[step.key] = made.entry
+        outcomes.append(Outcome(step, made.entry, made.cached))
+    return tuple(outcomes)
+
+
+def _artifact(step: Step, entries: Mapping[str, Entry]) -> Artifact:
+    made_from = _artifact(step.source, entries) if step.source else None
+    return Artifact(step.name, step.stage.gives, entries[step.key].path, made_from, step.key)
+
+
+def _placed(error: EdgepipeError, document: yaml.Document, i: int, step: Step) -> EdgepipeError:
+    """The error with the stage's place in the config where it has none of its own."""
+    place, field = document.where(("stages", i)), f"stages.{step.name}"
+    return type(error)(
+        *(replace(fault, where=fault.where or place, field=fault.field or field) for fault in error.faults)
+    )

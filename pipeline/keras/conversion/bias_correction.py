@@ -1,0 +1,175 @@
+"""Bias correction: the mean shift that rounding puts on each channel of a quantized file, taken out of its biases.
+
+Nagel et al., https://arxiv.org/abs/1906.04721, section 4.2 and appendix D; Banner et al., https://arxiv.org/abs/1810.05723.
+
+What an op adds up before its activation is linear in its input, so its mean over examples is what the op makes of the
+mean input. E[W_q x_q + b_q] - E[W x + b], with x_q the op's input in the quantized file and x that in the float file,
+needs neither the accumulators nor the activation, which may be fused into the op. Ops are corrected in running order,
+each behind the corrected ones: what reaches it is then only what could not be corrected before it.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import tflite
+from pipeline.core.progress import Progress
+from pipeline.tflite.accumulator import OPS, Array, constant, mean_sums
+from pipeline.tflite.values import real, stored
+from pipeline.verify.interpreters import litert
+
+EXAMPLES, BATCH = 128, 16  # calibration examples at most, and in memory at once
+NEAR = 0.51  # steps of its scale that a rounded weight may be off
+
+Sums = dict[int, Array]  # (channels,) by the index of the op
+
+
+def corrected(
+    content: bytes, plain: bytes, x: NDArray[np.float32], report: Callable[[Progress], None]
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """The bytes of an int8 file with corrected biases, and a row for each op with weights.
+
+    plain: the same network as a float32 file; x: calibration examples (n, ...). Of a row, `shift_before` and `shift`
+    are the largest mean shift of a channel without and with the correction, in steps of the scale of the op's output.
+    """
+    given, reference = _File(content, x[:EXAMPLES]), _File(plain, x[:EXAMPLES])
+    twins = _twins(given, reference)
+    reasons = {op.index: _unfit(given, op, reference, twins) for op in given.ops}
+    places = [index for index, why in reasons.items() if not why]
+    sums = reference.sums([twins[place].index for place in places])
+    expected = {place: sums[twins[place].index] for place in places}
+    now = given
+    for done, place in enumerate(places, start=1):
+        now = now.shifted(place, expected[place] - now.sums([place])[place])
+        report(Progress("layer", done, len(places), {}))
+    before, after = (_most(file.sums(places), expected) for file in (given, now))
+    return now.content, [_row(op, reasons[op.index], before, after) for op in given.ops]
+
+
+class _File:
+    """A file and the examples (n, ...) that it runs on."""
+
+    def __init__(self, content: bytes, x: NDArray[np.float32]) -> None:
+        self.content, self.x, self.model = content, x, tflite.read(content)
+        graph = self.model.subgraphs[0]
+        self.ops = [op for op in graph.ops if op.name in OPS and op.weights]
+        self.made = {op.outputs[0]: op.index for op in graph.ops if op.outputs}
+
+    def sums(self, places: Sequence[int]) -> Sums:
+        """The mean over examples and positions of what these ops add up."""
+        ops = [self.model.subgraphs[0].ops[place] for place in places]
+        options = flatbuffer().convert_bytearray_to_object(self.content).subgraphs[0].operators
+        means = self._means({op.reads[0] for op in ops})
+        return {op.index: mean_sums(op, means[op.reads[0]], options[op.index].builtinOptions) for op in ops}
+
+    def _means(self, tensors: Collection[tflite.Tensor]) -> dict[tflite.Tensor, Array]:
+        """The mean over examples of the real values of tensors, without the batch dimension."""
+        runner = litert.Runner(self.model, kernels="builtin", keep=True)
+        totals = {tensor: np.zeros(tensor.shape[1:]) for tensor in tensors}
+        for start in range(0, len(self.x), BATCH):
+            batch = self.x[start : start + BATCH]
+            written = runner.record(batch)
+            for tensor in tensors:
+                values = written[self.made[tensor]] if tensor in self.made else stored(batch, tensor)
+                totals[tensor] += real(values, tensor).sum(axis=0, dtype=np.float64)
+        return {tensor: total / len(self.x) for tensor, total in totals.items()}
+
+    def recordable(self, tensor: tflite.Tensor) -> bool:
+        """Whether its values can be read for each example."""
+        port = self.model.inputs[0]
+        return tensor.shape[:1] == port.shape[:1] and (tensor in self.made or tensor is port)
+
+    def shifted(self, place: int, shift: Array) -> "_File":
+        """The file whose op adds so much more to its channels (channels,)."""
+        bias = _bias(self.model.subgraphs[0].ops[place])
+        assert bias is not None
+        values, limits = bias.data(), np.iinfo(bias.dtype.lower())
+        moved = values + np.round(shift / np.asarray(bias.scales)).astype(np.int64)
+        content = _with_constant(self.content, bias, moved.clip(limits.min, limits.max).astype(values.dtype))
+        return _File(content, self.x)
+
+
+def note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the correction did, in words."""
+    done = [row for row in rows if row["done"]]
+    before, after = (max((row[column] for row in done), default=0.0) for column in ("shift_before", "shift"))
+    return (
+        f"biases of {len(done)} of {len(rows)} ops with weights corrected: the largest mean shift of a channel went "
+        f"from {before:.2f} to {after:.2f} steps of its op's output"
+    )
+
+
+def _with_constant(content: bytes, tensor: tflite.Tensor, values: NDArray[Any]) -> bytes:
+    """The file with other values in a constant of the first subgraph; in a buffer of its own where others share it."""
+    from ai_edge_litert.schema_py_generated import BufferT
+
+    model = flatbuffer().convert_bytearray_to_object(content)
+    mine = model.subgraphs[0].tensors[tensor.index]
+    if sum(other.buffer == mine.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
+        mine.buffer = len(model.buffers)
+        model.buffers.append(BufferT())
+    model.buffers[mine.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+    return bytes(flatbuffer().convert_object_to_bytearray(model))
+
+
+def flatbuffer() -> Any:
+    """The runtime's own reader and writer of files."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return flatbuffer_utils
+
+
+def _twins(given: _File, reference: _File) -> dict[int, tflite.Op]:
+    """The op of the float file that each op, by its index, has the rounded weights of; both are in running order."""
+    rest, found = list(reference.ops), {}
+    for op in given.ops:
+        twin = next((other for other in rest if _alike(op, other)), None)
+        if twin is not None:
+            rest.remove(twin)
+            found[op.index] = twin
+    return found
+
+
+def _alike(op: tflite.Op, plain: tflite.Op) -> bool:
+    (weights, *_), (others, *_) = op.weights, plain.weights
+    same = op.name == plain.name and weights.shape == others.shape and op.reads[0].shape == plain.reads[0].shape
+    if not same or not weights.scales:
+        return False
+    shape = np.ones(len(weights.shape), int)
+    shape[weights.axis] = len(weights.scales)
+    steps = np.reshape(weights.scales, shape)
+    return bool(np.all(np.abs(constant(weights) - constant(others)) <= NEAR * steps))
+
+
+def _bias(op: tflite.Op) -> tflite.Tensor | None:
+    return op.inputs[2] if len(op.inputs) > 2 else None
+
+
+def _unfit(given: _File, op: tflite.Op, reference: _File, twins: Mapping[int, tflite.Op]) -> str:
+    """Why the bias of an op is left as it is; "" for those that are corrected."""
+    bias = _bias(op)
+    if not op.weights[0].scales or not op.reads[0].quantized:
+        return "computes in floats"
+    if op.index not in twins:
+        return "the float file has no op with these weights"
+    if bias is None or not bias.constant or not bias.scales:
+        return "has no bias in the file"
+    if sum(bias in each.inputs for each in given.model.ops) > 1:
+        return "shares its bias with another op"
+    if not given.recordable(op.reads[0]) or not reference.recordable(twins[op.index].reads[0]):
+        return "reads what can't be recorded"
+    return ""
+
+
+def _most(sums: Sums, expected: Sums) -> dict[int, float]:
+    """The largest shift of a channel of each op."""
+    return {place: float(np.abs(values - expected[place]).max()) for place, values in sums.items()}
+
+
+def _row(op: tflite.Op, why: str, before: Mapping[int, float], after: Mapping[int, float]) -> dict[str, Any]:
+    tensor = op.outputs[0]
+    row = {"layer": tflite.layer_name(tensor.name) or tensor.name, "kind": op.name, "done": not why, "why": why}
+    step = tensor.scale or 1.0
+    return row if why else row | {"shift_before": before[op.index] / step, "shift": after[op.index] / step}

@@ -1,0 +1,138 @@
+"""The conversion of a Keras model to a .tflite file, in one step or in two."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import tflite
+from pipeline.core.errors import Fault, StageError
+from pipeline.core.progress import Progress
+from pipeline.keras.conversion.converter import Feed, converter_of
+from pipeline.keras.conversion.estimators import Estimator
+from pipeline.keras.conversion.int16 import widened
+from pipeline.keras.conversion.named_ops import Layers
+from pipeline.keras.conversion.ranges import estimated
+from pipeline.tflite.int8_spec import BORDER
+
+if TYPE_CHECKING:
+    import tf_keras
+
+INTEGER = ("int8", "int16x8")  # quantizations that take ranges of activations
+Patterns = tuple[str, ...]  # names of layers or of ops, `*` for any characters
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a file is to be.
+
+    quantization        float32, float16, dynamic, int8 or int16x8
+    port                the type of inputs and outputs
+    per_channel         a scale for each channel of the weights, or one for all of a layer's
+    per_channel_dense   the same of dense layers
+    estimator           what activation ranges are estimated by
+    percentile          share of the values that a range holds, for the estimator of that name
+    keep_float, keep_int16  layers and ops of an int8 file that are not to be int8
+    """
+
+    quantization: str
+    port: str
+    per_channel: bool
+    per_channel_dense: bool
+    estimator: Estimator
+    percentile: float
+    keep_float: Patterns = ()
+    keep_int16: Patterns = ()
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The conversion of one model.
+
+    asked   what the file is to be
+    origin  layers of a rewritten network, see Layers
+    report  tells the user how far calibration is
+    """
+
+    asked: Request
+    model: "tf_keras.Model"
+    origin: Mapping[str, str] = field(default_factory=dict)
+    report: Callable[[Progress], None] = lambda progress: None
+
+    def content(self, samples: NDArray[np.float32] | None) -> bytes:
+        """The file. Ranges of activations come from examples (n, ...), or from the model where there are none.
+
+        Where keep_float or an estimator asks for it in two steps: with ranges, then rounded in them.
+        """
+        import tensorflow as tf
+
+        asked, converter = self.asked, converter_of(self.model)
+        stepwise = bool(self.asked.keep_float) or asked.estimator != "minmax"
+        feed = Feed(self.model.input_names[0], () if samples is None else samples, self.report)
+        if asked.quantization != "float32" and not (stepwise and samples is None):
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if asked.quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if asked.quantization in INTEGER and not stepwise:
+            converter.inference_input_type = converter.inference_output_type = tf.as_dtype(asked.port)
+        if not asked.per_channel_dense:
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        converter._experimental_disable_per_channel = not asked.per_channel
+        if samples is not None:
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+                if asked.quantization == "int8"
+                else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            ]
+            converter.representative_dataset = feed
+            converter._experimental_calibrate_only = stepwise
+        content: bytes = converter.convert()
+        if samples is not None and feed.given < len(samples):
+            raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
+        if stepwise:
+            content = self._rounded(content, samples)
+        return self._widened(content) if self.asked.keep_int16 else content
+
+    def _rounded(self, content: bytes, samples: NDArray[np.float32] | None) -> bytes:
+        """A float file that carries ranges in int8, but for the layers that stay float."""
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        asked = self.asked
+        if asked.estimator != "minmax" and samples is not None:
+            content = estimated(content, samples, asked.estimator, asked.percentile, self.report)
+        stay = Layers(content, self.origin).kept(self.asked.keep_float, "keep_float", "quantization: float32")
+        rounded: bytes = mlir_quantize(
+            content,
+            disable_per_channel=not asked.per_channel,
+            disable_per_channel_for_dense_layers=not asked.per_channel_dense,
+            input_data_type=tf.as_dtype(asked.port),
+            output_data_type=tf.as_dtype(asked.port),
+            denylisted_nodes=[tensor.name for op in stay for tensor in op.outputs],
+        )
+        return rounded
+
+    def _widened(self, content: bytes) -> bytes:
+        """An int8 file with int16 activations where keep_int16 says so."""
+        chosen = Layers(content, self.origin).kept(self.asked.keep_int16, "keep_int16", "quantization: int16x8")
+        return widened(content, chosen)
+
+    def kept(self, content: bytes) -> Iterator[str]:
+        """Notes on the layers of the finished file that are not int8, as was asked for."""
+        layers = Layers(content, self.origin)
+        for dtype, patterns in (("float32", self.asked.keep_float), ("int16", self.asked.keep_int16)):
+            if patterns:
+                yield f"{dtype} as asked: {layers.listed(layers.matching(patterns))}"
+
+    def floats(self, content: bytes) -> list[tflite.FloatUse]:
+        """Where an integer file uses floats though nobody asked for it: the converter itself says nothing."""
+        layers = Layers(content, self.origin)
+        if layers.model.quantization in (*INTEGER, "int8x4"):
+            return []
+        if not (self.asked.keep_float or self.asked.keep_int16):
+            return list(layers.model.floats())
+        asked = {op.index for op in layers.matching(self.asked.keep_float)}
+        inner = (use for use in layers.model.floats() if use.role in ("reads", "writes") and use.op not in BORDER)
+        return [use for use in inner if use.index not in asked]

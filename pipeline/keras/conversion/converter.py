@@ -1,0 +1,63 @@
+"""TensorFlow's converter for a Keras model: a static batch of one, and Keras's names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.progress import Progress
+
+if TYPE_CHECKING:
+    import tensorflow
+    import tf_keras
+
+Samples = Sequence[NDArray[np.float32]] | NDArray[np.float32]
+
+
+def converter_of(model: "tf_keras.Model") -> Any:
+    """TensorFlow's converter for the model at batch 1."""
+    import tensorflow as tf
+
+    holder = tf.Module()  # of the variables alone: given the model, the converter would trace every layer anew
+    holder.variables_of_the_model = model.variables
+    return tf.lite.TFLiteConverter.from_concrete_functions([function_of(model)], holder)
+
+
+def function_of(model: "tf_keras.Model") -> Any:
+    """The model at batch 1 as a concrete function with named inputs and outputs.
+
+    tfmot prefixes the layers it wraps with `quant_`; the names that an app uses stay those of the plain model.
+    """
+    import tensorflow as tf
+
+    outputs = [name.removeprefix("quant_") for name in model.output_names]
+    signature = {
+        name: tf.TensorSpec([1, *tensor.shape[1:]], tensor.dtype, name=name)
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    }
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def forward(inputs: dict[str, "tensorflow.Tensor"]) -> dict[str, "tensorflow.Tensor"]:
+        return dict(zip(outputs, tf.nest.flatten(model(inputs, training=False)), strict=True))
+
+    return forward.get_concrete_function(signature)
+
+
+class Feed:
+    """A representative dataset that feeds examples by the input's name and counts what the converter took."""
+
+    def __init__(
+        self,
+        name: str,
+        samples: Samples,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.name, self.samples, self.report = name, samples, report
+        self.given = 0
+
+    def __call__(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for sample in self.samples:
+            self.given += 1
+            yield {self.name: sample[np.newaxis]}
+        self.report(Progress("calibration example", self.given, len(self.samples), {}))

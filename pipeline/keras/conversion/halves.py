@@ -1,0 +1,33 @@
+"""How far two files are apart that were calibrated on disjoint halves of the examples."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.source import Examples
+from pipeline.data.spec import Spec
+from pipeline.verify.interpreters import litert
+
+
+def decided(files: Sequence[bytes], examples: Examples, spec: Spec) -> dict[str, Any]:
+    """How far two files are apart in what they decide; empty where nothing is decided."""
+    if not spec.task.decides:
+        return {}
+    x, y = examples.batch(np.arange(len(examples)))
+    one, other = (spec.task.decisions(spec.task.rows(litert.run(file, x), spec)) for file in files)
+    accuracy = [float(np.mean(decided == y)) for decided in (one, other)]
+    apart = abs(accuracy[0] - accuracy[1])
+    return {"decisions": float(np.mean(one != other)), "accuracy": accuracy, "accuracy_spread": apart}
+
+
+def spread_of(halves: dict[str, Any]) -> str:
+    """The same in words."""
+    text = f"calibrated on either half of the examples, ranges differ by up to {halves['range']:.1%}"
+    if "decisions" not in halves:
+        return text
+    one, other = halves["accuracy"]
+    return (
+        f"{text} and {halves['decisions']:.1%} of the decisions on the validation split, where accuracy is {one:.1%} "
+        f"and {other:.1%}: {100 * halves['accuracy_spread']:.2f} points apart"
+    )

@@ -1,0 +1,206 @@
+"""Ops of an int8 file with int16 activations: 256 times finer steps where 8 bits are too few, and int8 weights.
+
+The converter makes a whole file of one kind. Here single ops of its int8 file become what it makes of them in an
+int16x8 file, with a QUANTIZE wherever an activation goes from one type to the other: ops in a row stay int16. That
+int16x8 is the converter's and the kernels': symmetric activations, weights as they are, biases of 64 bits.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline import tflite
+from pipeline.core.errors import Fault, StageError
+from pipeline.tflite import int8_spec
+
+LEVELS = 32768  # of int16 on either side of zero
+VERSIONS = {"LEAKY_RELU": 2, "QUANTIZE": 2, "TRANSPOSE_CONV": 3}  # of ops with int16; TensorFlow 2.21 keeps all others
+
+
+def widened(content: bytes, chosen: Sequence[tflite.Op]) -> bytes:
+    """The int8 file with those ops of its first subgraph in int16x8. StageError for ops that have no such kernel."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    for op in chosen:
+        if reason := _reason(op):
+            rule = f"keep_int16: {tflite.layer_name(op.outputs[0].name) or op.name} can't be int16"
+            raise StageError(Fault(rule, received=f"{op.name}, {reason}", do="leave it out"))
+    file = flatbuffer_utils.convert_bytearray_to_object(content)
+    _Widening(file, tflite.read(content), {op.index for op in chosen}).rewrite()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+
+
+def _reason(op: tflite.Op) -> str:
+    """Why the op has no int16 kernel; "" for one that has."""
+    if op.name not in int8_spec.ACTIVATIONS or op.name in int8_spec.NOT_INT16:
+        return "which has no int16 kernel"
+    if any(tensor.dtype != "INT8" for tensor in (*_activations(op), op.outputs[0], *op.weights)):
+        return "which is not int8 in the file"
+    return ""
+
+
+def _activations(op: tflite.Op) -> Iterator[tflite.Tensor]:
+    return (tensor for _, tensor in _data(op))
+
+
+def _data(op: tflite.Op) -> Iterator[tuple[int, tflite.Tensor]]:
+    """The activations that an op reads, with their positions."""
+    for slot in int8_spec.ACTIVATIONS[op.name] or range(len(op.inputs)):
+        if slot < len(op.inputs) and (tensor := op.inputs[slot]) is not None:
+            yield slot, tensor
+
+
+def _borders(ops: Sequence[tflite.Op], chosen: Collection[int]) -> Iterator[int]:
+    """Ops between floats and what chosen ops alone read or write: they go from float to int16, or back, at once."""
+    made = {tensor: op.index for op in ops for tensor in op.outputs}
+    for op in ops:
+        readers = {other.index for other in ops if op.outputs[0] in other.reads} if op.name == "QUANTIZE" else set()
+        if op.name == "DEQUANTIZE" and made.get(op.reads[0]) in chosen:
+            yield op.index
+        if readers and readers <= set(chosen) and op.reads[0].floating:
+            yield op.index
+
+
+class _Widening:
+    """One file, as the schema's objects, while it is rewritten; `model` is what it was before."""
+
+    def __init__(self, file: Any, model: tflite.Model, chosen: Collection[int]) -> None:
+        self.file, self.graph, self.ops = file, file.subgraphs[0], model.subgraphs[0].ops
+        self.chosen = {*chosen, *_borders(self.ops, chosen)}
+        others = (op for op in self.ops if op.index not in self.chosen)
+        self.narrow = {tensor for op in others for tensor in op.reads} | {*model.outputs}  # that stays int8 for someone
+        self.wide: dict[tflite.Tensor, int] = {}  # int8 tensor -> index of its int16 twin
+        self.rewritten: list[Any] = []
+
+    def rewrite(self) -> None:
+        for op, written in zip(self.ops, list(self.graph.operators), strict=True):
+            written.inputs, written.outputs = list(written.inputs), list(written.outputs)
+            if op.index not in self.chosen:
+                self.rewritten.append(written)
+                continue
+            self._read_wide(op, written)
+            self.rewritten.append(written)
+            self._write_wide(op, written)
+        self.graph.operators = self.rewritten
+        _sweep(self.file)
+
+    def _read_wide(self, op: tflite.Op, written: Any) -> None:
+        """Its activations and its bias, and what its kernel has to know."""
+        for slot, tensor in _data(op):
+            if tensor.floating:
+                continue
+            if tensor not in self.wide:
+                self.wide[tensor] = self._constant(tensor) if tensor.constant else self._twin(tensor)
+                if not tensor.constant:
+                    self.rewritten.append(self._requantize(tensor.index, self.wide[tensor]))
+            written.inputs[slot] = self.wide[tensor]
+        for product in int8_spec.PRODUCTS.get(op.name, ()):
+            data, *rest = (op.inputs[slot] for slot in (product.data, product.bias) if slot < len(op.inputs))
+            bias = rest[0] if rest else None
+            if bias is not None and data is not None:
+                written.inputs[product.bias] = self._bias(bias, data)
+        if hasattr(written.builtinOptions, "potScaleInt16"):
+            written.builtinOptions.potScaleInt16 = False  # or the kernels of ADD and SUB demand scales of 2^n
+        if op.name in VERSIONS:
+            code = self.file.operatorCodes[written.opcodeIndex].builtinCode
+            written.opcodeIndex = self._code(code, VERSIONS[op.name])
+
+    def _write_wide(self, op: tflite.Op, written: Any) -> None:
+        for slot, tensor in enumerate(op.outputs):
+            if tensor.dtype == "INT8":
+                written.outputs[slot] = self.wide[tensor] = self._twin(tensor)
+                if tensor in self.narrow:
+                    self.rewritten.append(self._requantize(self.wide[tensor], tensor.index))
+
+    def _twin(self, tensor: tflite.Tensor, buffer: int = 0) -> int:
+        """Index of a new int16 tensor for an int8 activation."""
+        return self._tensor(tensor, "INT16", [_scale(tensor)], buffer)
+
+    def _constant(self, tensor: tflite.Tensor) -> int:
+        """Index of a new int16 tensor with the real values of an int8 constant."""
+        real = (tensor.data().astype(np.float64) - (tensor.zero_point or 0)) * (tensor.scale or 0.0)
+        stored = np.clip(np.round(real / _scale(tensor)), -LEVELS, LEVELS - 1).astype("<i2")
+        return self._twin(tensor, self._buffer(stored))
+
+    def _bias(self, bias: tflite.Tensor, data: tflite.Tensor) -> int:
+        """Index of a new int64 tensor: in the finer steps of the input, times the scales of the weights as before."""
+        finer = _scale(data) / (data.scale or 1.0)
+        stored = np.round(bias.data().astype(np.float64) / finer).astype("<i8")
+        return self._tensor(bias, "INT64", [scale * finer for scale in bias.scales], self._buffer(stored))
+
+    def _tensor(self, old: tflite.Tensor, dtype: str, scales: Sequence[float], buffer: int) -> int:
+        from ai_edge_litert import schema_py_generated as schema
+
+        new, ranges = schema.TensorT(), schema.QuantizationParametersT()
+        like = self.graph.tensors[old.index]
+        new.name, new.shape, new.hasRank = f"{old.name}_{dtype.lower()}".encode(), like.shape, like.hasRank
+        new.shapeSignature, new.type, new.buffer = like.shapeSignature, getattr(schema.TensorType, dtype), buffer
+        ranges.scale, ranges.zeroPoint = list(scales), [0] * len(scales)
+        new.quantization = ranges
+        self.graph.tensors.append(new)
+        return len(self.graph.tensors) - 1
+
+    def _buffer(self, values: Any) -> int:
+        from ai_edge_litert import schema_py_generated as schema
+
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self.file.buffers.append(buffer)
+        return len(self.file.buffers) - 1
+
+    def _requantize(self, source: int, target: int) -> Any:
+        from ai_edge_litert import schema_py_generated as schema
+
+        op = schema.OperatorT()
+        op.opcodeIndex = self._code(schema.BuiltinOperator.QUANTIZE, VERSIONS["QUANTIZE"])
+        op.inputs, op.outputs = [source], [target]
+        return op
+
+    def _code(self, builtin: int, version: int) -> int:
+        """Index of an op's code in that version at least."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        for index, code in enumerate(self.file.operatorCodes):
+            if code.builtinCode == builtin and code.version >= version:
+                return index
+        new = schema.OperatorCodeT()
+        new.builtinCode, new.version = builtin, version
+        new.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+        self.file.operatorCodes.append(new)
+        return len(self.file.operatorCodes) - 1
+
+
+def _scale(tensor: tflite.Tensor) -> float:
+    """Step of the int16 twin of an int8 activation: 32768 of them reach its farther end, 128 + |zero point| steps.
+
+    It depends on nothing else, so that ops that move values keep one scale (rule R9), and what the specification fixes
+    to 1/256 and 1/128 becomes 1/32768 (R8).
+    """
+    return float(np.float32((tensor.scale or 0.0) * (128 + abs(tensor.zero_point or 0)) / LEVELS))
+
+
+def _sweep(file: Any) -> None:
+    """Leave out the tensors of the first subgraph that nothing names any more, and the data that none holds."""
+    graph = file.subgraphs[0]
+    parts = [graph, *graph.operators]
+    lists = [(part, key) for part in parts for key in ("inputs", "outputs", "intermediates") if _filled(part, key)]
+    defs = [signature for signature in file.signatureDefs or () if not signature.subgraphIndex]
+    ports = [port for signature in defs for port in (*signature.inputs, *signature.outputs)]
+    named = {int(i) for part, key in lists for i in getattr(part, key)} | {port.tensorIndex for port in ports}
+    used = sorted(named - {-1})
+    place = {-1: -1} | {old: new for new, old in enumerate(used)}
+    for part, key in lists:
+        setattr(part, key, [place[int(i)] for i in getattr(part, key)])
+    for port in ports:
+        port.tensorIndex = place[port.tensorIndex]
+    graph.tensors = [graph.tensors[i] for i in used]
+    held = {tensor.buffer for each in file.subgraphs for tensor in each.tensors}
+    held |= {entry.buffer for entry in file.metadata or ()}
+    for index, buffer in enumerate(file.buffers):
+        if index not in held:
+            buffer.data = None
+
+
+def _filled(part: Any, key: str) -> bool:
+    return getattr(part, key, None) is not None

@@ -1,0 +1,48 @@
+"""Which layers of a model a stage works on, and why not the others."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import Fault, PlacedFault, did_you_mean
+from pipeline.keras.surgery import graph
+
+if TYPE_CHECKING:
+    import tf_keras
+
+Reason = Callable[["tf_keras.layers.Layer", bool], str]
+
+
+def choose(model: "tf_keras.Model", skip: Sequence[str], reason: Reason) -> dict[str, str]:
+    """Why each layer is left alone, by its name; "" for those that are not.
+
+    reason: says so of a layer that `skip` does not name, and is told whether it is the last one with weights.
+    """
+    skipped = named(model, skip)
+    output = next((layer.name for layer in reversed(model.layers) if layer.trainable_weights), "")
+    reasons = {}
+    for layer in model.layers:
+        left = layer.weights and layer.name in skipped
+        reasons[layer.name] = "named in skip" if left else reason(layer, layer.name == output)
+    return reasons
+
+
+def nothing(reasons: Mapping[str, str], verb: str) -> Iterator[PlacedFault]:
+    """What is wrong when there is a reason against every layer."""
+    if all(reasons.values()):
+        rows = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why != "has no weights")
+        yield (), Fault(f"there is no layer to {verb}", received=rows or "no layer has weights")
+
+
+def unmatched(model: "tf_keras.Model", settings: Mapping[str, Iterable[str]]) -> Iterator[PlacedFault]:
+    """Patterns that no layer's name matches, of settings by their names."""
+    names = [layer.name for layer in graph.flat(model).layers]
+    for setting, patterns in settings.items():
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                yield (setting,), Fault(f"no layer matches {pattern!r}", do=did_you_mean(pattern, names))
+
+
+def named(model: "tf_keras.Model", patterns: Sequence[str]) -> set[str]:
+    """Names of the layers that any of the patterns matches."""
+    return {layer.name for layer in model.layers if any(fnmatchcase(layer.name, pattern) for pattern in patterns)}

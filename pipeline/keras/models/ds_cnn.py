@@ -1,0 +1,60 @@
+"""DS-CNN, the keyword spotting network of MLPerf Tiny."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.core.errors import Fault, InputError
+from pipeline.data.spec import Spec
+from pipeline.keras.models.head import head
+from pipeline.keras.models.model import Model
+
+if TYPE_CHECKING:
+    import tf_keras
+
+KERNEL = (10, 4)  # frames, coefficients: of the first convolution
+
+
+class DsCnn(Model):
+    """A 10x4 convolution that halves, depthwise separable convolutions, an average over everything, a dense layer.
+
+    With 64 filters and 4 blocks on 49x10x1 MFCCs of 12 words it is MLPerf Tiny's: 2,656,768 multiply-accumulates.
+    Sources: Zhang et al., https://arxiv.org/abs/1711.07128 (DS-CNN-S); github.com/mlcommons/tiny, keyword_spotting.
+    """
+
+    source: Literal["ds_cnn"]
+    filters: Annotated[int, Field(gt=0, le=1024)] = 64
+    """Filters of every convolution."""
+    blocks: Annotated[int, Field(gt=0, le=32)] = 4
+    """Depthwise separable convolutions."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """Share of the features dropped in training before the average; half of it after the first convolution."""
+
+    def build(self, spec: Spec) -> "tf_keras.Model":
+        import tf_keras
+        from tf_keras import layers
+
+        if len(spec.shape) != 3 or spec.shape[0] < KERNEL[0] or spec.shape[1] < KERNEL[1]:
+            raise InputError(
+                Fault(
+                    "ds_cnn takes spectrograms (frames, coefficients, channels) of at least 10x4",
+                    field="model",
+                    received=str(spec.shape),
+                    do="give data a `shape:`, such as [49, 10, 1]",
+                )
+            )
+        inputs = layers.Input(spec.shape, name="spectrogram")  # (frames, coefficients, channels)
+        x = layers.Conv2D(self.filters, KERNEL, 2, padding="same", use_bias=False, name="conv")(inputs)
+        x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
+        if self.dropout:
+            x = layers.Dropout(self.dropout / 2, name="dropout1")(x)
+        for i in range(1, self.blocks + 1):
+            x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"depthwise{i}")(x)
+            x = layers.ReLU(name=f"relu{i}a")(layers.BatchNormalization(name=f"norm{i}a")(x))
+            x = layers.Conv2D(self.filters, 1, use_bias=False, name=f"pointwise{i}")(x)
+            x = layers.ReLU(name=f"relu{i}b")(layers.BatchNormalization(name=f"norm{i}b")(x))
+        if self.dropout:
+            x = layers.Dropout(self.dropout, name="dropout2")(x)
+        x = layers.AveragePooling2D(x.shape[1:3], name="pool")(x)  # (1, 1, filters)
+        x = layers.Flatten(name="features")(x)
+        return tf_keras.Model(inputs, head(x, spec), name="ds_cnn")

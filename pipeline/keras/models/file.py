@@ -1,0 +1,181 @@
+"""A Keras model file of the user's own. It is untrusted: nothing in it may run code unless the user says so."""
+
+import builtins
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline.core.errors import Fault, InputError
+from pipeline.core.hashing import file_sha256
+from pipeline.data.spec import Spec
+from pipeline.keras import tf
+from pipeline.keras.models.model import Model
+
+if TYPE_CHECKING:
+    import tf_keras
+
+# Layers that hold Python byte code, raw TensorFlow ops, or names of methods to call.
+_HOLD_CODE = {"Lambda", "__lambda__", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty"}
+_CALL_FUNCTIONS = {"TFOpLambda", "SlicingOpLambda"}  # TensorFlow functions, by name
+# The functions that these may call: pure arithmetic. Others can touch files.
+_PURE = ("math.", "nn.", "__operators__.", "linalg.", "image.resize")
+_PURE_NAMES = {
+    "cast", "reshape", "concat", "stack", "split", "transpose", "expand_dims", "squeeze", "pad", "clip_by_value",
+    "convert_to_tensor", "identity", "tile", "gather", "reduce_mean", "reduce_sum", "reduce_max", "zeros_like",
+    "ones_like", "shape", "compat.v1.shape",
+}  # fmt: skip
+_SAVE_AGAIN = "save the model again with tf_keras"
+
+
+class File(Model):
+    """A model in a .h5 or .keras file that Keras 2 (tf_keras) wrote, with its weights."""
+
+    source: Literal["file"]
+    path: Annotated[Path, Field(strict=False)]
+    """The file; relative to the config file's folder."""
+    trust: bool = False
+    """Load layers that hold code (Lambda and classes by module name). Code in the file then runs on this machine."""
+
+    anonymous = frozenset({"path"})
+    tasks = ("classification", "regression", "anomaly")
+
+    def identity(self) -> dict[str, Any]:
+        try:
+            return super().identity() | {"content": file_sha256(self.path)}
+        except OSError as error:
+            raise self._wrong("can't be read", error.strerror or str(error)) from None
+
+    def build(self, spec: Spec) -> "tf_keras.Model":
+        config, version = self._described()
+        if not version.startswith("2."):
+            raise self._wrong(
+                "must come from Keras 2 (tf_keras), the version that tfmot works with",
+                f"Keras {version or 'of unknown version'}",
+                "rebuild the network with `import tf_keras as keras`, copy the weights, and save it again",
+            )
+        if not self.trust:
+            self._refuse_code(config)
+        model = self._load()
+        self._check_fit(model, spec)
+        return tf.in_precision(model, "float32")
+
+    def _described(self) -> tuple[Any, str]:
+        """The network's description and the Keras version that wrote it, read without Keras."""
+        if self.path.suffix == ".keras":
+            return self._described_keras()
+        if self.path.suffix in (".h5", ".hdf5"):
+            return self._described_h5()
+        raise self._wrong("must be a .h5 or .keras file", self.path.suffix or "no suffix", "use model.save('model.h5')")
+
+    def _described_h5(self) -> tuple[Any, str]:
+        import h5py
+
+        try:
+            with h5py.File(self.path, "r") as file:
+                if "model_config" not in file.attrs:
+                    raise self._wrong(
+                        "holds weights but no network", "no model_config", "save it with model.save(path)"
+                    )
+                return json.loads(file.attrs["model_config"]), _text(file.attrs.get("keras_version", ""))
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise self._wrong("is no readable HDF5 file", _first_line(error), _SAVE_AGAIN) from None
+
+    def _described_keras(self) -> tuple[Any, str]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                config = json.loads(archive.read("config.json"))
+                return config, _text(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            raise self._wrong("is no readable .keras archive", _first_line(error), _SAVE_AGAIN) from None
+
+    def _refuse_code(self, config: Any) -> None:
+        found = sorted(set(_code_in(config)))
+        if found:
+            raise self._wrong(
+                "holds layers that can run code",
+                ", ".join(found),
+                "set `trust: true` only if you trust whoever made the file",
+            )
+
+    def _load(self) -> "tf_keras.Model":
+        import tf_keras
+
+        try:
+            model = tf_keras.models.load_model(self.path, compile=False, safe_mode=not self.trust)
+        except Exception as error:  # Keras raises nearly anything for a damaged file
+            do = f"{_SAVE_AGAIN}, with Keras's own layers only"
+            raise self._wrong("can't be loaded by Keras", _first_line(error), do) from error
+        if not getattr(model, "_is_graph_network", False):
+            received = f"a subclassed {type(model).__name__}"
+            do = "rebuild it as keras.Model(inputs, outputs)"
+            raise self._wrong("must be a Sequential or functional model", received, do)
+        return model
+
+    def _check_fit(self, model: "tf_keras.Model", spec: Spec) -> None:
+        if len(model.inputs) != 1 or len(model.outputs) != 1:
+            received = f"{len(model.inputs)} and {len(model.outputs)}"
+            do = "bring a model of one example to one row of scores or values"
+            raise self._wrong("must have one input and one output", received, do)
+        shape = tuple(model.inputs[0].shape[1:])
+        if len(shape) != len(spec.shape) or any(a not in (None, b) for a, b in zip(shape, spec.shape, strict=True)):
+            do = "give data a `shape:`, or bring a model for this one"
+            raise self._wrong(f"takes examples of shape {shape}", f"data of shape {spec.shape}", do)
+        units = tuple(model.outputs[0].shape[1:])
+        if not spec.task.takes(units, spec):
+            received = f"data for outputs of shape {spec.outputs}"
+            raise self._wrong(f"gives outputs of shape {units}", received, spec.task.models)
+        if units != spec.outputs and tf.gives_logits(model):
+            do = "end it in Dense(1, activation='sigmoid'), or in an output for each label"
+            raise self._wrong("must end in a sigmoid where one output stands for two labels", model.layers[-1].name, do)
+
+    def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
+        return InputError(Fault(rule, where=str(self.path), field="model", received=received, do=do))
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _code_in(config: Any) -> Iterator[str]:
+    """Names of what would run code: Lambda layers, classes by module name, TensorFlow functions that are not pure.
+
+    The loading of classes by module name is Keras's own: `_retrieve_class_or_fn` in tf_keras's serialization_lib.
+    """
+    if isinstance(config, list):
+        for item in config:
+            yield from _code_in(item)
+    elif isinstance(config, dict):
+        names = {str(config.get("class_name")), str(config.get("registered_name"))}  # Keras goes by either
+        inner = config.get("config")
+        settings = inner if isinstance(inner, dict) else {}
+        for kind in names & _HOLD_CODE:
+            yield f"{kind} layer {settings.get('name', '')!r}"
+        if names & _CALL_FUNCTIONS and not _pure(settings.get("function")):
+            yield f"TensorFlow function {settings.get('function')!r}"
+        module, name = config.get("module"), config.get("class_name")
+        if module is not None and name:
+            called = inner if name == "function" else name
+            if not _of_keras(str(module), str(called), name == "function"):
+                yield f"{'function' if name == 'function' else 'class'} {module}.{called}"
+        for value in config.values():
+            yield from _code_in(value)
+
+
+def _of_keras(module: str, name: str, function: bool) -> bool:
+    """Whether the module and name of a class or function lead to one of Keras's own, and not to what Keras imports."""
+    package, *inside = module.split(".")
+    if "." in name or (function and "src" in inside):
+        return False
+    return package in ("keras", "tf_keras") or (function and module == "builtins" and not hasattr(builtins, name))
+
+
+def _pure(function: Any) -> bool:
+    return isinstance(function, str) and (function in _PURE_NAMES or function.startswith(_PURE))

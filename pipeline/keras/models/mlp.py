@@ -1,0 +1,43 @@
+"""A network of dense layers for flat examples: tables, sensors, features."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from pipeline.core.errors import Fault, InputError
+from pipeline.data.spec import Spec
+from pipeline.keras.models.head import head
+from pipeline.keras.models.model import Model
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+class Mlp(Model):
+    """Dense layers with ReLU, one behind the other."""
+
+    source: Literal["mlp"]
+    units: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (64, 32)
+    """Units of each hidden layer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each hidden layer's outputs dropped in training."""
+
+    def build(self, spec: Spec) -> "tf_keras.Model":
+        import tf_keras
+        from tf_keras import layers
+
+        if len(spec.shape) != 1:
+            raise InputError(
+                Fault(
+                    "mlp takes flat examples (values,)",
+                    field="model",
+                    received=str(spec.shape),
+                    do="give data a `shape:` of one number, such as [64]",
+                )
+            )
+        x = inputs = layers.Input(spec.shape, name="features")  # (values,)
+        for i, units in enumerate(self.units, start=1):
+            x = layers.ReLU(name=f"relu{i}")(layers.Dense(units, name=f"dense{i}")(x))
+            if self.dropout:
+                x = layers.Dropout(self.dropout, name=f"dropout{i}")(x)
+        return tf_keras.Model(inputs, head(x, spec), name="mlp")

@@ -1,0 +1,83 @@
+"""How much a channel matters: the criteria that structured pruning ranks channels by.
+
+A score is a float64 for each number of a channel (see pipeline.channels), higher for what matters more, summed over all
+layers that make or read the channel; nan where the criterion has nothing to go by.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.keras.pruning.channels import Wiring
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Criterion = Literal["l1", "l2", "bn_scale", "taylor"]
+Scores = NDArray[np.float64]
+
+
+def norms(wired: Wiring, order: int) -> Scores:
+    """L1 or L2 norm of the filters that make a channel (Li et al., https://arxiv.org/abs/1608.08710).
+
+    Layers differ in the size of their weights, so each group's norms are divided by their root mean square.
+    """
+    scores = np.zeros(wired.count)
+    for layer in wired.model.layers:
+        for variable, axes in wired.slices(layer):
+            if -2 in axes and len(axes) == 2:  # a kernel with an axis for what it reads and one for what it makes
+                axis = next(axis for axis, ids in axes.items() if ids is wired.gives[layer.name])
+                np.add.at(scores, axes[axis], _norm(variable.numpy(), axis, order))
+    for group in wired.groups:
+        size = np.sqrt(np.mean(scores[group.channels] ** 2))
+        scores[group.channels] /= size or 1.0
+    return scores
+
+
+def _norm(values: NDArray[Any], axis: int, order: int) -> Scores:
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.float64)
+    return np.asarray(np.linalg.norm(rows, ord=order, axis=1))
+
+
+def scales(wired: Wiring) -> Scores:
+    """Mean size of the factors (gamma) with which batch normalisation scales a channel.
+
+    Network slimming, Liu et al., https://arxiv.org/abs/1708.06519; there gamma is trained with an L1 penalty.
+    """
+    total, count = np.zeros(wired.count), np.zeros(wired.count)
+    for layer in wired.model.layers:
+        gamma = getattr(layer, "gamma", None)
+        for _, axes in ((v, axes) for v, axes in wired.slices(layer) if v is gamma):
+            np.add.at(total, axes[-1], np.abs(gamma.numpy()))  # type: ignore[union-attr]
+            np.add.at(count, axes[-1], 1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def taylor(wired: Wiring, loss: Callable[[Any, Any], Any], batches: Iterable["tuple[tf.Tensor, ...]"]) -> Scores:
+    """Mean over batches of the squared first-order change of the loss when a channel is removed.
+
+    Molchanov et al., https://arxiv.org/abs/1906.10771, with a gate on the channel: removing it takes its weights out of
+    all layers that read it, so the change is the sum of weight times gradient over these.
+    """
+    import tensorflow as tf
+
+    read = [
+        (variable, axis, ids)
+        for layer in wired.model.layers
+        for variable, axes in wired.slices(layer)
+        for axis, ids in axes.items()
+        if len(axes) == 2 and ids is not wired.gives[layer.name]
+    ]
+    total, count = np.zeros(wired.count), 0
+    for x, truth, *_ in batches:
+        with tf.GradientTape() as tape:
+            value = loss(truth, wired.model(x, training=False))
+        gradients = tape.gradient(value, [variable for variable, _, _ in read])
+        change = np.zeros(wired.count)
+        for (variable, axis, ids), gradient in zip(read, gradients, strict=True):
+            product = np.moveaxis(variable.numpy() * gradient.numpy(), axis, 0)
+            np.add.at(change, ids, product.reshape(len(ids), -1).sum(axis=1, dtype=np.float64))
+        total, count = total + change**2, count + 1
+    return total / max(count, 1)

@@ -1,0 +1,199 @@
+"""Rebuild a functional Keras model call by call, with every layer copied, kept or replaced.
+
+A Keras model is a graph of calls (nodes): a layer that is called twice is shared by both. The copy of a shared layer is
+shared in the new model too, and so are the layers that replace it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core.errors import Fault, StageError
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer in the old model, with its arguments in the new one.
+
+    layer   of the old model
+    args, kwargs  as the layer was called, with tensors of the new model
+    readers  the layers that read the result in the old model, None for the model's own output; of a layer that is
+             called several times those of all calls, unless each call has readers of the same types
+    alone    whether no other call reads what this one is given
+    """
+
+    layer: "tf_keras.layers.Layer"
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    readers: "tuple[tf_keras.layers.Layer | None, ...]"
+    alone: bool
+
+    @property
+    def x(self) -> Any:
+        """The first argument: a tensor, or a list of them for a layer that merges."""
+        return self.args[0]
+
+    @property
+    def reader(self) -> "tf_keras.layers.Layer | None":
+        """The one layer that reads the result; None for several, or for an output of the model."""
+        return self.readers[0] if len(self.readers) == 1 else None
+
+    def on(self, x: Any) -> "Call":
+        """The same call on another input."""
+        return replace(self, args=(x, *self.args[1:]))
+
+
+class Rebuild:
+    """A new model from an old one: subclasses say in `visit` what stands for each call.
+
+    Nested models are opened: the new model has none.
+
+    origin  name of the old layer that each layer of the new model stands for
+    """
+
+    def __init__(self) -> None:
+        self.origin: dict[str, str] = {}
+        self._made: dict[tuple[int, str], tf_keras.layers.Layer] = {}
+
+    def visit(self, call: Call) -> Any:
+        """The tensor, or tensors, of the new model that stand for what the call gives."""
+        return self.copy(call)
+
+    def read(self, x: "tf_keras.KerasTensor") -> "tf_keras.KerasTensor":
+        """What an input of the new model is read through."""
+        return x
+
+    def model(self, old: "tf_keras.Model") -> "tf_keras.Model":
+        """The new model, whose inputs and outputs keep their names. StageError when the old one is no graph."""
+        import tf_keras
+
+        if not getattr(old, "_is_graph_network", False):
+            rule = "must be a Sequential or functional model: the layers of a subclassed one can't be seen"
+            raise StageError(Fault(rule, received=type(old).__name__, do="rebuild it as keras.Model(inputs, outputs)"))
+        inputs = [
+            tf_keras.Input(tensor.shape[1:], batch_size=tensor.shape[0], dtype=tensor.dtype, name=name)
+            for tensor, name in zip(old.inputs, old.input_names, strict=True)
+        ]
+        self.origin |= {name: name for name in old.input_names}
+        outputs = self._walk(old, [self.read(x) for x in inputs], None)
+        self._name_outputs(outputs, [tensor._keras_history.layer.name for tensor in old.outputs])
+        return tf_keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=old.name)
+
+    def copy(self, call: Call) -> Any:
+        """The same layer with the same weights, called in the new model."""
+        old = call.layer
+
+        def make(name: str) -> "tf_keras.layers.Layer":
+            return type(old).from_config(old.get_config() | {"name": name})
+
+        return self.put(call, make, *call.args, weights=old.get_weights(), **call.kwargs)
+
+    def put(
+        self,
+        call: Call,
+        make: "Callable[[str], tf_keras.layers.Layer]",
+        *args: Any,
+        suffix: str = "",
+        weights: Sequence[Any] = (),
+        **kwargs: Any,
+    ) -> Any:
+        """Call the layer that `make` gives for its name; the one of an earlier call of the same old layer again."""
+        key = (id(call.layer), suffix)
+        first = key not in self._made
+        if first:
+            self._made[key] = make(self._free(call.layer.name + suffix))
+            self.origin[self._made[key].name] = call.layer.name
+        layer = self._made[key]
+        if not layer._call_spec.expects_training_arg:  # an argument of the old layer may reach one that has none
+            kwargs.pop("training", None)
+        output = layer(*args, **kwargs)
+        if first and weights:
+            layer.set_weights(weights)
+        return output
+
+    def _free(self, name: str) -> str:
+        """The name, or with a number when a layer of another nested model has it."""
+        taken = self.origin
+        return name if name not in taken else next(n for i in range(1, 10**6) if (n := f"{name}_{i}") not in taken)
+
+    def _walk(self, old: "tf_keras.Model", inputs: Sequence[Any], training: bool | None) -> list[Any]:
+        """The new model's tensors for the outputs of an old, perhaps nested, model."""
+        import tensorflow as tf
+        import tf_keras
+
+        new = {id(tensor): given for tensor, given in zip(old.inputs, inputs, strict=True)}
+        readers = _readers(old)
+
+        def current(value: Any) -> Any:
+            return new.get(id(value), value)
+
+        for node in _calls(old):
+            args, kwargs = tf.nest.map_structure(current, (node.call_args, node.call_kwargs))
+            layer = node.layer
+            if training is not None and layer._call_spec.expects_training_arg and kwargs.get("training") is None:
+                kwargs["training"] = training
+            if isinstance(layer, tf_keras.Model):
+                nested = _graph(layer)
+                outputs = self._walk(nested, nested._flatten_to_reference_inputs(args[0]), kwargs.get("training"))
+            else:
+                alone = all(len(readers[id(parent)]) == 1 for parent in node.parent_nodes)
+                outputs = self.visit(Call(layer, args, kwargs, readers[id(node)], alone))
+            given = zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True)
+            new.update((id(tensor), made) for tensor, made in given)
+        return [new[id(tensor)] for tensor in old.outputs]
+
+    def _name_outputs(self, outputs: Sequence[Any], names: Sequence[str]) -> None:
+        """Give the layers that make the outputs the old names, which the app that runs the model uses."""
+        layers = {layer.name: layer for layer in self._made.values()}
+        for tensor, name in zip(outputs, names, strict=True):
+            layer = tensor._keras_history.layer
+            if layer.name == name or layer not in self._made.values():
+                continue
+            if name in layers:
+                layers[name]._name = self._free(f"{name}_inner")
+                self.origin[layers[name].name] = self.origin[name]
+            self.origin[name] = self.origin.pop(layer.name)
+            layer._name = name
+
+
+def flat(model: "tf_keras.Model") -> "tf_keras.Model":
+    """The model with its nested models opened; the same one when it has none. StageError for a subclassed one."""
+    import tf_keras
+
+    nested = any(isinstance(layer, tf_keras.Model) for layer in model.layers)
+    return model if getattr(model, "_is_graph_network", False) and not nested else Rebuild().model(model)
+
+
+def _graph(nested: "tf_keras.Model") -> "tf_keras.Model":
+    if not getattr(nested, "_is_graph_network", False):
+        rule = f"the nested model {nested.name!r} must be Sequential or functional"
+        raise StageError(Fault(rule, received=type(nested).__name__, do="rebuild it as keras.Model(inputs, outputs)"))
+    return nested
+
+
+def _calls(model: "tf_keras.Model") -> Iterator[Any]:
+    """Every call in the model, after those whose results it reads."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
+
+
+def _readers(model: "tf_keras.Model") -> dict[int, tuple[Any, ...]]:
+    """The layers that read the result of each call, by the call's id; None among them stands for the model's output."""
+    outputs = {id(tensor) for tensor in model.outputs}
+    found: dict[int, list[Any]] = {id(node): [] for node in _calls(model)}
+    for node in _calls(model):
+        if not outputs.isdisjoint(map(int, node.flat_output_ids)):
+            found[id(node)].append(None)
+        for parent in node.parent_nodes:
+            found.setdefault(id(parent), []).append(node.layer)
+    calls: dict[int, list[int]] = {}
+    for node in _calls(model):
+        calls.setdefault(id(node.layer), []).append(id(node))
+    for nodes in calls.values():  # a layer that is called several times is one layer in the new model
+        if len({tuple(map(type, found[node])) for node in nodes}) > 1:
+            everyone = [reader for node in nodes for reader in found[node]]
+            found |= dict.fromkeys(nodes, everyone)
+    return {node: tuple(readers) for node, readers in found.items()}

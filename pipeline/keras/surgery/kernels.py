@@ -1,0 +1,142 @@
+"""Layers with kernels: as convolutions over two axes, and with an activation that TFLite's op can apply itself."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.keras.surgery.builder import Builder
+from pipeline.keras.surgery.graph import Call
+
+FUSED = ("linear", "relu", "relu6")  # activations that a TFLite op applies to its own result
+_SHARED = ("use_bias", "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint")
+
+
+def convolution(build: Builder, call: Call) -> Any:
+    """Conv2D, DepthwiseConv2D, Conv2DTranspose."""
+    return _activated(build, call, lambda linear: _linear(build, call) if linear else build.copy(call))
+
+
+def dense(build: Builder, call: Call) -> Any:
+    """A 1x1 convolution where a normalisation follows, or the input has positions: it has a scale for each channel."""
+    from tf_keras import layers
+
+    rank = call.x.shape.rank
+    normalised = isinstance(call.reader, layers.BatchNormalization)
+    if rank > 4 or (rank == 2 and not normalised):
+        return convolution(build, call)
+    return _convolution(build, call, layers.Conv2D, _SHARED, filters=call.layer.units, kernel_size=1)
+
+
+def conv1d(build: Builder, call: Call) -> Any:
+    from tf_keras import layers
+
+    if call.layer.data_format != "channels_last":
+        return build.copy(call)
+    return _convolution(build, call, layers.Conv2D, ("filters", "groups", *_SHARED), **_along(call))
+
+
+def depthwise_conv1d(build: Builder, call: Call) -> Any:
+    from tf_keras import layers
+
+    if call.layer.data_format != "channels_last":
+        return build.copy(call)
+    names = ("depth_multiplier", "use_bias", "depthwise_regularizer", "bias_regularizer")
+    return _convolution(build, call, layers.DepthwiseConv2D, names, **_along(call))
+
+
+def separable_conv2d(build: Builder, call: Call) -> Any:
+    """A depthwise convolution and a 1x1 convolution, between which the values are rounded."""
+    old = call.layer
+    settings = {name: getattr(old, name) for name in ("kernel_size", "strides", "padding", "dilation_rate")}
+    return _separable(build, call, call.x, settings, old.get_weights())
+
+
+def separable_conv1d(build: Builder, call: Call) -> Any:
+    if call.layer.data_format != "channels_last":
+        return build.copy(call)
+    depthwise, pointwise, *bias = call.layer.get_weights()
+    wide = _padded(build, call, build.wide(call))
+    weights = [depthwise[np.newaxis], pointwise[np.newaxis], *bias]
+    return build.narrow(call, _separable(build, call, wide, _along(call), weights))
+
+
+def _separable(build: Builder, call: Call, x: Any, settings: dict[str, Any], weights: Sequence[Any]) -> Any:
+    from tf_keras import layers
+
+    old = call.layer
+    first = {"depth_multiplier": old.depth_multiplier, "use_bias": False, "trainable": old.trainable, **settings}
+    second = {
+        "filters": old.filters, "kernel_size": 1, "use_bias": old.use_bias, "trainable": old.trainable,
+        "kernel_regularizer": old.pointwise_regularizer,
+    }  # fmt: skip
+    depthwise, *rest = weights
+    y = build.put(
+        call, lambda name: layers.DepthwiseConv2D(**first, name=name), x, suffix="_depthwise", weights=[depthwise]
+    )
+    return _activated(build, call, lambda linear: _put(build, call, layers.Conv2D, second, y, rest, linear))
+
+
+def _convolution(build: Builder, call: Call, kind: Any, names: Sequence[str], **settings: Any) -> Any:
+    """A layer that works on vectors or along one axis as a convolution over (n, 1, length, channels)."""
+    old = call.layer
+    settings |= {name: getattr(old, name) for name in names} | {"trainable": old.trainable}
+    kernel, *bias = old.get_weights()
+    weights = [kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape), *bias]
+    wide = _padded(build, call, build.wide(call))
+    y = _activated(build, call, lambda linear: _put(build, call, kind, settings, wide, weights, linear))
+    return build.narrow(call, y)
+
+
+def _put(
+    build: Builder, call: Call, kind: Any, settings: dict[str, Any], x: Any, weights: Sequence[Any], linear: bool
+) -> Any:
+    activation = None if linear else call.layer.activation
+    suffix = "_linear" if linear else ""
+    return build.put(
+        call, lambda name: kind(**settings, activation=activation, name=name), x, suffix=suffix, weights=weights
+    )
+
+
+def _activated(build: Builder, call: Call, kernel: Callable[[bool], Any]) -> Any:
+    """A kernel layer, with an activation that its TFLite op can't apply in a layer of its own.
+
+    kernel gives the layer's result, or with `True` the one before the activation.
+    """
+    from tf_keras import layers
+
+    function = call.layer.activation
+    name = getattr(function, "__name__", "")
+    if name in FUSED:
+        return kernel(False)
+    if name == "hard_sigmoid":
+        return build.hard_sigmoid(call, kernel(True))
+    return build.put(call, lambda name: layers.Activation(function, name=name), kernel(True))
+
+
+def _linear(build: Builder, call: Call) -> Any:
+    old = call.layer
+    config = old.get_config() | {"activation": "linear"}
+    return build.put(
+        call, lambda name: type(old).from_config(config | {"name": name}), *call.args, suffix="_linear",
+        weights=old.get_weights(), **call.kwargs,
+    )  # fmt: skip
+
+
+def _along(call: Call) -> dict[str, Any]:
+    """Settings of a 1D convolution for two axes. One stride is for both, which a height of 1 allows."""
+    old = call.layer
+    size, stride, dilation = (int(np.max(value)) for value in (old.kernel_size, old.strides, old.dilation_rate))
+    padding = "valid" if old.padding == "causal" else old.padding
+    return {"kernel_size": (1, size), "strides": stride, "dilation_rate": (1, dilation), "padding": padding}
+
+
+def _padded(build: Builder, call: Call, wide: Any) -> Any:
+    """With the zeros that a causal convolution puts before the first position."""
+    from tf_keras import layers
+
+    old = call.layer
+    if getattr(old, "padding", None) != "causal":
+        return wide
+    before = int(np.max(old.dilation_rate)) * (int(np.max(old.kernel_size)) - 1)
+    return build.put(call, lambda name: layers.ZeroPadding2D(((0, 0), (before, 0)), name=name), wide, suffix="_causal")

@@ -1,0 +1,221 @@
+"""tfmot's wrappers around the layers of a network, so that each value that TFLite rounds is rounded in training too.
+
+tfmot decides by layer type and six patterns where a rounding goes. Here the graph decides, for any of its layers:
+
+kernel   its weights have a scale for each channel (a dense layer has one), and its result has a range
+range    the result has a range of its own
+pass     the result has the range of the input, as the int8 kernel demands (rule R9): tfmot gives AveragePooling2D one
+         of its own, and the converter then gets biases wrong (rule R7)
+fixed    the specification fixes the result's range (rule R8)
+
+Within what TFLite computes in one op, as a convolution, its normalisation and a ReLU, only the last result is rounded.
+
+Zeros of pruned kernels are kept whatever stands behind the layer. In tfmot 0.8.1 a pattern that is meant for Add + ReLU
+(`LayerReLUQuantize`) fits a Conv2D or Dense with a ReLU layer right behind it too, and takes all of its settings away:
+the kernel is then neither rounded nor masked in training. That is what 1x1 convolutions without normalisation lost
+their zeros by; a 3x3 kernel loses them in the same way, and one with normalisation before its ReLU does not.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.keras.rounding import few_bits
+from pipeline.keras.surgery import raw
+from pipeline.keras.surgery.graph import Call, Rebuild
+from pipeline.keras.surgery.kernels import FUSED
+
+if TYPE_CHECKING:
+    import tf_keras
+
+KERNELS = {
+    "Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Conv2DTranspose": "kernel", "Dense": "kernel",
+}  # fmt: skip
+RANGED = {
+    "ReLU", "LeakyReLU", "PReLU", "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate", "Rescaling",
+    "Rsqrt", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "BatchNormalization",
+}  # fmt: skip
+PASSING = {
+    "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "UpSampling2D", "Flatten",
+    "Reshape", "Permute", "ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D", "RepeatVector", "Dropout",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
+    "ActivityRegularization",
+}  # fmt: skip
+FIXED = {"Softmax"}
+ACTIVATIONS = {
+    "relu": "range", "relu6": "range", "swish": "range", "gelu": "range", "exponential": "range", "linear": "pass",
+    "sigmoid": "fixed", "tanh": "fixed", "softmax": "fixed",
+}  # fmt: skip
+_BEFORE_RELU = {"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "Add", "Subtract", "Multiply", "Rescaling"}
+FEW_BITS = {"Conv2D", "Dense"}  # kernels that take 4 bit weights on LiteRT and on TFLite Micro
+
+
+class Quantized(Rebuild):
+    """The network with tfmot's wrappers, which round weights and results to 8 bits in training.
+
+    preserve   whether zeros in kernels stay zeros
+    bits       old layer -> bits of its weights, where they are fewer than 8
+    per_channel  whether a convolution's weights have a scale for each channel, or one for all
+    left       names of the old layers that are left to calibration, each with the reason
+    """
+
+    def __init__(self, preserve: bool, bits: Mapping[str, int] | None = None, per_channel: bool = True) -> None:
+        super().__init__()
+        self.preserve, self.bits, self.per_channel = preserve, bits or {}, per_channel
+        self.left: dict[str, str] = {}
+        self._ranged: dict[str, dict[str, Any]] = {}  # old layer -> the variables that hold its result's range
+
+    def read(self, x: "tf_keras.KerasTensor") -> "tf_keras.KerasTensor":
+        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
+        from tensorflow_model_optimization.quantization.keras import quantizers
+
+        rounding = quantizers.AllValuesQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        name = x._keras_history.layer.name
+        layer = quantize_layer.QuantizeLayer(rounding, name=f"quant_{name}")
+        y = layer(x)
+        self._ranged[name] = layer.quantizer_vars
+        return y
+
+    def visit(self, call: Call) -> Any:
+        kind = role(call.layer)
+        if kind == "range" and type(call.layer).__name__ == "BatchNormalization" and not _folds(call):
+            kind = ""
+        if kind == "pass" and _joined(call.layer):
+            kind = "range"
+        if not kind:
+            self.left[call.layer.name] = f"there is no training with 8-bit rounding for {_kind(call.layer)}"
+        if kind not in ("kernel", "range"):
+            return self.copy(call)
+        if raw.symbol(call.layer):
+            return self._rounded(call, self.copy(call))
+        ranged = not _fused(call)
+        y = self.put(call, lambda name: self._wrapped(call, ranged), *call.args, **call.kwargs)
+        if ranged:
+            self._ranged[call.layer.name] = y._keras_history.layer._output_quantizer_vars
+        return y
+
+    def _rounded(self, call: Call, y: Any) -> Any:
+        """The result of a raw op, for which there is no wrapper, rounded by a layer of its own."""
+        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
+        from tensorflow_model_optimization.quantization.keras import quantizers
+
+        rounding = quantizers.MovingAverageQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        y = self.put(call, lambda name: quantize_layer.QuantizeLayer(rounding, name=name), y, suffix="_rounded")
+        self._ranged[call.layer.name] = y._keras_history.layer.quantizer_vars
+        return y
+
+    def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
+        """Start from what the float network's layers give, by their names; tfmot starts at -6 to 6 and is slow."""
+        for name, variables in self._ranged.items():
+            low, high = ranges[name]
+            variables["min_var"].assign(min(low, 0.0))
+            variables["max_var"].assign(max(high, 0.0))
+
+    @property
+    def ranged(self) -> tuple[str, ...]:
+        """Names of the old layers whose result has a range of its own."""
+        return tuple(self._ranged)
+
+    def _wrapped(self, call: Call, ranged: bool) -> "tf_keras.layers.Layer":
+        """A copy of the layer in a wrapper. It is built first, for the wrapper remembers where its zeros are."""
+        import tensorflow as tf
+        from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
+
+        old = call.layer
+        layer = type(old).from_config(old.get_config())
+        if old.weights:
+            with tf.name_scope(layer.name):
+                layer.build(call.x.shape)
+            layer.set_weights(old.get_weights())
+        return QuantizeWrapperV2(layer, self._config(old, ranged))
+
+    def _config(self, layer: "tf_keras.layers.Layer", ranged: bool) -> Any:
+        """tfmot's settings of a wrapper: which weights it rounds, and whether it rounds the result."""
+        from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
+            prune_preserve_quantize_registry as preserving,
+        )
+        from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+            default_8bit_quantize_configs as configs,
+        )
+        from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+            default_8bit_quantize_registry as registry,
+        )
+
+        kind = type(layer).__name__
+        if kind not in KERNELS:
+            return configs.Default8BitOutputQuantizeConfig() if ranged else configs.NoOpQuantizeConfig()
+        weights = [KERNELS[kind]]
+        if kind == "Conv2DTranspose":
+            config = registry.Default8BitConvTransposeQuantizeConfig(weights, [], ranged)
+            if self.preserve:  # tfmot has none for it; with one scale for all, the order of the axes does not matter
+                config.weight_quantizer = preserving.PrunePreserveDefault8BitWeightsQuantizer()
+            return config
+        make, keep = {
+            True: (registry.Default8BitConvQuantizeConfig, preserving.PrunePreserveDefault8BitConvWeightsQuantizer),
+            False: (registry.Default8BitQuantizeConfig, preserving.PrunePreserveDefault8BitWeightsQuantizer),
+        }[per_axis := self.per_channel and kind != "Dense"]
+        bits = self.bits.get(layer.name, 8)
+        config = make(weights, [], ranged) if bits == 8 else few_bits()(weights, [], ranged, bits, per_axis)
+        if self.preserve:
+            config.weight_quantizer = keep()
+            config.weight_quantizer.num_bits = bits
+        return config
+
+
+def role(layer: "tf_keras.layers.Layer") -> str:
+    """kernel, range, pass or fixed; "" for a layer that is left to calibration."""
+    kind = type(layer).__name__
+    if not type(layer).__module__.startswith(("tf_keras.", "pipeline.")):
+        return ""
+    if kind == "Activation":
+        return ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "")
+    if symbol := raw.symbol(layer):
+        return "range" if symbol in raw.RANGED else "pass" if symbol in raw.PASSING else ""
+    if kind in KERNELS and getattr(layer.activation, "__name__", "") not in FUSED:
+        return ""
+    table = {"kernel": KERNELS, "range": RANGED, "pass": PASSING, "fixed": FIXED}
+    return next((name for name, kinds in table.items() if kind in kinds), "")
+
+
+def _folds(call: Call) -> bool:
+    """Whether a normalisation can be folded into the convolution before it."""
+    before = call.x._keras_history.layer
+    return call.alone and type(getattr(before, "layer", None)).__name__ in ("Conv2D", "DepthwiseConv2D")
+
+
+def _joined(layer: "tf_keras.layers.Layer") -> bool:
+    """Whether a layer that passes ranges on has the range of the layer before it instead, which then has none.
+
+    A concatenation demands its own range of its inputs. Through a layer that passes ranges on, the layer before it and
+    all its other readers would get that one.
+    """
+    if role(layer) != "pass" or len(layer.inbound_nodes) != 1:
+        return False
+    before = layer.inbound_nodes[0].inbound_layers
+    alone = role(before) in ("kernel", "range") and len(before.inbound_nodes) == len(before.outbound_nodes) == 1
+    readers = [node.outbound_layer for node in layer.outbound_nodes]
+    return alone and len(readers) > 1 and any(type(reader).__name__ == "Concatenate" for reader in readers)
+
+
+def _fused(call: Call) -> bool:
+    """Whether a result is not rounded, for the layer that reads it is computed in the same op or rounds it itself."""
+    reader, kind = call.reader, type(call.layer).__name__
+    if reader is None:
+        return False
+    if type(reader).__name__ == "BatchNormalization":
+        return kind in ("Conv2D", "DepthwiseConv2D")
+    if type(reader).__name__ == "Concatenate":
+        return kind not in ("Maximum", "Minimum")  # the range would reach their inputs
+    return _joined(reader) or (kind in _BEFORE_RELU and _is_relu(reader))
+
+
+def _is_relu(layer: "tf_keras.layers.Layer") -> bool:
+    if type(layer).__name__ == "Activation":
+        return getattr(layer.activation, "__name__", "") in ("relu", "relu6")
+    return type(layer).__name__ == "ReLU" and not float(layer.negative_slope) and not float(layer.threshold)
+
+
+def _kind(layer: "tf_keras.layers.Layer") -> str:
+    kind = type(layer).__name__
+    if kind == "Activation":
+        return f"the activation {getattr(layer.activation, '__name__', layer.activation)}"
+    return f"the TensorFlow op {raw.symbol(layer)}" if raw.symbol(layer) else kind

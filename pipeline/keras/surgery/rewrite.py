@@ -1,0 +1,102 @@
+"""The same network in layers that have int8 kernels, and can be trained quantization-aware: equal outputs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.keras.surgery import channels, elementwise, kernels, raw
+from pipeline.keras.surgery.builder import Builder
+from pipeline.keras.surgery.graph import Call, Rebuild
+
+if TYPE_CHECKING:
+    import tf_keras
+
+# What stands for each layer; one that is not here is copied.
+RULES: dict[str, Callable[[Builder, Call], Any]] = {
+    "Conv2D": kernels.convolution,
+    "DepthwiseConv2D": kernels.convolution,
+    "Conv2DTranspose": kernels.convolution,
+    "Dense": kernels.dense,
+    "Conv1D": kernels.conv1d,
+    "DepthwiseConv1D": kernels.depthwise_conv1d,
+    "SeparableConv2D": kernels.separable_conv2d,
+    "SeparableConv1D": kernels.separable_conv1d,
+    "BatchNormalization": channels.batch_normalization,
+    "LayerNormalization": channels.layer_normalization,
+    "LayerScale": channels.layer_scale,
+    "Normalization": channels.normalization,
+    "Rescaling": channels.rescaling,
+    "Activation": elementwise.activation,
+    "ReLU": elementwise.relu,
+    "LeakyReLU": Builder.pointwise,
+    "Dropout": Builder.pointwise,
+    "Average": elementwise.average,
+    "Add": elementwise.merge,
+    "Multiply": elementwise.merge,
+    "Maximum": elementwise.merge,
+    "Minimum": elementwise.merge,
+    "MaxPooling1D": elementwise.max_pooling1d,
+    "AveragePooling1D": elementwise.average_pooling1d,
+    "UpSampling1D": elementwise.up_sampling1d,
+    "ZeroPadding1D": elementwise.zero_padding1d,
+    "Cropping1D": elementwise.cropping1d,
+    "TFOpLambda": raw.layers,
+}
+
+
+class Rewrite(Builder):
+    """The network in layers that have int8 kernels."""
+
+    def visit(self, call: Call) -> Any:
+        rule = RULES.get(type(call.layer).__name__) if type(call.layer).__module__.startswith("tf_keras.") else None
+        return rule(self, call) if rule else self.copy(call)
+
+
+class Foldable(Rebuild):
+    """Each BatchNormalization of images behind a kernel that it can be folded into.
+
+    One that stands alone gets a depthwise 1x1 convolution of ones before it, into which it folds without an error: the
+    file then holds one multiplication and addition for each channel, with a scale for each.
+    """
+
+    def visit(self, call: Call) -> Any:
+        from tf_keras import layers
+
+        old = call.layer
+        if type(old) is not layers.BatchNormalization or call.x.shape.rank != 4 or list(old.axis) != [3]:
+            return self.copy(call)
+        if _takes_norm(call.x._keras_history.layer) and call.alone:
+            return self.copy(call)
+        x = self.put(
+            call,
+            lambda name: layers.DepthwiseConv2D(
+                1, use_bias=False, depthwise_initializer="ones", trainable=False, name=name
+            ),
+            call.x,
+            suffix="_ones",
+        )
+        return self.copy(call.on(x))
+
+
+def _takes_norm(layer: "tf_keras.layers.Layer") -> bool:
+    from tf_keras import activations, layers
+
+    return type(layer) in (layers.Conv2D, layers.DepthwiseConv2D) and layer.activation is activations.linear
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in layers that have int8 kernels.
+
+    origin  name of the layer of the old model that each of the layers, by name, stands for
+    """
+
+    model: "tf_keras.Model"
+    origin: Mapping[str, str]
+
+
+def quantizable(model: "tf_keras.Model") -> Network:
+    """The same network, with equal outputs, in layers that can be trained quantization-aware."""
+    rewrite, fold = Rewrite(), Foldable()
+    folded = fold.model(rewrite.model(model))
+    return Network(folded, {name: rewrite.origin[old] for name, old in fold.origin.items()})

@@ -1,0 +1,147 @@
+"""All state of a training after each epoch, on disk: weights, optimizer, callbacks, curves."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import Fault, StageError
+from pipeline.core.progress import Progress
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+def checkpoint(
+    model: "tf_keras.Model",
+    others: Sequence["tf_keras.callbacks.Callback"],
+    seed: int,
+    resume: Path,
+    report: Callable[[Progress], None],
+) -> Any:
+    """The callback that saves everything after each epoch, restored from the last one that was saved.
+
+    It has `epoch` (finished ones), `finished` (the training is over) and `curves` (a value an epoch).
+    """
+    import tf_keras
+
+    class Checkpoint(tf_keras.callbacks.Callback):  # type: ignore[misc]
+        """Last of the callbacks, so that what it saves is what the next epoch starts from."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.epoch = 0
+            self.finished = False
+            self.curves: dict[str, list[float]] = {}
+            self._others: dict[str, dict[str, Any]] = {}
+            model.optimizer.build(model.trainable_variables)
+            self._variables = [*model.variables, *_state_of(model.optimizer)]
+            if saved := _latest(resume):
+                self._restore(saved)
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            for callback in others:  # Keras has just reset them
+                vars(callback).update(self._others.get(type(callback).__name__, {}))
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            _reseed(model, seed, epoch)
+
+        def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+            figures = {key: float(value) for key, value in (logs or {}).items() if key != "lr"}
+            if not np.isfinite(figures["loss"]):
+                raise StageError(
+                    Fault(
+                        f"the loss of epoch {epoch + 1} is {figures['loss']}",
+                        do="lower learning_rate, or set clip_norm",
+                    )
+                )
+            for key, value in {**figures, "learning_rate": _current_rate(model)}.items():
+                self.curves.setdefault(key, []).append(value)
+            self.epoch = epoch + 1
+            self.finished = self.epoch == self.params["epochs"] or bool(model.stop_training)
+            self._save()
+            report(Progress("epoch", self.epoch, self.params["epochs"], figures))
+
+        def _save(self) -> None:
+            folder = resume / f"epoch-{self.epoch}"
+            fresh = resume / "saving"
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            np.savez(fresh / "variables.npz", *[variable.numpy() for variable in self._variables])
+            states = {type(callback).__name__: _state(callback) for callback in others}
+            best = next((state.pop("best_weights", None) for state in states.values() if "best_weights" in state), None)
+            if best is not None:
+                np.savez(fresh / "best.npz", *best)
+            state = {
+                "epoch": self.epoch, "finished": self.finished, "curves": self.curves, "others": states,
+                "rate": _current_rate(model),
+            }  # fmt: skip
+            (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            fresh.rename(folder)  # complete from the first moment that it is seen
+            shutil.rmtree(resume / f"epoch-{self.epoch - 1}", ignore_errors=True)
+
+        def _restore(self, folder: Path) -> None:
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            self.epoch, self.finished = state["epoch"], state["finished"]
+            self.curves, self._others = state["curves"], state["others"]
+            for variable, value in zip(self._variables, _arrays(folder / "variables.npz"), strict=True):
+                variable.assign(value)
+            if (folder / "best.npz").exists():
+                best = _arrays(folder / "best.npz")
+                self._others["EarlyStopping"]["best_weights"] = best
+                if self.finished:
+                    next(o for o in others if type(o).__name__ == "EarlyStopping").best_weights = best
+            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of one that scales the loss
+            if not isinstance(inner._learning_rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+                model.optimizer.learning_rate = state["rate"]  # not among the optimizer's variables
+
+    return Checkpoint()
+
+
+def _state_of(optimizer: "tf_keras.optimizers.Optimizer") -> list[Any]:
+    """An optimizer's variables, with the scale of the loss, which Keras does not count among them."""
+    if not hasattr(optimizer, "inner_optimizer"):
+        return list(optimizer.variables)
+    return [*optimizer.variables, optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
+
+
+def _latest(folder: Path) -> Path | None:
+    """The newest complete epoch in the folder of an interrupted training."""
+    found = sorted(folder.glob("epoch-*"), key=lambda path: int(path.name.split("-")[1]))
+    return found[-1] if found else None
+
+
+def _arrays(path: Path) -> list[NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[name] for name in archive.files]
+
+
+def _state(callback: "tf_keras.callbacks.Callback") -> dict[str, Any]:
+    """What Keras's EarlyStopping and ReduceLROnPlateau remember between epochs."""
+    names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+    state: dict[str, Any] = {name: _plain(getattr(callback, name)) for name in names if hasattr(callback, name)}
+    if getattr(callback, "best_weights", None) is not None:
+        state["best_weights"] = callback.best_weights
+    return state
+
+
+def _plain(value: Any) -> float | int:
+    return value if isinstance(value, int) else float(value)
+
+
+def _current_rate(model: "tf_keras.Model") -> float:
+    return float(np.asarray(model.optimizer.learning_rate))
+
+
+def _reseed(model: "tf_keras.Model", seed: int, epoch: int) -> None:
+    """Set the generators of all layers that draw random numbers to a function of (seed, epoch, layer)."""
+    for i, layer in enumerate(model._flatten_layers()):
+        generator = getattr(getattr(layer, "_random_generator", None), "_generator", None)
+        if generator is not None:
+            digest = hashlib.sha256(f"{seed}/{epoch}/{i}".encode()).digest()
+            generator.reset_from_seed(int.from_bytes(digest[:7], "big"))

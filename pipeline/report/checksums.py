@@ -1,0 +1,31 @@
+"""``SHA256SUMS`` of a run folder, for ``sha256sum -c SHA256SUMS``: a line for each file but the log."""
+
+import re
+from pathlib import Path
+
+from pipeline.core.errors import Fault, InputError
+from pipeline.core.hashing import file_sha256
+
+FILE = "SHA256SUMS"
+UNSUMMED = (FILE, "log.txt")  # processes that end late may still write into the log
+
+_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\\\0\n]+)")  # a name alone: no line can point out of the folder
+
+
+def write(folder: Path) -> None:
+    """Write the sums of all files of the folder."""
+    files = sorted(path for path in folder.iterdir() if path.name not in UNSUMMED)
+    lines = [f"{file_sha256(path)}  {path.name}\n" for path in files]
+    (folder / FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def parse(text: str, where: str) -> dict[str, str]:
+    """File name -> sha256; InputError for any other text."""
+    sums: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        found = _LINE.fullmatch(line)
+        if found is None or found[2] in sums:
+            rule = "each line must be a sha256, two spaces and a file name that stands once"
+            raise InputError(Fault(rule, where=f"{where}:{number}", received=repr(line[:100])))
+        sums[found[2]] = found[1]
+    return sums

@@ -1,0 +1,50 @@
+"""Each output of a file on examples without labels, as rows of text: on every runtime, and against the baseline."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.core import units
+from pipeline.report.document import Report
+from pipeline.verify.facts import ModelFacts, OutputFacts, RuntimeFacts
+from pipeline.verify.runtimes.runtime import RUNTIMES
+
+HEADS = ("output", "against", "differ", "mean", "largest", "SQNR", "cosine")
+
+
+class Row(NamedTuple):
+    """Cells under HEADS; why is the reason where there are no figures."""
+
+    cells: tuple[str, ...]
+    why: str = ""
+
+
+def rows(report: Report) -> Iterator[Row]:
+    """The rows of all models but the baseline; those of XNNPACK, which all are held to, only where it failed."""
+    compared = any(model.baseline for model in report.models)
+    for model in report.models:
+        for output in () if model.baseline else model.answers:
+            for facts in output.runtimes:
+                if facts.unavailable or facts.runtime != "xnnpack":
+                    yield _runtime(output.name, facts)
+            if compared:
+                yield _baseline(output.name, output)
+
+
+def _runtime(name: str, facts: RuntimeFacts) -> Row:
+    largest = f"{facts.max_lsb} LSB" if facts.max_lsb is not None else units.number(facts.max_abs)
+    shown = (units.percent(facts.differ), units.DASH, largest, units.DASH, units.DASH)
+    return Row((name, RUNTIMES[facts.runtime].short, *shown), facts.unavailable)
+
+
+def _baseline(name: str, output: OutputFacts) -> Row:
+    error = output.error
+    if error is None:
+        return Row((name, "baseline", *(5 * (units.DASH,))), output.error_why)
+    mean, largest = units.number(error.mean_abs), units.number(error.max_abs)
+    cosine = units.number(error.cosine, 6)
+    return Row((name, "baseline", units.DASH, mean, largest, units.decibel(error.sqnr_db), cosine))
+
+
+def missing(model: ModelFacts) -> str:
+    """Why nothing was measured of a file that was given examples; "" where it was, or where there were none."""
+    return model.missing.get("accuracy", "") if not model.metrics else ""

@@ -1,0 +1,361 @@
+"""What the page, the Markdown and the terminal say alike: the headline, and a model's and a check's figures as text.
+
+Imports nothing heavy: a run that comes from the store whole is rendered in a fraction of a second.
+"""
+
+from math import isfinite, prod
+from typing import NamedTuple
+
+from pipeline.core import units
+from pipeline.data.tasks.task import TASKS
+from pipeline.report.document import Report, StepFacts
+from pipeline.verify.facts import CheckResult, ClassDrop, ModelFacts, Paired
+from pipeline.verify.scoring.metrics import METRICS
+
+MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the word stands beside it
+
+VERDICTS = {"pass": "Pass", "fail": "Fail", "unavailable": "Not checked"}
+
+
+class Cell(NamedTuple):
+    """A figure as text. why is the reason of a dash, or what the reader should know of the figure."""
+
+    text: str
+    why: str = ""
+
+
+class LeftOut(NamedTuple):
+    """A layer that a stage did not touch."""
+
+    step: str
+    layer: str
+    kind: str
+    why: str
+
+
+def state(report: Report) -> str:
+    """The outcome: pass or fail; unavailable when no check ran, because then nothing was passed."""
+    return "unavailable" if report.status == "pass" and not report.checks else report.status
+
+
+def headline(report: Report) -> str:
+    """The run in one sentence: which models pass or fail, then the figures of the last of them."""
+    names, verdict = _verdict(report)
+    if not names:
+        return verdict
+    lead = next((model for model in report.models if model.name == names[-1]), None)
+    facts = _facts(report, lead) if lead else ""
+    of = f"{names[-1]} has " if len(names) > 1 else ""
+    return f"{_listed(names)} {verdict}" + (f": {of}{facts}" if facts else "")
+
+
+def _verdict(report: Report) -> tuple[list[str], str]:
+    """The models that decide the outcome in the order of the checks, and what is said of them."""
+    for status in ("fail", "unavailable"):
+        names = list(dict.fromkeys(check.model for check in report.checks if check.status == status))
+        if names:
+            return names, _short_of(status, [check for check in report.checks if check.model in names])
+    if not report.checks:
+        done = "made" if report.steps else "measured"
+        return [], f"No check ran: {_files(len(report.models))} {done}, nothing about {_them(report)} is proved"
+    names = list(dict.fromkeys(check.model for check in report.checks))
+    count = len(report.checks)
+    total = {1: "the one check", 2: "both checks"}.get(count, f"all {count} checks")
+    return names, f"{'passes' if len(names) == 1 else 'pass'} {total}"
+
+
+def _short_of(status: str, checks: list[CheckResult]) -> str:
+    """``fails 1 of 5 checks (accuracy)``, or ``passes 4 of 5 checks, arena could not be measured``."""
+    one = len({check.model for check in checks}) == 1
+    hits = [check for check in checks if check.status == status]
+    which = _listed(list(dict.fromkeys(map(promise, hits))))
+    total = f"{len(checks)} check{'s' if len(checks) > 1 else ''}"
+    if status == "fail":
+        return f"{'fails' if one else 'fail'} {len(hits)} of {total} ({which})"
+    return f"{'passes' if one else 'pass'} {len(checks) - len(hits)} of {total}, {which} could not be measured"
+
+
+def _files(count: int) -> str:
+    return f"{count} model was" if count == 1 else f"{count} models were"
+
+
+def _them(report: Report) -> str:
+    return "it" if len(report.models) == 1 else "them"
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    """``a, b and c``; ``a, b and 4 more`` when there are more than `most`."""
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _facts(report: Report, model: ModelFacts) -> str:
+    """``97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB``: what of it was measured."""
+    name = metric(report)
+    parts = []
+    if name in model.metrics:
+        what = "" if name == "accuracy" else f"{called(name)} "
+        on = "" if model.examples is None else f" on {units.whole(model.examples)} test examples"
+        parts.append(f"{what}{score(name, model.metrics[name])}{on}")
+    if name in model.drop and not model.baseline:
+        parts.append(_against(name, model.drop[name], baseline(report)))
+    return ", ".join([*parts, units.size(model.bytes)])
+
+
+def _against(name: str, drop: float, base: str) -> str:
+    """``0.3 points under float``; two digits where one would round to nothing."""
+    if drop == 0:
+        return f"level with {base}"
+    side = "under" if drop > 0 else "over"
+    if not is_share(name):
+        return f"{units.number(abs(drop), 3)} {side} {base}"
+    return f"{units.points(abs(drop), 1 if abs(drop) >= 0.0005 else 2, sign=False)} points {side} {base}"
+
+
+def baseline(report: Report) -> str:
+    """The name of the model that the others are compared with."""
+    return next((model.name for model in report.models if model.baseline), "the baseline")
+
+
+def metric(report: Report) -> str:
+    """The metric that stands for a model: the task's own, or else the first that was measured."""
+    names, main = [name for model in report.models for name in model.metrics], TASKS[report.data.task].main
+    return main if main in names or not names else names[0]
+
+
+def decides(report: Report) -> bool:
+    """Whether the models decide for a label, so that decisions can flip."""
+    return TASKS[report.data.task].decides
+
+
+def learnt(report: Report) -> str:
+    """What the data are for, as a sentence."""
+    text = TASKS[report.data.task].described(report.data.labels)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def called(name: str) -> str:
+    """A metric's name as people write it."""
+    return METRICS[name].title or name if name in METRICS else name
+
+
+def is_share(name: str) -> bool:
+    """Whether the metric is a share of the whole, 0..1."""
+    return METRICS[name].share if name in METRICS else name.endswith("accuracy")  # a loss or decibels are plain figures
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether less of the metric is better."""
+    return METRICS[name].lower_is_better
+
+
+def score(name: str, value: float | None) -> str:
+    """A metric's value: a share in percent, anything else as a plain figure."""
+    return units.percent(value) if is_share(name) else units.number(value)
+
+
+def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
+    """One row of the models table: score, change, size, gzip, sparsity, integer, latency, macs, parameters, arena."""
+    name = metric(report)
+    return {
+        "score": _cell(report, model, name, score(name, model.metrics.get(name))),
+        "change": _change(report, model, name),
+        "size": Cell(units.size(model.bytes), f"{units.whole(model.bytes)} bytes"),
+        "gzip": Cell(units.size(model.gzip_bytes), f"{units.whole(model.gzip_bytes)} bytes"),
+        "sparsity": _cell(report, model, "share of zeros", units.percent(sparsity(model))),
+        "integer": _cell(report, model, "integer_only", _yes(model.integer_only)),
+        "latency": _latency(report, model),
+        "macs": _cell(report, model, "macs", units.count(model.macs)),
+        "parameters": _cell(report, model, "parameters", units.count(model.parameters)),
+        "arena": _arena(report, model),
+    }
+
+
+def against(report: Report) -> dict[str, dict[str, Cell]]:
+    """A row for each model that was compared with the baseline: drop, interval; of decisions lost, gained, p, worst."""
+    return {model.name: against_row(model.paired) for model in report.models if model.paired}
+
+
+def against_row(paired: Paired) -> dict[str, Cell]:
+    """One model's row of `against`."""
+    worst = paired.worst
+    drop, low, high = (_worse(paired, end) for end in (paired.drop, paired.low, paired.high))
+    if METRICS[paired.metric].lower_is_better:
+        low, high = high, low
+    row = {"drop": Cell(drop), "interval": Cell(f"{low} to {high}")}
+    if paired.lost is None:
+        return row
+    return row | {
+        "lost": Cell(units.whole(paired.lost)),
+        "gained": Cell(units.whole(paired.gained)),
+        "p": Cell(units.chance(paired.mcnemar_p)),
+        "worst": Cell(_class_drop(worst)) if worst else Cell(units.DASH, "no class lost more than it gained"),
+    }
+
+
+def _worse(paired: Paired, drop: float) -> str:
+    """A drop as what it makes worse: a fall in points, or a rise in the metric's own unit where lower is better."""
+    if is_share(paired.metric):
+        return units.points(drop, sign=False)
+    return units.number(-drop if METRICS[paired.metric].lower_is_better else drop, 3)
+
+
+def worse(report: Report) -> str:
+    """What `_worse` tells, as a column's head: ``drop of accuracy``."""
+    paired = next(model.paired for model in report.models if model.paired)
+    return f"{METRICS[paired.metric].change} of {called(paired.metric)}"
+
+
+def _class_drop(worst: ClassDrop) -> str:
+    """``8: 3 of 35 lost, 1 gained``."""
+    gained = f", {units.whole(worst.gained)} gained" if worst.gained else ""
+    return f"{worst.label}: {units.whole(worst.lost)} of {units.whole(worst.examples)} lost{gained}"
+
+
+def compared(report: Report) -> str:
+    """What the comparison with the baseline shows, for people who do not know it; "" when there was none."""
+    paired = next((model.paired for model in report.models if model.paired), None)
+    if paired is None:
+        return ""
+    lies = (
+        f"The interval is where the {worse(report).split()[0]} over all examples of the same kind lies, with "
+        f"{confidence(report)} confidence"
+    )
+    if paired.lost is None:
+        return f"On the same {units.whole(paired.n)} test examples. {lies} (bootstrap)."
+    return (
+        f"On the same {units.whole(paired.n)} test examples. Lost is what {baseline(report)} gets right and the model "
+        f"wrong, gained the reverse. {lies}; p is how likely chance alone makes such a difference (McNemar's exact "
+        "test)."
+    )
+
+
+def confidence(report: Report) -> str:
+    """Of the intervals: ``95 %``."""
+    paired = next(model.paired for model in report.models if model.paired)
+    return f"{units.number(paired.confidence * 100)} %"
+
+
+def front(report: Report) -> set[str]:
+    """Names of the models on the Pareto front: no other is as small and as good, and better in one of the two."""
+    name = metric(report)
+    sign = -1 if METRICS[name].lower_is_better else 1
+    scored = {each.name: (-each.bytes, sign * each.metrics[name]) for each in report.models if name in each.metrics}
+    return {
+        one
+        for one, (size, value) in scored.items()
+        if isfinite(value) and not any(a >= size and b >= value and (a, b) != (size, value) for a, b in scored.values())
+    }
+
+
+def worst_class(model: ModelFacts) -> str:
+    """``lowest recall 91.4 %, of class 8``; "" without classes."""
+    known = [(facts.recall, facts.label) for facts in model.per_class if facts.recall is not None]
+    if not known:
+        return ""
+    recall, label = min(known, key=lambda pair: pair[0])
+    return f"lowest recall {units.percent(recall)}" + (f", of class {label}" if recall < 1 else "")
+
+
+def _cell(report: Report, model: ModelFacts, field: str, text: str) -> Cell:
+    return Cell(text, _why_missing(report, model, field) if text == units.DASH else "")
+
+
+def _why_missing(report: Report, model: ModelFacts, field: str) -> str:
+    """Why a figure is a dash: what its check said, or that nobody asked for it."""
+    said = (check.why for check in report.checks if check.model == model.name and check.check == field)
+    if not model.verified:
+        return f"not measured: no verify stage names {model.name}"
+    return next(filter(None, said), f"not measured: verify gave no {field.replace('_', ' ')} for {model.name}")
+
+
+def _change(report: Report, model: ModelFacts, name: str) -> Cell:
+    """This model minus the baseline, so that a loss has a minus; points for shares."""
+    if model.baseline:
+        return Cell("baseline")
+    drop = model.drop.get(name)
+    if drop is None:
+        return Cell(units.DASH, "not measured: there is no baseline to compare with" if model.verified else
+                    _why_missing(report, model, name))  # fmt: skip
+    return Cell(units.points(-drop) if is_share(name) else units.change(-drop))
+
+
+def _latency(report: Report, model: ModelFacts) -> Cell:
+    if any(row.base and row.runtime == "tflm" for row in model.runtimes):
+        return Cell(
+            units.DASH,
+            "not measured: LiteRT can't run this file, and the time of TensorFlow Lite Micro here tells little",
+        )
+    if model.latency_ms is None:
+        return _cell(report, model, "latency", units.DASH)
+    took = model.latency_ms
+    runs = f"median of {units.whole(took.runs)} runs on the {took.where}, not the device"
+    return Cell(units.ms(took.p50), f"{runs}; 95 % are under {units.ms(took.p95)}")
+
+
+def _arena(report: Report, model: ModelFacts) -> Cell:
+    """What to reserve: the smallest arena that works."""
+    if model.arena is None:
+        return Cell(units.DASH, model.arena_why if model.verified else _why_missing(report, model, "arena"))
+    used, head, tail = map(units.size, (model.arena.total, model.arena.head, model.arena.tail))
+    smallest = f"{units.whole(model.arena.smallest)} bytes are the smallest that works on TFLite Micro"
+    return Cell(units.size(model.arena.smallest), f"{smallest}; used {used}, head {head} and tail {tail}")
+
+
+def arena(report: Report) -> str:
+    """What each model needs of a device's RAM, as a line; "" when nothing was measured."""
+    needs = [
+        f"{model.name} {'does not run' if model.arena is None else units.size(model.arena.smallest)}"
+        for model in report.models
+        if model.arena or model.arena_refused
+    ]
+    return f"Smallest arena on TFLite Micro: {', '.join(needs)}" if needs else ""
+
+
+def _yes(value: bool | None) -> str:
+    return units.DASH if value is None else "yes" if value else "no"
+
+
+def sparsity(model: ModelFacts) -> float | None:
+    """Share of zeros over all weights whose zeros were counted, each tensor by its number of weights."""
+    tensors = [
+        (layer.sparsity, prod(layer.weights_shape))
+        for layer in model.layers
+        if layer.sparsity is not None and layer.weights_shape is not None
+    ]
+    total = sum(size for _, size in tensors)
+    return sum(share * size for share, size in tensors) / total if total else None
+
+
+def measured(check: CheckResult) -> str:
+    """A check's value in its unit; with more digits where rounding would hide its distance from the limit."""
+    text = units.measure(check.value, check.unit)
+    alike = check.value != check.limit and text == units.measure(check.limit, check.unit)
+    return f"{text} ({units.number(check.value, 8)})" if alike and isinstance(check.value, (int, float)) else text
+
+
+def limit(check: CheckResult) -> str:
+    """A check's limit in its unit, with how it is meant: ``at most 1.00 points``; a plain ``yes`` for `is`."""
+    text = units.measure(check.limit, check.unit)
+    return text if check.limit is None or check.bound == "is" else f"{check.bound} {text}"
+
+
+def promise(check: CheckResult) -> str:
+    """What the check is about, in words: one check can promise two things."""
+    return check.what or check.check
+
+
+def line(text: str) -> str:
+    """Text on one line without control characters: a name can't move a terminal's cursor or end a table's row."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
+
+
+def left_out(steps: tuple[StepFacts, ...]) -> list[LeftOut]:
+    """The layers that a stage was meant for and did not touch, in the order of the steps."""
+    return [
+        LeftOut(step.name, *(str(entry.get(key) or units.DASH) for key in ("layer", "kind", "why")))
+        for step in steps
+        for entry in step.layers
+        if not entry.get("done", True)
+    ]

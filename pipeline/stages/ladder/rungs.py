@@ -1,0 +1,91 @@
+"""The rungs of the ladder: each a way to make a file, as the stages that a config would name, the cheapest first."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from pipeline.keras.conversion.calibration import Calibration
+from pipeline.keras.conversion.estimators import Estimator
+from pipeline.keras.models.model import Model
+from pipeline.stages.channel_prune import ChannelPrune
+from pipeline.stages.convert import Convert
+from pipeline.stages.equalize import Equalize
+from pipeline.stages.ladder.settings import Ladder, RungName
+from pipeline.stages.prune import Prune
+from pipeline.stages.qat import Qat
+from pipeline.stages.sensitivity import Sensitivity
+from pipeline.stages.stage import Stage
+from pipeline.stages.training import Training
+from pipeline.stages.worst import Worst
+
+TEACHER = "(teacher)"  # what a rung's stages call the stage that they learn from: no stage of a config can
+KEEP_MACS = 0.6  # where no budget says fewer
+ROOM = 0.98  # of max_macs that channels are pruned to: a file can have a few products more than its Keras layers
+
+
+class Rung(NamedTuple):
+    """How a file is made.
+
+    stages   from the settings and the network's multiply-accumulates
+    shrinks  whether it has fewer multiply-accumulates than plain quantization, and so a smaller file and arena
+    """
+
+    stages: Callable[[Ladder, int], tuple[Stage, ...]]
+    shrinks: bool = False
+
+
+def convert(auto: Ladder, **more: Any) -> Convert:
+    """The conversion to int8 that ends a rung."""
+    settings = {name: getattr(auto, name) for name in ("io", "calibration", "per_channel_dense", "per_channel")}
+    return Convert(stage="convert", quantization="int8", **settings | more)
+
+
+def _ranges(auto: Ladder, estimator: Estimator) -> Convert:
+    calibration = auto.calibration or Calibration()
+    return convert(auto, calibration=calibration.model_copy(update={"ranges": estimator}))
+
+
+def _kept(auto: Ladder, setting: Literal["keep_int16", "keep_float"]) -> tuple[Stage, ...]:
+    ranking = Sensitivity(stage="sensitivity", calibration=auto.calibration)
+    return ranking, convert(auto, **{setting: Worst(worst=auto.worst)})
+
+
+def _training(auto: Ladder) -> dict[str, Any]:
+    """The settings that the auto stage shares with all that trains."""
+    return {name: getattr(auto, name) for name in Training.model_fields if name not in Stage.model_fields}
+
+
+def _qat(auto: Ladder, **more: Any) -> tuple[Stage, ...]:
+    """Trained and converted; with one scale for a layer's weights, normalisation has to be folded before."""
+    folded = () if auto.per_channel else (Equalize(stage="equalize"),)
+    return *folded, Qat(stage="qat", per_channel=auto.per_channel, **_training(auto), **more), convert(auto)
+
+
+def _distilled(auto: Ladder) -> tuple[Stage, ...]:
+    teacher = auto.teacher if isinstance(auto.teacher, Model) else TEACHER
+    return _qat(auto, teacher=teacher, temperature=auto.temperature, alpha=auto.alpha)
+
+
+def _pruned(auto: Ladder) -> Prune:
+    return Prune(stage="prune", sparsity=auto.sparsity, **_training(auto))
+
+
+def fewer_channels(auto: Ladder, macs: int) -> ChannelPrune:
+    """The stage that takes channels out of a network of so many multiply-accumulates."""
+    asked = ROOM * auto.max_macs / macs if auto.max_macs and macs else 1.0
+    share = auto.keep_macs or (asked if asked < ROOM else KEEP_MACS)
+    return ChannelPrune(stage="channel_prune", keep_macs=share, **_training(auto))
+
+
+RUNGS: dict[RungName, Rung] = {
+    "ptq": Rung(lambda auto, macs: (convert(auto),)),
+    "percentile": Rung(lambda auto, macs: (_ranges(auto, "percentile"),)),
+    "mse": Rung(lambda auto, macs: (_ranges(auto, "mse"),)),
+    "kl": Rung(lambda auto, macs: (_ranges(auto, "kl"),)),
+    "equalized": Rung(lambda auto, macs: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
+    "keep_int16": Rung(lambda auto, macs: _kept(auto, "keep_int16")),
+    "keep_float": Rung(lambda auto, macs: _kept(auto, "keep_float")),
+    "qat": Rung(lambda auto, macs: _qat(auto)),
+    "pqat": Rung(lambda auto, macs: (_pruned(auto), *_qat(auto))),
+    "distilled_qat": Rung(lambda auto, macs: _distilled(auto)),
+    "channel_qat": Rung(lambda auto, macs: (fewer_channels(auto, macs), *_qat(auto)), shrinks=True),
+}

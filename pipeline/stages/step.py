@@ -1,0 +1,76 @@
+"""A stage of a run with everything that decides its result, and so its key in the store.
+
+A stage has the same key in a config and in a rung of the ladder.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipeline.core import code_digest
+from pipeline.core.store import FORMAT, key_of
+from pipeline.stages.stage import Stage
+from pipeline.verify.scoring.scoring import SCORING
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage with everything that decides its result.
+
+    needs     the steps that it reads, in the order in which the stage names them
+    identity  what the key is the digest of
+    """
+
+    name: str
+    stage: Stage
+    needs: tuple["Step", ...]
+    identity: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Of the result in the store."""
+        return key_of(self.identity)
+
+    @property
+    def source(self) -> "Step | None":
+        """The one step that the result is made from; None for the first, and for one that judges several."""
+        return self.needs[0] if len(self.needs) - len(self.stage.reads_beside()) == 1 else None
+
+    @property
+    def chain(self) -> tuple["Step", ...]:
+        """What the result was made from, nearest first."""
+        return (self.source, *self.source.chain) if self.source else ()
+
+
+def identity(
+    stage: Stage, needs: Sequence[str], data: Mapping[str, Any], network: Mapping[str, Any] | None, seed: int, task: str
+) -> dict[str, Any]:
+    """What decides a stage's result.
+
+    needs    keys of the results that it reads, in the order in which the stage names them
+    network  identity of the network that it starts from; None for a stage that reads one above
+    task     the name of the data's task
+    """
+    return {
+        **stage.identity(),
+        "stage": stage.kind,
+        "needs": list(needs),
+        "data": data,
+        "model": network,
+        "seed": seed,
+        **({"scoring": code_digest.digest(SCORING.module(task))} if stage.scores else {}),
+        "libraries": {name: _version(name) for name in stage.libraries},
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "format": FORMAT,
+    }
+
+
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

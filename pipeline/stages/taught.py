@@ -1,0 +1,76 @@
+"""A stage that can learn from a teacher: its settings."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from pipeline.core.errors import Fault, PlacedFault, input_of
+from pipeline.data.tasks.task import Task
+from pipeline.keras import tf
+from pipeline.keras.models.model import Model, ModelFile
+from pipeline.keras.training.lesson import Lesson
+from pipeline.keras.types import KerasModel
+from pipeline.stages.follower import Follower
+from pipeline.stages.stage import Inputs, Stage
+from pipeline.stages.training import Training
+
+WRAPPED = "the layers that it wrapped can't be changed any more"
+APART = "training on would move weights apart that share a value"
+FILLED = "training on would fill its zeros"
+
+
+class Taught(Training, Follower):
+    """Settings of a stage that can learn from a teacher (Hinton, Vinyals and Dean, https://arxiv.org/abs/1503.02531).
+
+    The loss is `alpha` times that of the labels plus `1 - alpha` times that of the teacher: T^2 times the
+    Kullback-Leibler divergence of the model's scores from the teacher's, both softened by the temperature T. Without
+    labels to decide for, it is the mean squared error to the teacher's outputs.
+    """
+
+    anonymous = Stage.anonymous | {"teacher"}  # a stage counts through what is read, a file through its content
+
+    teacher: str | ModelFile | None = None
+    """Name of a stage above, or a model file `{source: file, path: ...}`. It sees the same, augmented, examples."""
+    temperature: PositiveFloat = 4.0
+    """Softens the scores: what the teacher thinks of the labels that it does not decide for counts more."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the loss that comes from the examples' own labels or values."""
+
+    @model_validator(mode="after")
+    def _teaching_fits(self) -> "Taught":
+        for name in ("temperature", "alpha") if self.teacher is None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: needs a `teacher:`")
+        return self
+
+    def unfit(self, task: Task) -> Iterator[PlacedFault]:
+        yield from super().unfit(task)
+        if not task.decides and self.temperature != type(self).model_fields["temperature"].default:
+            received = f"{self.temperature} for {task.name}"
+            yield ("temperature",), Fault("is for classifiers", received=received, do="leave it out")
+
+    def identity(self) -> dict[str, Any]:
+        if not isinstance(self.teacher, Model):
+            return super().identity()
+        with input_of(f"stages.{self.label}.teacher"):
+            return super().identity() | {"teacher": self.teacher.identity()}
+
+    def reads_beside(self) -> Mapping[str, str]:
+        return {"teacher": self.teacher} if isinstance(self.teacher, str) else {}
+
+    def unteachable(self, learner: KerasModel, teacher: KerasModel) -> Iterator[PlacedFault]:
+        """What keeps a network from learning from the teacher's."""
+        yield from ()
+
+    def lesson(self, inputs: Inputs) -> "Lesson | None":
+        if self.teacher is None:
+            return None
+        decides = inputs.data.spec().task.decides
+        return Lesson(self._load(self.teacher, inputs), decides, self.temperature, self.alpha)
+
+    def _load(self, teacher: str | ModelFile, inputs: Inputs) -> KerasModel:
+        if isinstance(teacher, str):
+            return tf.load_model(inputs.upstream[teacher].path / "model.h5")
+        with input_of(f"stages.{self.label}.teacher"):
+            return teacher.build(inputs.data.spec())

@@ -1,0 +1,126 @@
+"""What a verify stage measures of one file. Nothing of it depends on checks, limits or the target."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import tflite
+from pipeline.core import processes
+from pipeline.core.progress import Progress
+from pipeline.data.source import Data
+from pipeline.data.spec import Spec
+from pipeline.data.tasks.task import Truth
+from pipeline.keras import tf
+from pipeline.keras.types import KerasModel
+from pipeline.stages.sidecar import read_facts
+from pipeline.stages.stage import Artifact, Inputs
+from pipeline.verify import app_mistakes, measurement, tensor_errors
+from pipeline.verify.device import Asked
+from pipeline.verify.facts import Errors, ModelFacts
+from pipeline.verify.runtimes import comparison
+from pipeline.verify.scoring.scoring import Verdicts
+
+
+def measure(inputs: Inputs, work: Path, device: Asked) -> None:
+    """Write the facts and the verdicts of every model into the empty directory `work`."""
+    processes.start_server(None, processes.RUNTIMES)  # its imports overlap what comes before its first process
+    tf.start(inputs.seed)
+    test = inputs.data.split("test")
+    x, y = test.batch(np.arange(len(test)))
+    measured, verdicts = [], []
+    for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
+        path = artifact.path / "model.tflite"
+        facts, kept = measure_file(name, path, artifact, device, inputs.data, x, y)
+        measured.append(facts)
+        verdicts.append(kept)
+        inputs.report(Progress("model", i, len(inputs.upstream), {}))
+    (work / "measured.json").write_text(
+        json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
+    )
+    np.savez(work / "decisions.npz", y=y, decisions=np.stack(verdicts))
+
+
+def measure_file(
+    name: str, path: Path, made: Artifact | None, device: Asked, data: Data, x: NDArray[np.float32], y: Truth
+) -> tuple[ModelFacts, Verdicts]:
+    """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split.
+
+    made: the artifact that the file is of; without it nothing is compared with the Keras model.
+    """
+    spec = data.spec()
+    found = measurement.run(measurement.read(name, path), path, x, y, spec, data.split("test").sha256)
+
+    def elsewhere() -> dict[str, Any]:
+        return {"runtimes": comparison.compare(path, x, y, spec, found.raw), **device.measure(path)}
+
+    with ThreadPoolExecutor(1) as pool:  # waits for processes of their own, while this one is busy with TensorFlow
+        others = pool.submit(elsewhere)
+        here = {"mistakes": app_mistakes.measure(path, data)}
+        keras = _against_keras(path, made, found, data, x) if made else {}
+    return found.facts.model_copy(update=here | keras | others.result()), found.verdicts
+
+
+def _against_keras(
+    path: Path, made: Artifact, found: measurement.Measured, data: Data, x: NDArray[np.float32]
+) -> dict[str, Any]:
+    """The fields of ModelFacts that tell how far a file is from the Keras model that it was made from."""
+    model, facts, source = tflite.read(path), found.facts, _loaded(_keras(made).path / "model.h5")
+    pruned = _touched(made, facts, "sparsity")
+    traced = tensor_errors.sample(model, x)
+    return {
+        "pruned": tuple(pruned),
+        "pruned_sparsity": share_of_zeros(model, pruned),
+        "clustered": tuple(_touched(made, facts, "clusters")),
+        "error": _errors(found.output, tf.predict(source, data.split("test")), data.spec()),
+        "tensors": tensor_errors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
+    }
+
+
+@lru_cache(maxsize=1)  # files that are verified one after the other are mostly made from the same
+def _loaded(path: Path) -> KerasModel:
+    return tf.load_model(path)
+
+
+def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
+    """An artifact and what it was made from, nearest first."""
+    while artifact is not None:
+        yield artifact
+        artifact = artifact.made_from
+
+
+def _keras(made: Artifact) -> Artifact:
+    """The artifact with the Keras model that a file was made from: a stage that makes both has it beside the file."""
+    return next(each for each in _chain(made) if (each.path / "model.h5").is_file())
+
+
+def _touched(made: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
+    """Names of the weight tensors that belong to layers which a prune stage pruned, or a cluster stage clustered."""
+    layers = {layer for each in _chain(made) for layer in read_facts(each.path).get(what, {})}
+    return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
+
+
+def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
+    """Zeros over all weights of those tensors together; None without any."""
+    sizes = {tensor.name: tensor.elements for op in model.ops for tensor in op.weights}
+    total = sum(sizes[name] for name in names)
+    zeros = model.sparsity()
+    return sum(zeros[name] * sizes[name] for name in names) / total if total else None
+
+
+def _errors(output: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
+    """Of outputs (N, ...) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
+    error = output.astype(np.float64) - keras
+    flips = comparison.flips(output, keras, spec)
+    power = float(np.sum(error**2))
+    return Errors(
+        mean_abs=float(np.abs(error).mean()),
+        max_abs=float(np.abs(error).max()),
+        sqnr_db=float(10 * np.log10(np.sum(keras.astype(np.float64) ** 2) / power)) if power else None,
+        agreement=None if flips is None else 1 - flips / len(output),
+    )

@@ -1,5 +1,0 @@
-"""What files run on: one YAML file each, data only, beside the tables of ops that they refer to."""
-
-from pipeline.targets.target import AnyTarget, Target, expand, load, names, placed
-
-__all__ = ["AnyTarget", "Target", "expand", "load", "names", "placed"]

@@ -1,0 +1,28 @@
+"""Write the metadata of a .tflite file: buffers under a name, which runtimes do not load."""
+
+import numpy as np
+
+from pipeline.tflite import packing
+
+
+def embedded(content: bytes, name: str, value: bytes) -> bytes:
+    """A .tflite file's bytes with that value under that name in its metadata, in place of one that it has.
+
+    The file is unpacked and packed again by the generated schema, as TensorFlow's converter itself does at the end.
+    """
+    from ai_edge_litert.schema_py_generated import BufferT, MetadataT
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    buffer = BufferT()
+    buffer.data = np.frombuffer(value, np.uint8)
+    model.metadata = list(model.metadata or ())
+    known = next((entry for entry in model.metadata if entry.name == name.encode()), None)
+    if known is not None:
+        model.buffers[known.buffer] = buffer
+    else:
+        entry = MetadataT()
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata.append(entry)
+    return packing.pack(model)

@@ -1,0 +1,106 @@
+"""What an app would see that feeds a .tflite file in one of the usual wrong ways: real runs on real test examples."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import tflite
+from pipeline.data.contract import Contract
+from pipeline.data.source import Data
+from pipeline.data.spec import Spec
+from pipeline.tflite.values import dequantize, quantize
+from pipeline.verify.facts import Mistake
+from pipeline.verify.interpreters import litert
+
+# Of each mistake: 400 examples of ResNet-8 (12.5 M multiply-accumulates, 0.15 ms an image on XNNPACK), about 0.06 s.
+BUDGET = 5 * 10**9
+MOST, LEAST = 1000, 32  # examples
+WIDE = 31  # how much slower int16x8 is, which XNNPACK does not take
+
+Values = NDArray[Any]  # (n, *shape)
+Wrong = tuple[str, str, NDArray[np.float32]]  # the mistake, what it is, and the real values that the file then sees
+
+
+def sample(model: tflite.Model, examples: int) -> int:
+    """How many of the examples each mistake is tried on."""
+    cost = max(model.macs, 1) * (WIDE if model.quantization == "int16x8" else 1)
+    return min(examples, MOST, max(LEAST, BUDGET // cost))
+
+
+def measure(path: Path, data: Data) -> tuple[Mistake, ...]:
+    """Every usual mistake that the file and the data allow; none for what makes no decisions."""
+    model, contract, test, spec = tflite.read(path), data.contract(), data.split("test"), data.spec()
+    if not spec.task.decides or model.compressed:  # LiteRT can't run that
+        return ()
+    count = sample(model, len(test))
+    positions = np.arange(count, dtype=np.int64) * len(test) // count
+    x, y = test.batch(positions)
+    (tensor,), runner = model.inputs, litert.Runner(model)
+    right = _decisions(runner(x), spec)
+    return tuple(
+        _mistake(kind, what, _decisions(runner(wrong), spec), right, y)
+        for kind, what, wrong in _wrong(test.raw(positions), x, contract, tensor)
+    )
+
+
+def _decisions(output: NDArray[np.float32], spec: Spec) -> NDArray[np.int64]:
+    return np.asarray(spec.task.decisions(spec.task.rows(output, spec)))
+
+
+def _mistake(
+    kind: str, what: str, decided: NDArray[np.int64], right: NDArray[np.int64], y: NDArray[np.int64]
+) -> Mistake:
+    accuracy = float(np.mean(decided == y))
+    return Mistake.model_validate({
+        "mistake": kind, "what": what, "accuracy": accuracy, "drop": float(np.mean(right == y)) - accuracy,
+        "flips": int(np.sum(decided != right)), "examples": len(y),
+    })  # fmt: skip
+
+
+def _wrong(raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tflite.Tensor) -> Iterator[Wrong]:
+    """raw: the examples as the source holds them; x: the same as the file should see them, in real values."""
+    if contract.formula != "x":
+        yield "not_normalised", f"raw values, where {contract.formula} is expected", raw.astype(np.float32)
+    if contract.channels in ("rgb", "bgr"):
+        other = "BGR" if contract.channels == "rgb" else "RGB"
+        yield "channels_swapped", f"{other}, where {contract.channels.upper()} is expected", x[..., ::-1]
+        planes = x.transpose(0, 3, 1, 2).reshape(x.shape)
+        yield "planar", "one channel after the other, where NHWC is expected", planes
+    if contract.layout == "NHWC":
+        yield "turned", "column by column: height and width swapped", x.transpose(0, 2, 1, 3).reshape(x.shape)
+    if tensor.dtype in ("INT8", "UINT8", "INT16") and tensor.scale is not None:
+        yield from _integers(raw, x, contract, tensor, tensor.scale, tensor.zero_point or 0)
+
+
+def _integers(
+    raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tflite.Tensor, scale: float, zero_point: int
+) -> Iterator[Wrong]:
+    """Wrong integers in a quantized input, as the real values that quantize to them."""
+    kind = tensor.dtype.lower()
+    limits = np.iinfo(kind)
+
+    def seen(q: Values) -> NDArray[np.float32]:
+        return dequantize(np.clip(q, limits.min, limits.max), scale, zero_point)
+
+    yield "not_quantized", f"real values cast to {kind}, without scale and zero point", seen(np.trunc(x))
+    down = np.floor(x / np.float32(scale)) + zero_point
+    yield "floored", "rounded down, where to the nearest is expected", seen(down)
+    if raw.dtype != np.uint8 or kind == "int16":
+        return
+    if kind == "uint8":
+        yield "bytes", f"q = x, a shortcut: {_apart(contract, scale, zero_point, kind, 0)}", seen(raw)
+        return
+    yield "bytes", "uint8 bytes read as int8", seen(raw.view(np.int8))
+    shift = _apart(contract, scale, zero_point, kind, -128)
+    yield "minus_128", f"q = x - 128, a shortcut: {shift}", seen(raw.astype(np.int16) - 128)
+
+
+def _apart(contract: Contract, scale: float, zero_point: int, kind: str, shift: int) -> str:
+    """How far the shortcut ``q = x + shift`` is from the right q, over all raw values of the contract's range."""
+    raw = np.arange(contract.range[0], contract.range[1] + 1)
+    x = raw.astype(np.float32) * np.float32(contract.scale) + np.float32(contract.offset)
+    most = int(np.abs(quantize(x, scale, zero_point, kind) - (raw + shift)).max())
+    return f"up to {most} steps off" if most else "right for this file"

@@ -1,0 +1,57 @@
+"""How often the file is right."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.verify.checks.check import Check, Fraction
+from pipeline.verify.checks.confidence import within
+from pipeline.verify.facts import CheckResult, ModelFacts, Paired
+from pipeline.verify.scoring import statistics
+
+
+class Accuracy(Check):
+    """Accuracy over the whole test split."""
+
+    decisions = True
+
+    check: Literal["accuracy"]
+    min: Fraction | None = None
+    """Least accuracy, a fraction."""
+    max_drop: Fraction | None = None
+    """Most accuracy that may be lost against the baseline, a fraction: 0.01 is one point."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    """How sure max_drop must be, such as 0.95: the whole confidence interval of the drop decides, and where it holds
+    the limit the examples are too few to tell. The measured drop alone decides when left out."""
+
+    @model_validator(mode="after")
+    def _promises_something(self) -> "Accuracy":
+        if self.min is None and self.max_drop is None:
+            raise ValueError("give min, max_drop or both")
+        if self.confidence is not None and self.max_drop is None:
+            raise ValueError("confidence: is for max_drop, which is not given")
+        return self
+
+    @property
+    def needs_baseline(self) -> str:
+        return "max_drop" if self.max_drop is not None else ""
+
+    def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
+        missing = model.missing.get("accuracy", "no accuracy was measured")
+        if self.min is not None:
+            value = model.metrics.get("accuracy")
+            yield self.result(model, "accuracy", value, "at least", self.min, "fraction", missing)
+        if self.max_drop is not None and self.confidence is not None and model.paired is not None:
+            yield self._sure(model, model.paired, self.max_drop, self.confidence)
+        elif self.max_drop is not None:
+            drop = 0.0 if model.baseline else model.paired.drop if model.paired else model.drop.get("accuracy")
+            yield self.result(model, "drop of accuracy", drop, "at most", self.max_drop, "points", missing)
+
+    def _sure(self, model: ModelFacts, paired: Paired, limit: float, confidence: float) -> CheckResult:
+        """Pass or fail when the drop's whole interval is on one side of the limit."""
+        assert paired.lost is not None
+        assert paired.gained is not None
+        low, high = statistics.interval(paired.n, paired.lost, paired.gained, confidence)
+        sure = paired.model_copy(update={"low": low, "high": high, "confidence": confidence})
+        return within(self.check, model.name, sure, limit)

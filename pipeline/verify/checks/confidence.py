@@ -1,0 +1,32 @@
+"""Whether a figure is worse than the baseline's by no more than a limit, decided by its whole confidence interval."""
+
+from pipeline.core import units
+from pipeline.verify.facts import CheckResult, Paired
+from pipeline.verify.scoring import statistics
+from pipeline.verify.scoring.metrics import METRICS
+
+
+def within(check: str, model: str, paired: Paired, limit: float) -> CheckResult:
+    """Pass or fail when the interval is on one side of the limit; unavailable when it holds the limit.
+
+    Worse is a drop, or a rise where lower is better. The examples are then too few to tell, and about how many would do
+    is told.
+    """
+    sign, change = (-1, "rise") if METRICS[paired.metric].lower_is_better else (1, "drop")
+    worse = sign * paired.drop
+    low, high = sorted((sign * paired.low, sign * paired.high))
+    plain = not METRICS[paired.metric].share
+    ends = [units.number(end, 3) if plain else units.points(end, sign=False) for end in (low, high)]
+    found = (
+        f"the {change} is between {ends[0]} and {ends[1]} {'' if plain else 'points '}"
+        f"with {units.number(paired.confidence * 100)} % confidence"
+    )
+    result = CheckResult(
+        check=check, model=model, status="unavailable", what=f"{change} of {paired.metric}", bound="at most",
+        limit=limit, unit="text" if plain else "points",
+    )  # fmt: skip
+    if low <= limit < high:
+        needed = statistics.examples_needed(paired.n, worse, low, high, limit)
+        hint = f"; about {units.whole(needed)} would" if needed else ""
+        return result.model_copy(update={"why": f"{units.whole(paired.n)} examples can't tell: {found}{hint}"})
+    return result.model_copy(update={"status": "pass" if high <= limit else "fail", "value": worse, "why": found})

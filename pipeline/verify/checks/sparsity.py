@@ -1,0 +1,22 @@
+"""How many weights are zero in the file itself."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.verify.checks.check import Check
+from pipeline.verify.facts import CheckResult, ModelFacts
+
+
+class Sparsity(Check):
+    """Share of zeros over all weights of the layers that a prune stage pruned, counted in the file's tensors."""
+
+    check: Literal["sparsity"]
+    min: Annotated[float, Field(gt=0, lt=1)]
+    """Least share, a fraction."""
+
+    def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
+        missing = "no prune stage stands before this model"
+        what = "zeros in the pruned weights"
+        yield self.result(model, what, model.pruned_sparsity, "at least", self.min, "fraction", missing)

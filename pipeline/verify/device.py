@@ -1,0 +1,54 @@
+"""What a device needs for a file: the arena on TensorFlow Lite Micro and, where a check asks, Vela's estimates."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.core.errors import InputError, StageError
+from pipeline.verify import vela
+from pipeline.verify.facts import ArenaFacts
+from pipeline.verify.interpreters import tflm
+
+if TYPE_CHECKING:
+    from pipeline.verify.checks.check import Check
+
+
+class Asked(NamedTuple):
+    """What is to be measured beside the arena.
+
+    npu  the arguments of vela.estimate; the first check's where several ask
+    """
+
+    npu: tuple[str, str | None, str | None] | None
+
+    def identity(self) -> dict[str, Any]:
+        """What the figures depend on, with the version of Vela; empty when nothing is asked."""
+        return {"npu": [*self.npu, vela.installed()]} if self.npu else {}
+
+    def measure(self, path: Path) -> dict[str, Any]:
+        """The arena's fields of ModelFacts, and those that were asked for."""
+        return _arena(path) | (_vela(path, self.npu) if self.npu else {})
+
+
+def asked(checks: "Iterable[Check]") -> Asked:
+    """What these checks need."""
+    return Asked(next((check.npu for check in checks if check.npu), None))
+
+
+def _arena(path: Path) -> dict[str, Any]:
+    try:
+        found = tflm.arena(path)
+    except tflm.Unavailable as missing:
+        return {"arena_why": str(missing)}
+    except (InputError, StageError) as error:  # its own words, without the place: that is in the store
+        return {"arena_why": error.faults[0].reason, "arena_refused": True}
+    return {"arena": ArenaFacts(**found._asdict()), "arena_bytes": found.total, "arena_why": ""}
+
+
+def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str, Any]:
+    try:
+        return {"vela": vela.estimate(path, *arguments), "vela_why": ""}
+    except vela.Unavailable as missing:
+        return {"vela_why": str(missing)}
+    except StageError as error:
+        return {"vela_why": error.faults[0].reason}

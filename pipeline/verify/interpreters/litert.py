@@ -1,0 +1,229 @@
+"""Runs a .tflite file on LiteRT, the runtime of phones and Linux boards. Never imports TensorFlow.
+
+The same bytes give other results on other kernels, so the caller names them:
+
+::
+
+    xnnpack     what an app gets: the XNNPACK delegate, and built-in kernels for what it does not take
+    builtin     optimized kernels without the delegate
+    reference   plain C++ kernels; the nearest to TFLite Micro. ai-edge-litert 2.3 has none for ELU, CEIL, ROUND,
+                SEGMENT_SUM and HASHTABLE*: such a file raises InputError here and runs on the others
+
+Hostile or unlucky files can crash the native runtime: call this in a process of its own.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import Fault, InputError, StageError
+from pipeline.tflite import Model, Tensor, read
+from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
+
+__all__ = ["Kernels", "Latency", "RefusedError", "Runner", "dequantize", "latency", "outputs", "quantize", "raw", "run"]
+
+Kernels = Literal["xnnpack", "builtin", "reference"]
+Source = Model | str | os.PathLike[str] | bytes
+K = TypeVar("K")
+
+WORTH = 25 * 10**7  # multiply-accumulates that are worth an interpreter of their own: 1 to 3 ms of a core with XNNPACK
+PARTS = 16  # that each worker has on average: one that is held up takes fewer
+
+
+class RefusedError(InputError):
+    """This runtime can't run the file: an op or a version that it does not have."""
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one invocation: median and 95th percentile over that many runs."""
+
+    p50: float
+    p95: float
+    runs: int
+
+
+class Runner:
+    """A model that is ready to run. Inputs and outputs are named by the file's signature (``self.model.signature``).
+
+    A batch runs in as many invocations as the file's own batch size needs. Variables (an LSTM's state) start anew
+    for each invocation: every example is one of its own, while the runtime by itself would carry them over.
+
+    keep leaves every tensor's memory its own, so that `record` can read them all after an invocation.
+
+    Raises InputError when the file is not valid, and RefusedError when this runtime can't run it.
+    """
+
+    def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
+        self.model = source if isinstance(source, Model) else read(source)
+        self._where = self.model.path or ""
+        with _plain(RefusedError, "LiteRT can't run this model", self._where):
+            self._interpreter = interpreter(self.model.content, kernels, threads, keep)
+            self._interpreter.allocate_tensors()
+
+    def __call__(self, x: Array) -> NDArray[np.float32]:
+        """(n, ...) real values to (n, ...) real values, for a model with one input and one output."""
+        name, output = only(self.model)
+        return self.named({name: x})[output]
+
+    def named(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+        """Real values by input name, each (n, ...), to real values by output name."""
+        outputs = self.model.signature.outputs
+        return {name: real(raw, outputs[name]) for name, raw in self.raw(inputs).items()}
+
+    def raw(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """As :meth:`named`, with the outputs as the file gives them: int8, uint8, int16, float32, ...
+
+        Raises InputError for data that does not fit, StageError when the runtime fails.
+        """
+        return self._record(inputs, self.model.signature.outputs)
+
+    def record(self, x: Array) -> dict[int, Array]:
+        """What every op of the first subgraph writes, for a runner that keeps tensors: op index -> (n, ...).
+
+        Ops whose output does not have the examples as its first dimension are left out.
+        """
+        batch = self.model.signature.inputs[only(self.model)[0]].shape[0]
+        written = {op.index: op.outputs[0] for op in self.model.subgraphs[0].ops if op.outputs}
+        return self.observe(x, {index: t for index, t in written.items() if t.shape[:1] == (batch,)})
+
+    def observe(self, x: Array, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
+        """What those tensors of the first subgraph hold, for a runner that keeps tensors: (n, ...) as stored."""
+        return self._record({only(self.model)[0]: x}, tensors)
+
+    def _record(self, inputs: Mapping[str, Array], tensors: Mapping[K, Tensor]) -> dict[K, Array]:
+        """The values of those tensors for all examples."""
+        given = feeds(self.model, inputs)
+        self._resize(given)
+        with _plain(StageError, "the runtime failed while it ran the model", self._where):
+            return given.join(self._invoke(given, tensors))
+
+    def _resize(self, given: Feeds) -> None:
+        """Dimensions that the file leaves open become those of the data."""
+        with _plain(InputError, "the model can't take this shape", self._where):
+            for name, tensor in self.model.signature.inputs.items():
+                shape = given.stacks[name].shape[1:]
+                if shape != self._interpreter.tensor(tensor.index)().shape:
+                    self._interpreter.resize_tensor_input(tensor.index, shape, strict=True)
+            self._interpreter.allocate_tensors()
+
+    def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
+        """The tensors' values of every invocation: (calls, *shape)."""
+        ports, tensor, stateful = self.model.signature, self._interpreter.tensor, self.model.stateful
+        inputs = [(port.index, given.stacks[name]) for name, port in ports.inputs.items()]
+        outputs = {key: tensor(each.index) for key, each in tensors.items()}
+        stacks: dict[K, Array] = {}
+        for call in range(given.calls):
+            if stateful:
+                self._interpreter.reset_all_variables()
+            for index, stack in inputs:
+                self._interpreter.set_tensor(index, stack[call])
+            self._interpreter.invoke()  # refuses while a view of a tensor lives on
+            if not call:
+                stacks = {key: np.empty((given.calls, *view().shape), view().dtype) for key, view in outputs.items()}
+            for key, view in outputs.items():
+                stacks[key][call] = view()
+        return stacks
+
+    def latency(self, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10) -> Latency:
+        """Wall time of the invocation alone, over and over on the first examples of x."""
+        named = x if isinstance(x, Mapping) else {only(self.model)[0]: x}
+        self.raw({name: value[:1] for name, value in named.items()})
+        times = np.empty(warmup + runs)
+        with _plain(StageError, "the runtime failed while it ran the model", self._where):
+            for run in range(warmup + runs):
+                start = time.perf_counter()
+                self._interpreter.invoke()
+                times[run] = time.perf_counter() - start
+        p50, p95 = np.percentile(times[warmup:] * 1e3, (50, 95))
+        return Latency(float(p50), float(p95), runs)
+
+
+@overload
+def run(source: Source, x: Array, kernels: Kernels = ..., threads: int = ...) -> NDArray[np.float32]: ...
+@overload
+def run(
+    source: Source, x: Mapping[str, Array], kernels: Kernels = ..., threads: int = ...
+) -> dict[str, NDArray[np.float32]]: ...
+def run(
+    source: Source, x: Array | Mapping[str, Array], kernels: Kernels = "xnnpack", threads: int = 1
+) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+    """Real values in, real values out, for one array or for arrays by name. See :class:`Runner`."""
+    runner = Runner(source, kernels, threads)
+    return runner.named(x) if isinstance(x, Mapping) else runner(x)
+
+
+def raw(source: Source, x: Array, kernels: Kernels = "xnnpack", workers: int | None = None) -> Array:
+    """As `answers`, for a model with one input and one output: (n, ...) to (n, ...)."""
+    model = source if isinstance(source, Model) else read(source)
+    name, output = only(model)
+    return outputs(model, {name: x}, kernels, workers)[output]
+
+
+def outputs(
+    source: Source, inputs: Mapping[str, Array], kernels: Kernels = "xnnpack", workers: int | None = None
+) -> dict[str, Array]:
+    """Outputs by name as the file gives them, in the order of the examples; inputs by name, each (n, ...).
+
+    Interpreters of one thread each share the examples; as many as the work is worth and the machine has cores, or
+    `workers`. They never wait for each other, as the threads of a single interpreter do on a busy machine.
+    """
+    model = source if isinstance(source, Model) else read(source)
+    examples, own = min(map(len, inputs.values()), default=0), threading.local()
+
+    def part(values: tuple[Array, ...]) -> dict[str, Array]:
+        if not hasattr(own, "runner"):
+            own.runner = Runner(model, kernels)
+        runner: Runner = own.runner
+        return runner.raw(dict(zip(inputs, values, strict=True)))
+
+    count = workers or max(1, min(cores(), examples * model.macs // WORTH))
+    split = (np.array_split(x, max(1, min(examples, count * PARTS))) for x in inputs.values())
+    with ThreadPoolExecutor(count) as pool:  # the interpreter lets go of Python's lock while it runs
+        found = list(pool.map(part, zip(*split, strict=True)))
+    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def latency(
+    source: Source, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10, kernels: Kernels = "xnnpack"
+) -> Latency:
+    """Of one image on one thread, on this machine."""
+    return Runner(source, kernels).latency(x, runs, warmup)
+
+
+def interpreter(content: bytes, kernels: Kernels, threads: int = 1, keep: bool = False) -> Any:
+    """LiteRT's own interpreter with those kernels, which may crash on what is not a valid model."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # loads the native runtime: 0.1 s
+
+    resolvers = {
+        "xnnpack": OpResolverType.BUILTIN,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "reference": OpResolverType.BUILTIN_REF,
+    }
+    return Interpreter(
+        model_content=content,
+        num_threads=threads,
+        experimental_op_resolver_type=resolvers[kernels],
+        experimental_preserve_all_tensors=keep,
+    )
+
+
+@contextmanager
+def _plain(error: type[InputError] | type[StageError], rule: str, where: str) -> Iterator[None]:
+    """The runtime's ValueError or RuntimeError as an error of ours, with its message on one line."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as problem:
+        message = " ".join(str(problem).split())[:400]
+        raise error(Fault(rule, where=where, received=message)) from problem

@@ -1,0 +1,129 @@
+"""The facts of a .tflite file: what its bytes say, and what it does on examples. Never imports TensorFlow."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import tflite
+from pipeline.core.errors import Fault, StageError
+from pipeline.data import contract
+from pipeline.data.tasks.task import Truth
+from pipeline.tflite import demands
+from pipeline.tflite.values import real
+from pipeline.verify import int8
+from pipeline.verify.facts import Latency, LayerFacts, ModelFacts, Port
+from pipeline.verify.interpreters import litert, tflm
+from pipeline.verify.runtimes import comparison
+from pipeline.verify.scoring.scoring import SCORING, Verdicts
+
+if TYPE_CHECKING:
+    from pipeline.data.spec import Spec
+
+
+class Measured(NamedTuple):
+    """What `run` found.
+
+    raw       outputs (N, ...) as the file gives them
+    output    the same in real units
+    verdicts  (N,): what the file is compared with others by
+    """
+
+    facts: ModelFacts
+    raw: comparison.Raw
+    output: NDArray[np.floating]
+    verdicts: Verdicts
+
+
+def read(name: str, path: Path) -> ModelFacts:
+    """What the bytes say, with nothing run. InputError when the file is none."""
+    model = tflite.read(path)
+    carried, why = contract.read(model.metadata, [tensor.shape for tensor in model.inputs])
+    return ModelFacts(
+        name=name,
+        file=f"{name}.tflite",
+        sha256=model.sha256,
+        bytes=model.bytes,
+        gzip_bytes=len(gzip.compress(model.content, 9, mtime=0)),
+        verified=True,
+        quantization=model.quantization,
+        integer_only=model.integer_only,
+        floats=tuple(map(str, model.floats())),
+        rules=int8.breaches(model),
+        ops=model.ops_count(),
+        op_versions=demands.op_versions(model),
+        min_runtime_version=model.min_runtime_version or None,
+        op_dtypes=demands.op_dtypes(model),
+        dynamic=demands.dynamic(model),
+        macs=model.macs,
+        parameters=model.parameters,
+        input=_port(model.inputs),
+        output=_port(model.outputs),
+        inputs=tuple(map(_one, model.inputs)),
+        outputs=tuple(map(_one, model.outputs)),
+        contract=carried,
+        contract_why=why,
+        sparsity=model.sparsity(),
+        unique_values=model.unique_values(),
+        layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),
+    )
+
+
+def run(facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", split: str) -> Measured:
+    """The facts with what the file does on examples x (N, ...) with labels or values y, on the runtime of its metrics.
+
+    split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
+    """
+    model = tflite.read(path)
+    raw = _raw(model, path, x)
+    (port,) = model.signature.outputs.values()
+    output = real(raw, port)
+    rows = spec.task.rows(output, spec)
+    scoring = SCORING[spec.task.name]
+    unfit = int8.unfit_input(model, float(x.min()), float(x.max()))
+    measured = {
+        "rules": None if facts.rules is None else (*facts.rules, *unfit),
+        "examples": len(y),
+        "split_sha256": split,
+        "task": spec.task.name,
+        **scoring.facts(rows, x, y, spec.labels, facts.output.scale if facts.output else None),
+        "latency_ms": None if model.compressed else Latency(**litert.latency(path, x[:1])._asdict()),
+    }
+    return Measured(facts.model_copy(update=measured), raw, output, scoring.verdicts(rows, x, y))
+
+
+def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> comparison.Raw:
+    """Raw outputs (N, ...) on the runtime that counts for this file. StageError when it is not there."""
+    if not model.compressed:
+        return litert.raw(model, x)
+    try:
+        return comparison.outputs(path, x, "tflm")
+    except tflm.Unavailable as missing:
+        rule = "only TensorFlow Lite Micro runs a file with compressed weights"
+        raise StageError(Fault(rule, where=str(path), received=str(missing))) from missing
+
+
+def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdicts: Verdicts, y: Truth) -> ModelFacts:
+    """The facts with the drop of each metric below the baseline's, and the comparison example by example.
+
+    verdicts and base_verdicts (N,) are what `run` gave for the examples with labels or values y.
+    """
+    drop = {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}
+    labels = [each.label for each in base.per_class]
+    paired = SCORING[facts.task or "classification"].paired(base_verdicts, verdicts, y, labels)
+    return facts.model_copy(update={"drop": drop, "paired": paired})
+
+
+def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
+    """The one input or output; None when there are several."""
+    return _one(tensors[0]) if len(tensors) == 1 else None
+
+
+def _one(tensor: tflite.Tensor) -> Port:
+    return Port(
+        name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, scale=tensor.scale, zero_point=tensor.zero_point
+    )

@@ -1,0 +1,95 @@
+"""The outputs of a file for arrays by name: each on every runtime, and against a baseline's. No labels needed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import tflite
+from pipeline.core.errors import EdgepipeError
+from pipeline.tflite.values import Array, real
+from pipeline.verify.facts import OutputError, OutputFacts, RuntimeFacts
+from pipeline.verify.interpreters import litert, tflm
+from pipeline.verify.runtimes import comparison
+from pipeline.verify.runtimes.runtime import RUNTIMES
+
+BASE = "xnnpack"  # the runtime that the others are compared with
+
+Real = dict[str, NDArray[np.float32]]  # outputs by name, in real units
+
+
+def compare(path: Path, inputs: Mapping[str, Array], baseline: Path | None) -> tuple[OutputFacts, ...]:
+    """A row for each output of a file on inputs (N, ...) by the names of its signature, in the signature's order.
+
+    The outputs of a runtime that can't run the file are `unavailable`. Raises InputError for data that does not fit,
+    StageError when a file crashes LiteRT.
+    """
+    ports = tflite.read(path).signature.outputs
+    try:
+        base = comparison.raw_outputs(path, inputs, BASE)
+    except litert.RefusedError as error:
+        refused = RuntimeFacts(runtime=BASE, examples=0, unavailable=str(error))
+        why = "the file did not run"
+        return tuple(OutputFacts(name=name, runtimes=(refused,), error_why=why) for name in ports)
+    found = {name: [RuntimeFacts(runtime=BASE, examples=_examples(inputs))] for name in ports}
+    for runtime in (name for name in RUNTIMES if name != BASE):
+        for name, facts in _on(runtime, path, inputs, base).items():
+            found[name].append(facts)
+    rows = (OutputFacts(name=name, runtimes=tuple(facts)) for name, facts in found.items())
+    if baseline is None:
+        return tuple(rows)
+    values = {name: real(raw, ports[name]) for name, raw in base.items()}
+    wanted = _real_outputs(baseline, inputs)
+    return tuple(row.model_copy(update=_error(values[row.name], row.name, wanted)) for row in rows)
+
+
+def _examples(inputs: Mapping[str, Array]) -> int:
+    return min(map(len, inputs.values()), default=0)
+
+
+def _on(
+    runtime: str, path: Path, inputs: Mapping[str, Array], base: Mapping[str, comparison.Raw]
+) -> dict[str, RuntimeFacts]:
+    model = tflite.read(path)
+    count = comparison.sample(model, runtime, _examples(inputs))
+    try:
+        other = comparison.raw_outputs(path, {name: x[:count] for name, x in inputs.items()}, runtime)
+    except (EdgepipeError, tflm.Unavailable) as error:
+        return {name: RuntimeFacts(runtime=runtime, examples=count, unavailable=str(error)) for name in base}
+    return {
+        name: comparison.apart(runtime, raw, base[name][: len(raw)], model.signature.outputs[name].scale, count)
+        if raw.shape[1:] == base[name].shape[1:]
+        else RuntimeFacts(runtime=runtime, examples=count, unavailable=f"its output has the shape {raw.shape}")
+        for name, raw in other.items()
+    }
+
+
+def _real_outputs(path: Path, inputs: Mapping[str, Array]) -> Real:
+    """The baseline's, which has to run."""
+    outputs = tflite.read(path).signature.outputs
+    return {name: real(raw, outputs[name]) for name, raw in comparison.raw_outputs(path, inputs, BASE).items()}
+
+
+def _error(found: NDArray[np.float32], name: str, base: Real) -> dict[str, object]:
+    """The fields `error` and `error_why`."""
+    if name not in base:
+        return {"error_why": f"the baseline has no output {name!r}, but {', '.join(map(repr, base))}"}
+    if base[name].shape != found.shape:
+        return {"error_why": f"the baseline's output has the shape {base[name].shape}, this one {found.shape}"}
+    if not (np.isfinite(found).all() and np.isfinite(base[name]).all()):
+        return {"error_why": "there are values that are not finite"}
+    return {"error": error(found, base[name]), "error_why": ""}
+
+
+def error(found: NDArray[np.float32], base: NDArray[np.float32]) -> OutputError:
+    """Of finite values in real units, both of one shape, against the baseline's."""
+    q, f = found.astype(np.float64).ravel(), base.astype(np.float64).ravel()
+    e = q - f
+    noise, signal, norms = float(e @ e), float(f @ f), float(np.linalg.norm(q) * np.linalg.norm(f))
+    return OutputError(
+        mean_abs=float(np.abs(e).mean()) if e.size else 0.0,
+        max_abs=float(np.abs(e).max(initial=0.0)),
+        sqnr_db=10 * float(np.log10(signal / noise)) if noise and signal else None,
+        cosine=float(q @ f) / norms if norms else None,
+    )

@@ -1,0 +1,37 @@
+"""How good predicted numbers are. N is the number of examples."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.tasks.task import Truth
+from pipeline.verify.scoring.scoring import Shares, Verdicts
+from pipeline.verify.scoring.statistics import Floats, Measured, comparable
+
+
+def regression(predicted: Floats, y: Floats) -> Measured:
+    """MAE, RMSE (both in the unit of y) and R2 of predictions (N,) or (N, M) against values of the same shape.
+
+    R2 = 1 - sum of squared errors / sum of squared distances from the mean, averaged over the M outputs (scikit-learn's
+    r2_score). It is missing where a value never changes: nothing is there to be explained.
+    """
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+    comparable(predicted, y)
+    metrics = {"mae": float(mean_absolute_error(y, predicted)), "rmse": float(root_mean_squared_error(y, predicted))}
+    if np.any(np.ptp(y, axis=0) == 0):
+        return Measured(metrics, {"r2": "the true values are all the same"})
+    return Measured(metrics | {"r2": float(r2_score(y, predicted))}, {})
+
+
+class RegressionScoring(Shares):
+    """Of regression: an example's share of the MAE is its absolute error, the mean of its M values'."""
+
+    metric = "mae"
+
+    def facts(self, rows: Floats, x: Floats, y: Truth, labels: Sequence[str], step: float | None) -> dict[str, Any]:
+        return regression(rows, y)._asdict()
+
+    def verdicts(self, rows: Floats, x: Floats, y: Truth) -> Verdicts:
+        return np.asarray(np.abs(rows - y).mean(axis=1))
