@@ -21,7 +21,7 @@ from pipeline.stages.ladder.climb import Climb
 from pipeline.stages.qat import Qat
 from pipeline.stages.stage import Inputs
 from pipeline.verify.checks.confidence import within
-from pipeline.verify.facts import Paired
+from pipeline.verify.model_facts import Paired
 
 runner, trained = test_training.runner, test_training.trained
 

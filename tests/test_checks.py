@@ -12,7 +12,7 @@ from scipy import stats
 
 from pipeline.stages.verify import Verify
 from pipeline.verify.checks.check import AnyCheck
-from pipeline.verify.facts import CheckResult, Errors, ModelFacts, Paired, Port
+from pipeline.verify.model_facts import CheckResult, Errors, ModelFacts, Paired, Port
 from pipeline.verify.scoring import classification, statistics
 
 CHECK: TypeAdapter[Any] = TypeAdapter(AnyCheck)

@@ -14,7 +14,8 @@ from pipeline.data import contract
 from pipeline.data.contract import NAME, Contract
 from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.npz import Npz
-from pipeline.tflite import packing
+from pipeline.tflite import edit
+from pipeline.tflite.metadata import embedded
 from pipeline.verify import app_mistakes, int8
 from pipeline.verify.interpreters import litert, tflm
 
@@ -25,13 +26,18 @@ RGB = Contract(
 SHAPES = [(1, *SHAPE)]
 
 
+def carried(content, contract_):
+    """The file with that contract in its metadata."""
+    return embedded(content, contract.NAME, contract_.encoded())
+
+
 def metadata(content):
     return tflite.read(content).metadata
 
 
 def with_metadata(path, raw, tmp_path):
     """A copy of the file whose contract is these bytes, whatever they are."""
-    model = flatbuffer_utils.convert_bytearray_to_object(contract.embed(path.read_bytes(), RGB))
+    model = flatbuffer_utils.convert_bytearray_to_object(carried(path.read_bytes(), RGB))
     model.buffers[-1].data = np.frombuffer(raw, np.uint8)
     out = tmp_path / "changed.tflite"
     out.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
@@ -41,18 +47,18 @@ def with_metadata(path, raw, tmp_path):
 @pytest.mark.parametrize("name", ["float32", "int8", "int16x8", "lstm", "loop"])
 def test_nothing_but_the_contract_is_added(models, name):  # noqa: F811
     content = models[name].read_bytes()
-    carrying = contract.embed(content, RGB)
-    aligned = packing.ALIGNED * len(flatbuffer_utils.convert_bytearray_to_object(content).buffers)
+    carrying = carried(content, RGB)
+    aligned = edit.ALIGNED * len(flatbuffer_utils.convert_bytearray_to_object(content).buffers)
     assert len(carrying) - len(content) < len(RGB.encoded()) + 80 + aligned
     model = flatbuffer_utils.convert_bytearray_to_object(carrying)
     model.buffers.pop(), model.metadata.pop()
     assert bytes(flatbuffer_utils.convert_object_to_bytearray(model)) == content
-    assert contract.embed(carrying, RGB) == carrying
+    assert carried(carrying, RGB) == carrying
 
 
 def test_the_file_runs_as_before(models, images):  # noqa: F811
     content = models["int8"].read_bytes()
-    carrying = contract.embed(content, RGB)
+    carrying = carried(content, RGB)
     plain, more = tflite.read(content), tflite.read(carrying)
     assert int8.breaches(more) == int8.breaches(plain)
     assert np.array_equal(litert.run(carrying, images), litert.run(content, images))
@@ -62,7 +68,7 @@ def test_the_file_runs_as_before(models, images):  # noqa: F811
 
 
 def test_what_was_written_is_read(models):  # noqa: F811
-    carrying = metadata(contract.embed(models["int8"].read_bytes(), RGB))
+    carrying = metadata(carried(models["int8"].read_bytes(), RGB))
     assert contract.read(carrying, SHAPES) == (RGB, "")
     assert json.loads(carrying[NAME])["labels"] == list("abcdefghij")
     assert contract.read(metadata(models["int8"].read_bytes()), SHAPES) == (None, "the file carries none")

@@ -12,11 +12,11 @@ from pipeline.core import processes
 from pipeline.core.errors import StageError
 from pipeline.keras.conversion.calibration import Calibration, draw
 from pipeline.keras.conversion.estimators import BATCH, Histogram, estimate
-from pipeline.keras.conversion.int16 import widened
 from pipeline.keras.conversion.named_ops import Layers
 from pipeline.stages.convert import Convert
 from pipeline.stages.qat import Qat
 from pipeline.stages.stage import Artifact
+from pipeline.tflite.int16 import widened
 from pipeline.verify import int8
 from pipeline.verify.interpreters import litert, tflm
 

@@ -13,8 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tflite_models import models  # noqa: F401  (fixture)
 
 from pipeline import tflite
-from pipeline.audit import file as audited
 from pipeline.audit import inspection
+from pipeline.audit import model_file as audited
 from pipeline.core import processes
 from pipeline.core.errors import InputError
 

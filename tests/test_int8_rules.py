@@ -19,7 +19,7 @@ from pipeline.core.errors import StageError
 from pipeline.stages import convert
 from pipeline.verify import int8, measurement
 from pipeline.verify.checks.int8_spec import Int8Spec, RuleId
-from pipeline.verify.facts import Breach, ModelFacts
+from pipeline.verify.model_facts import Breach, ModelFacts
 
 general = tflite_models.models
 Models = dict[str, Path]

@@ -5,12 +5,12 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tflite_models import images, models  # noqa: F401
 
 from pipeline import tflite
-from pipeline.tflite import packing
+from pipeline.tflite import edit
 from pipeline.verify.interpreters import litert, tflm
 
 
 def packed(content):
-    return packing.pack(flatbuffer_utils.convert_bytearray_to_object(content))
+    return edit.packed_tightly(edit.unpacked(content))
 
 
 def data_starts(content):
@@ -30,7 +30,7 @@ def test_equal_vectors_are_stored_once(models):  # noqa: F811
 def test_weights_are_aligned_as_the_schema_says(models, name):  # noqa: F811
     starts = data_starts(packed(models[name].read_bytes()))
     assert starts
-    assert all(start % packing.ALIGNED == 0 for start in starts)
+    assert all(start % edit.ALIGNED == 0 for start in starts)
 
 
 @pytest.mark.parametrize("name", ["float32", "int8", "int16x8", "lstm", "loop"])

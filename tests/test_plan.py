@@ -352,9 +352,9 @@ def test_a_library_code_or_content_that_changed_is_named(why, monkeypatch):
     assert reasons["train"].count("-> '99.0'") == 4
     monkeypatch.undo()
     monkeypatch.setattr("pipeline.core.code_digest.digest", lambda module: module)
-    assert (
-        why()["prune"]
-        == "the code of the stage changed; reads train, which changed; the code of data changed; the code of the task changed"
+    assert why()["prune"] == (
+        "the code of the stage changed; reads train, which changed; the code of data changed; the code of the task "
+        "changed"
     )
     assert "the code of model changed" in why()["train"]
     monkeypatch.undo()

@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline.core import units
 from pipeline.report import figures, junit, markdown, page, phrases, table
 from pipeline.report.document import DataFacts, Report, Split, StepFacts
-from pipeline.verify.facts import (
+from pipeline.verify.model_facts import (
     ArenaFacts,
     CheckResult,
     ClassDrop,

@@ -11,7 +11,7 @@ import net_models
 import pytest
 
 from pipeline import tflite
-from pipeline.audit import file
+from pipeline.audit import model_file
 from pipeline.config import config
 from pipeline.core.errors import ConfigError, StageError
 from pipeline.core.store import Store
@@ -21,7 +21,7 @@ from pipeline.verify import targets, vela
 from pipeline.verify.checks.arena import Arena
 from pipeline.verify.checks.npu import Npu
 from pipeline.verify.device import Asked, asked
-from pipeline.verify.facts import CheckResult, LayerFacts, ModelFacts, Port
+from pipeline.verify.model_facts import CheckResult, LayerFacts, ModelFacts, Port
 from pipeline.verify.targets import Target
 
 nets = net_models.nets
@@ -321,7 +321,7 @@ def test_explain_names_the_target_that_changed_a_stage(written: Any, tmp_path: P
 def test_a_checks_file_names_a_target_as_a_config_does(tmp_path: Path) -> None:
     (tmp_path / "checks.yaml").write_text("target: board.yaml\n")
     (tmp_path / "board.yaml").write_text("like: cortex-m4\nname: board\n")
-    target = config.load_as(file.Promises, tmp_path / "checks.yaml").target
+    target = config.load_as(model_file.Promises, tmp_path / "checks.yaml").target
     assert target is not None
     assert (target.name, target.ram_bytes) == ("board", 262144)
 

@@ -22,7 +22,7 @@ from pipeline.keras.models.file import File
 from pipeline.keras.models.mlp import Mlp
 from pipeline.stages.qat import Qat
 from pipeline.stages.train import Train
-from pipeline.verify.facts import MetricName
+from pipeline.verify.model_facts import MetricName
 from pipeline.verify.scoring import anomaly
 from pipeline.verify.scoring.scoring import SCORING
 

@@ -13,7 +13,7 @@ from pipeline.core.errors import ConfigError, Fault, InputError, did_you_mean
 from pipeline.data.tasks.task import TASKS
 from pipeline.report import decisions
 from pipeline.report.document import Report
-from pipeline.verify.facts import Facts, LayerFacts, ModelFacts
+from pipeline.verify.model_facts import Facts, LayerFacts, ModelFacts
 from pipeline.verify.scoring.metrics import METRICS
 
 # What a limit can be set on, and what it limits.

@@ -17,7 +17,7 @@ from pipeline.report.decisions import Decisions
 from pipeline.report.document import Report
 from pipeline.stages.verification import share_of_zeros
 from pipeline.verify import measurement
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.scoring import classification
 
 MOST_LINES = 5  # told of one field of one model

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pipeline import __version__
 from pipeline.audit import derivation, run_folder
-from pipeline.audit.file import LIMITS
+from pipeline.audit.model_file import LIMITS
 from pipeline.audit.remeasurement import Rerun, rerun
 from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core import processes
@@ -16,7 +16,7 @@ from pipeline.core.errors import InputError, StageError
 from pipeline.core.store import Store
 from pipeline.report import build, decisions, environment, figures
 from pipeline.report.decisions import Decisions
-from pipeline.verify.facts import Facts
+from pipeline.verify.model_facts import Facts
 
 UNTOLD = "latency, times, learning curves, ladders, rankings and notes of the steps, environment"
 NEEDS_A_RUN = "outputs on other runtimes, errors against Keras, scores such as AUC and log loss, arena, splits' sha256"

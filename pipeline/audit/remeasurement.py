@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.audit import file
-from pipeline.audit.file import LIMITS
+from pipeline.audit import model_file
+from pipeline.audit.model_file import LIMITS
 from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core import processes
 from pipeline.core.errors import Fault, InputError
@@ -21,10 +21,10 @@ from pipeline.report import decisions
 from pipeline.report.decisions import Decisions
 from pipeline.stages.auto import Auto
 from pipeline.stages.convert import Convert
-from pipeline.stages.stage import Artifact, Kind
+from pipeline.stages.stage import TFLITE, Artifact, Kind
 from pipeline.stages.verification import measure_file
 from pipeline.verify.device import Asked
-from pipeline.verify.facts import ModelFacts
+from pipeline.verify.model_facts import ModelFacts
 from pipeline.verify.scoring.scoring import Verdicts
 
 NOT_COMPARED = {"latency_ms", "file"}  # a time is of the machine and the moment; a file's place is not its own
@@ -101,7 +101,7 @@ def find_data(folder: Folder, spec: str | None) -> Data:
     path = Path(spec)
     if path.suffix == ".npz" and "path" in type(data).model_fields:
         return data.model_copy(update={"path": path})
-    found = file.load_data(spec)
+    found = model_file.load_data(spec)
     if not isinstance(found, Data):
         raise InputError(
             Fault("must hold x_train, y_train and so on, as the report's data", where="--data", received=spec)
@@ -178,7 +178,7 @@ def _made(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | N
     entry = store.get(key) if re.fullmatch("[0-9a-f]{64}", key) else None
     if entry is None:
         return None, "needs the Keras model, which is not in the store"
-    if entry.files.get("model.tflite") != model.sha256:
+    if entry.files.get(TFLITE) != model.sha256:
         return None, "needs the Keras model; the stage's entry in the store made another file"
     made = _artifact(store, key)
     return made, "" if made else "needs the stages above, which are not all in the store"
@@ -189,7 +189,7 @@ def _artifact(store: Store, key: str) -> Artifact | None:
     entry = store.get(key)
     if entry is None:
         return None
-    kind: Kind = "tflite" if "model.tflite" in entry.files else "keras"
+    kind: Kind = "tflite" if TFLITE in entry.files else "keras"
     if entry.identity["model"] is not None:  # made from the config's model, and at most with a teacher
         return Artifact(entry.stage, kind, entry.path, key=key)
     above = _artifact(store, entry.identity["needs"][0])

@@ -18,7 +18,7 @@ from pipeline.core.settings import NAME
 from pipeline.report import checksums, decisions
 from pipeline.report.document import FileFacts, Report
 from pipeline.stages.verify import Verify
-from pipeline.verify.facts import Facts, ModelFacts
+from pipeline.verify.model_facts import Facts, ModelFacts
 
 MOST_BYTES = 64 << 20  # of the report and of each page: ten models of a thousand classes take 50 MiB
 PAGES = ("report.json", "report.md", "report.html", "junit.xml", "config.yaml")

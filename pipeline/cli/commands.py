@@ -146,15 +146,15 @@ def verify(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Measure and judge any file and print the report; returns the exit code: 0, or 5 when a check did not pass."""
-    from pipeline.audit import file
+    from pipeline.audit import model_file
     from pipeline.report import build, figures, table
     from pipeline.report.folder import run_folder
     from pipeline.verify import targets
 
-    promises = load_as(file.Promises, checks) if checks else file.Promises()
+    promises = load_as(model_file.Promises, checks) if checks else model_file.Promises()
     if target is not None:
         promises = promises.model_copy(update={"target": targets.load(target)})
-    report = file.verify(model, file.load_data(data) if data else None, baseline, promises)
+    report = model_file.verify(model, model_file.load_data(data) if data else None, baseline, promises)
     if out is not None:
         with run_folder(out.parent, out.name) as folder:
             build.write_pages(report, folder, figures.draw(report))

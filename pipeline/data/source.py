@@ -37,6 +37,11 @@ class Examples(Protocol):
         """Digest of the examples and labels in their order."""
 
 
+def spread(length: int, most: int) -> NDArray[np.int64]:
+    """At most so many positions below a length, evenly over all, in order."""
+    return np.unique(np.linspace(0, length - 1, min(length, most)).astype(np.int64))
+
+
 class Data(KeyedSettings):
     """A data source. Everything here works without TensorFlow."""
 

@@ -18,9 +18,10 @@ from pipeline.report import checksums, decisions, figures, junit, markdown, page
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
 from pipeline.report.environment import environment
 from pipeline.report.folder import guard
-from pipeline.stages.sidecar import read_facts
+from pipeline.stages.sidecar import FACTS, read_facts
+from pipeline.stages.stage import TFLITE
 from pipeline.stages.verify import Verify
-from pipeline.verify.facts import CalibrationFacts, CheckResult, ModelFacts
+from pipeline.verify.model_facts import CalibrationFacts, CheckResult, ModelFacts
 
 
 def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
@@ -28,7 +29,7 @@ def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
     with guard(work):
         for outcome in outcomes:
             if _is_model(outcome):
-                shutil.copyfile(outcome.entry.path / "model.tflite", work / f"{outcome.step.name}.tflite")
+                shutil.copyfile(outcome.entry.path / TFLITE, work / f"{outcome.step.name}.tflite")
         _write_decisions(config, outcomes, work)
 
 
@@ -80,7 +81,7 @@ def _is_model(outcome: Outcome) -> bool:
 
 def _unverified(outcome: Outcome) -> ModelFacts:
     """What can be said of a file that no verify stage names."""
-    path = outcome.entry.path / "model.tflite"
+    path = outcome.entry.path / TFLITE
     content = path.read_bytes()
     return ModelFacts(
         name=outcome.step.name,
@@ -100,7 +101,7 @@ def _calibrated(facts: ModelFacts, outcome: Outcome) -> ModelFacts:
 
 def _told(outcome: Outcome) -> dict[str, Any]:
     """What the stage tells beside its result; empty when it tells nothing."""
-    return read_facts(outcome.entry.path) if (outcome.entry.path / "facts.json").is_file() else {}
+    return read_facts(outcome.entry.path) if (outcome.entry.path / FACTS).is_file() else {}
 
 
 def _step(outcome: Outcome) -> StepFacts:

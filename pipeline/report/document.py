@@ -11,7 +11,7 @@ from pydantic import Field
 from pipeline.data.tasks.task import TaskName
 from pipeline.stages.ladder.facts import LadderFacts
 from pipeline.stages.sensitivity_facts import SensitivityFacts
-from pipeline.verify.facts import CheckResult, Errors, Facts, Latency, LayerFacts, ModelFacts, Port
+from pipeline.verify.model_facts import CheckResult, Errors, Facts, Latency, LayerFacts, ModelFacts, Port
 
 __all__ = [
     "CheckResult",

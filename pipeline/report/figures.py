@@ -15,7 +15,7 @@ from pipeline.core import units
 from pipeline.report import canvas, histogram, phrases, ranking
 from pipeline.report.document import Report, StepFacts
 from pipeline.report.ranking import Bar
-from pipeline.verify.facts import TensorError
+from pipeline.verify.model_facts import TensorError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from pipeline.report import phrases
 from pipeline.report.document import Report
-from pipeline.verify.facts import CheckResult
+from pipeline.verify.model_facts import CheckResult
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 

@@ -7,7 +7,7 @@ from pipeline.core import units
 from pipeline.report import ladder, phrases
 from pipeline.report.document import Report, StepFacts
 from pipeline.stages.ladder.facts import LadderFacts
-from pipeline.verify.facts import CheckResult
+from pipeline.verify.model_facts import CheckResult
 
 _MEANING = re.compile(r"([\\`*_\[\]|<>&~$])")
 _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addresses even when they are escaped

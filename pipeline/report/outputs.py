@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.core import units
 from pipeline.report.document import Report
-from pipeline.verify.facts import ModelFacts, OutputFacts, RuntimeFacts
+from pipeline.verify.model_facts import ModelFacts, OutputFacts, RuntimeFacts
 from pipeline.verify.runtimes.runtime import RUNTIMES
 
 HEADS = ("output", "against", "differ", "mean", "largest", "SQNR", "cosine")

@@ -19,7 +19,7 @@ from pipeline.report import figures as drawings
 from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report, StepFacts
 from pipeline.stages.ladder.facts import LadderFacts
-from pipeline.verify.facts import ClassFacts, LayerFacts, ModelFacts, Port, TensorError
+from pipeline.verify.model_facts import ClassFacts, LayerFacts, ModelFacts, Port, TensorError
 from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.metrics import METRICS
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.core import units
 from pipeline.data.tasks.task import TASKS
 from pipeline.report.document import Report, StepFacts
-from pipeline.verify.facts import CheckResult, ClassDrop, ModelFacts, Paired
+from pipeline.verify.model_facts import CheckResult, ClassDrop, ModelFacts, Paired
 from pipeline.verify.scoring.metrics import METRICS
 
 MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the word stands beside it

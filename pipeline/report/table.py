@@ -7,7 +7,7 @@ from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report
 from pipeline.report.terminal import text as _text
 from pipeline.stages.ladder.facts import LadderFacts
-from pipeline.verify.facts import CheckResult
+from pipeline.verify.model_facts import CheckResult
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,7 +18,7 @@ from pipeline.stages.ladder.facts import LadderFacts
 from pipeline.stages.ladder.rungs import RUNGS, convert, fewer_channels
 from pipeline.stages.ladder.settings import Ladder
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Artifact, Inputs
+from pipeline.stages.stage import KERAS, TFLITE, Artifact, Inputs
 
 if TYPE_CHECKING:
     from pipeline.verify.targets import Target
@@ -104,9 +104,9 @@ class Auto(Ladder):
             raise StageError(nearest_miss(rungs))
         facts = climb.facts(rungs)
         chain = climb.chain(self.rungs[len(rungs) - 1])
-        shutil.copyfile(chain[-1].path / "model.tflite", work / "model.tflite")
+        shutil.copyfile(chain[-1].tflite, work / TFLITE)
         keras = chain[-2] if len(chain) > 1 else inputs.source
-        shutil.copyfile(keras.path / "model.h5", work / "model.h5")  # what the file was converted from, for verify
+        shutil.copyfile(keras.keras, work / KERAS)  # what the file was converted from, for verify
         _tell(work, chain, facts)
 
 

@@ -20,7 +20,7 @@ from pipeline.keras.training import fit
 from pipeline.keras.training.batches import Augment, shuffled
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, FILLED, WRAPPED, Taught
 
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -88,7 +88,7 @@ class ChannelPrune(Taught):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.keras))
         wired = wiring(model)
         self.check([*self.unmatched(model), *self._contradictions(wired)])
         scores = self._scores(wired, inputs)
@@ -96,7 +96,7 @@ class ChannelPrune(Taught):
         kept = _kept(wired, scores, counts)
         smaller = without(model, wired, kept)
         curves = self.fit(smaller, inputs, tf.gives_logits(model))
-        tf.save_model(smaller, work / "model.h5")
+        tf.save_model(smaller, work / KERAS)
         write_facts(work, curves, list(_rows(wired, kept, reasons)), [_note(wired, kept)])
 
     def _asked(self, wired: Wiring) -> dict[str, set[float]]:

@@ -15,7 +15,7 @@ from pipeline.keras.surgery import graph
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs, Stage
+from pipeline.stages.stage import KERAS, Inputs, Stage
 from pipeline.stages.taught import APART, WRAPPED, Taught
 
 
@@ -74,7 +74,7 @@ class Cluster(Taught):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.keras))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         zeros = self.preserve == "sparsity" or (self.preserve is None and bool(pruned))
@@ -87,7 +87,7 @@ class Cluster(Taught):
         curves = self.fit(wrapped, inputs, tf.gives_logits(model), [clustering.zero_keeper(left)])
         model = clustering.stripped(wrapped)
         layers = list(self._achieved(model, reasons, pruned if zeros else {}))
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         write_facts(
             work,
             curves,

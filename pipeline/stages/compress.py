@@ -14,8 +14,8 @@ from pipeline.core.progress import Progress
 from pipeline.data.source import Examples
 from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.stage import Inputs, Stage
-from pipeline.tflite import packing
+from pipeline.stages.stage import TFLITE, Inputs, Stage
+from pipeline.tflite import edit
 from pipeline.tflite.lut import DECODE, HEADER
 from pipeline.verify.runtimes import comparison
 
@@ -57,7 +57,7 @@ class Compress(Follower):
             yield ("stage",), Fault(rule, received=f"{above[0].label} in {quantization}")
 
     def run(self, inputs: Inputs, work: Path) -> None:
-        source = inputs.source.path / "model.tflite"
+        source = inputs.source.tflite
         plain = tflite.read(source)
         if plain.compressed:
             raise StageError(Fault("the file is compressed already", received=inputs.source.name))
@@ -69,7 +69,7 @@ class Compress(Follower):
         content = _encode(plain.content, chosen)
         compressed = tflite.read(content)
         _check_weights(plain, compressed)
-        path = work / "model.tflite"
+        path = work / TFLITE
         path.write_bytes(content)
         examples = _check_outputs(source, path, plain, inputs.data.split("validation"))
         inputs.report(Progress("example", examples, examples, {}))
@@ -103,8 +103,6 @@ def _counts(model: tflite.Model) -> str:
 
 def _encode(content: bytes, chosen: dict[tflite.Tensor, Table]) -> bytes:
     """The file with these tensors encoded. StageError without the tools."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
     names = ("model_editor", "lut", "spec", "decode_insert")
     editor, lut, spec, insert = (_tool(f"compression.{name}") for name in names)
     model = editor.read(content)
@@ -116,7 +114,7 @@ def _encode(content: bytes, chosen: dict[tflite.Tensor, Table]) -> bytes:
         results[tensor.subgraph, tensor.index] = lut.LutCompressor().compress(whole, method)
     insert.insert_decode_operators(model, results)
     _tidy(model)
-    return packing.pack(flatbuffer_utils.convert_bytearray_to_object(bytes(model.build())))
+    return edit.packed_tightly(edit.unpacked(bytes(model.build())))
 
 
 def _tool(name: str) -> Any:

@@ -26,7 +26,7 @@ from pipeline.keras.layer_choice import unmatched
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs, Stage
+from pipeline.stages.stage import TFLITE, Inputs, Stage
 from pipeline.stages.worst import Worst
 from pipeline.tflite import metadata
 from pipeline.verify import int8
@@ -165,7 +165,7 @@ class Convert(Follower):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = tf.load_model(inputs.source.path / "model.h5")
+        model = tf.load_model(inputs.source.keras)
         above = read_facts(inputs.source.path)
         conversion = Conversion(self._request(inputs.source.path), model, above.get("origin", {}), inputs.report)
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
@@ -190,7 +190,7 @@ class Convert(Follower):
                 if self.calibration and self.calibration.halves:
                     used["halves"] = spread = _halves(conversion, sample, inputs.data, self.bias_correction)
                     notes.append(spread_of(spread))
-        (work / "model.tflite").write_bytes(content)
+        (work / TFLITE).write_bytes(content)
         write_facts(work, layers=rows, notes=notes, calibration=used)
 
     def _request(self, above: Path) -> Request:

@@ -13,7 +13,7 @@ from pipeline.keras.models.model import ModelFile
 from pipeline.keras.training.lesson import Lesson, unlike
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, FILLED, Taught
 
 
@@ -53,7 +53,7 @@ class Distill(Taught):
         tf.start(inputs.seed)
         model = self._start(inputs)
         curves = self.fit(model, inputs, tf.gives_logits(model))
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         write_facts(work, curves)
 
     def lesson(self, inputs: Inputs) -> Lesson | None:
@@ -67,4 +67,4 @@ class Distill(Taught):
         """The model before its training."""
         if self.from_ is None:
             return inputs.model.build(inputs.data.spec())
-        return tf.load_model(inputs.source.path / "model.h5")
+        return tf.load_model(inputs.source.keras)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from pipeline.core import units
 from pipeline.core.errors import Fault, PlacedFault, StageError
-from pipeline.data.source import Data
+from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.surgery import equalization, folding, graph, relu6
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 
 EXAMPLES, BATCHES = 64, 8  # training examples on which results are measured, and outputs compared before and after
 EQUAL = 1e-3  # difference of outputs, relative to the largest; rounding to float32 gives 1e-7 to 1e-5
@@ -62,7 +62,7 @@ class Equalize(Follower):
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         above = read_facts(inputs.source.path)
-        old = graph.Rebuild().model(tf.load_model(inputs.source.path / "model.h5"))
+        old = graph.Rebuild().model(tf.load_model(inputs.source.keras))
         self.refuse(old)
         start = self._start(old)
         fold = folding.Folded()
@@ -77,7 +77,7 @@ class Equalize(Follower):
             moved = units.percent(_difference(old, start, x))
             notes.append(f"ReLU in place of ReLU6 moves outputs by up to {moved} of the largest")
         sparsity: dict[str, float] = above.get("sparsity", {})
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         write_facts(
             work,
             layers=[*_norms(fold), *_rows(model, pairs, before, reasons)],
@@ -99,7 +99,7 @@ def _require_equal(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -
 def _examples(data: Data) -> NDArray[np.float32]:
     """Training examples (n, ...), evenly over the split."""
     train = data.split("train")
-    return train.batch(np.unique(np.linspace(0, len(train) - 1, EXAMPLES).astype(np.int64)))[0]
+    return train.batch(spread(len(train), EXAMPLES))[0]
 
 
 def _difference(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -> float:
@@ -126,10 +126,10 @@ def _rows(
     model: KerasModel, pairs: Sequence[equalization.Pair], before: Sequence[float], reasons: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     """A row for each pair, with the spread of its first layer's channels, and for each kernel without one behind it."""
-    for pair, spread in zip(pairs, before, strict=True):
+    for pair, ratio in zip(pairs, before, strict=True):
         kind = type(model.get_layer(pair.first)).__name__
         row = {"layer": pair.first, "kind": kind, "done": True, "why": "", "with": pair.second}
-        yield row | {"spread_before": spread, "spread": _spread(pair)}
+        yield row | {"spread_before": ratio, "spread": _spread(pair)}
     for name, why in reasons.items():
         yield {"layer": name, "kind": type(model.get_layer(name)).__name__, "done": False, "why": why}
 

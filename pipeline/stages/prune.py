@@ -16,7 +16,7 @@ from pipeline.keras.surgery import graph
 from pipeline.keras.training.settings import Share
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, WRAPPED, Taught
 
 TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the rounding to whole weights
@@ -120,12 +120,12 @@ class Prune(Taught):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.keras))
         self.refuse(model)
         reasons = choose(model, self.skip, self._reason)
         curves, model = (self._drawn if self.method == "admm" else self._ramped)(model, reasons, inputs)
         layers = list(self._achieved(model, reasons))
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
         notes = [SLOW, *_lost(read_facts(inputs.source.path).get("sparsity", {}), sparsity, model)]
         write_facts(work, curves, layers, notes, sparsity=sparsity)

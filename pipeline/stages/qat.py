@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import Fault, PlacedFault
-from pipeline.data.source import Data
+from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named, unmatched
 from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
@@ -17,7 +17,7 @@ from pipeline.keras.training.tied import most_values, tied
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs, Stage
+from pipeline.stages.stage import KERAS, Inputs, Stage
 from pipeline.stages.taught import Taught
 
 RANGE_EXAMPLES = 512  # training examples from which the ranges start
@@ -82,7 +82,7 @@ class Qat(Taught):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.path / "model.h5"))
+        model = graph.flat(tf.load_model(inputs.source.keras))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
@@ -107,7 +107,7 @@ class Qat(Taught):
         trained = [layer for layer in model.layers if layer.weights or layer.name in left]
         zeros = {network.origin[name]: fraction for name, fraction in _sparsity(quantized)}
         kept = {name: fraction for name, fraction in zeros.items() if name in pruned}
-        tf.save_model(quantized, work / "model.h5")
+        tf.save_model(quantized, work / KERAS)
         write_facts(
             work,
             curves,
@@ -135,8 +135,7 @@ class Qat(Taught):
     def _examples(self, data: Data) -> Iterator[NDArray[np.float32]]:
         """Batches of training examples, without augmentation, from which the ranges start."""
         train = data.split("train")
-        count = min(len(train), RANGE_EXAMPLES)
-        positions = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int64))
+        positions = spread(len(train), RANGE_EXAMPLES)
         for start in range(0, len(positions), self.batch_size):
             yield train.batch(positions[start : start + self.batch_size])[0]
 

@@ -15,7 +15,7 @@ from pipeline.keras.training.fit import loss_of
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 
 PASSED_ON = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts on the model above that stay true
 
@@ -48,7 +48,7 @@ class Recalibrate(Follower):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = tf.load_model(inputs.source.path / "model.h5")
+        model = tf.load_model(inputs.source.keras)
         above = read_facts(inputs.source.path)
         self.refuse(model)
         reasons = normalization.reasons(model)
@@ -57,7 +57,7 @@ class Recalibrate(Follower):
         before = _figures(model, inputs)
         rows = list(normalization.estimate(model, reasons, train, np.sort(drawn), inputs.report))
         after = _figures(model, inputs)
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         kept = {name: above[name] for name in PASSED_ON if name in above}
         note = _note(before, after, sum(row["done"] for row in rows), len(drawn))
         write_facts(work, layers=rows, notes=[note], before=before, after=after, examples=len(drawn), **kept)

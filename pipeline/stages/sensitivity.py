@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 
 from pipeline.core.progress import Progress
-from pipeline.data.source import Data
+from pipeline.data.source import Data, spread
 from pipeline.data.tasks.task import Truth
 from pipeline.keras import tf
 from pipeline.keras.conversion.calibration import Calibration, draw
@@ -18,9 +18,10 @@ from pipeline.keras.surgery.switched import Simulation, Unit
 from pipeline.stages.follower import Follower
 from pipeline.stages.sensitivity_facts import Effect, LayerSensitivity, SensitivityFacts
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import SCORING
+from pipeline.verify.sqnr import sqnr_db
 
 BATCH = 250
 PASSED_ON = ("sparsity", "clusters")  # facts of the model that hold for it here too
@@ -57,14 +58,14 @@ class Sensitivity(Follower):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = tf.load_model(inputs.source.path / "model.h5")
+        model = tf.load_model(inputs.source.keras)
         above = read_facts(inputs.source.path)
         sample = draw(inputs.data, self.calibration, inputs.seed).x
         batches = [sample[i : i + BATCH] for i in range(0, len(sample), BATCH)]
         simulated = switched.simulation(graph.flat(model), batches)
         facts = ranked(simulated, inputs, self.samples)
         notes = [f"{name} is not simulated: {why}" for name, why in simulated.left.items()]
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         kept = {name: above[name] for name in PASSED_ON if name in above}
         write_facts(work, notes=notes, sensitivity=facts.model_dump(mode="json"), **kept)
 
@@ -72,7 +73,7 @@ class Sensitivity(Follower):
 def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFacts:
     """The layers of a simulated network, the one that does most harm alone first."""
     split = inputs.data.split("validation")
-    positions = np.unique(np.linspace(0, len(split) - 1, min(len(split), samples)).astype(np.int64))
+    positions = spread(len(split), samples)
     x, y = split.batch(positions)
     outputs = simulated.outputs(x, BATCH)
     exact = outputs(())
@@ -102,7 +103,7 @@ def _effect(outputs: Outputs, exact: Outputs, x: NDArray[np.float32], y: Truth, 
     error = outputs.astype(np.float64) - exact
     noise, signal = float(np.sum(error**2)), float(np.sum(exact.astype(np.float64) ** 2))
     return Effect(
-        sqnr_db=10 * float(np.log10(signal / noise)) if noise and signal else None,
+        sqnr_db=sqnr_db(signal, noise),
         rmse=float(np.sqrt(np.mean(error**2))),
         flips=comparison.flips(outputs, exact, spec),
         score=scoring.main(scoring.verdicts(spec.task.rows(outputs, spec), x, y), y),

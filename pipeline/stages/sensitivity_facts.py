@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.verify.facts import Facts
+from pipeline.verify.model_facts import Facts
 
 
 class Effect(Facts):

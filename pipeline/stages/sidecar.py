@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+FACTS = "facts.json"
+
 
 def write_facts(
     work: Path,
@@ -15,10 +17,10 @@ def write_facts(
 ) -> None:
     """What the report tells of a stage, beside its result."""
     facts = {"curves": curves or {}, "layers": list(layers), "notes": list(notes), **more}
-    (work / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (work / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `write_facts` wrote."""
-    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return facts

@@ -23,6 +23,8 @@ from pipeline.keras.models.model import Model
 
 Kind = Literal["nothing", "keras", "tflite", "checks"]
 
+KERAS, TFLITE = "model.h5", "model.tflite"  # the files of an artifact
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -38,6 +40,16 @@ class Artifact:
     path: Path
     made_from: "Artifact | None" = None
     key: str = ""
+
+    @property
+    def keras(self) -> Path:
+        """The Keras model, for one that has it."""
+        return self.path / KERAS
+
+    @property
+    def tflite(self) -> Path:
+        """The .tflite file, for one that has it."""
+        return self.path / TFLITE
 
 
 class Made(NamedTuple):

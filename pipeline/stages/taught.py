@@ -71,6 +71,6 @@ class Taught(Training, Follower):
 
     def _load(self, teacher: str | ModelFile, inputs: Inputs) -> KerasModel:
         if isinstance(teacher, str):
-            return tf.load_model(inputs.upstream[teacher].path / "model.h5")
+            return tf.load_model(inputs.upstream[teacher].keras)
         with input_of(f"stages.{self.label}.teacher"):
             return teacher.build(inputs.data.spec())

@@ -11,7 +11,7 @@ from pipeline.data.tasks.task import Task
 from pipeline.keras import tf
 from pipeline.keras.models.model import AnyModel, Model
 from pipeline.stages.sidecar import write_facts
-from pipeline.stages.stage import Inputs
+from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.training import Training
 
 
@@ -42,5 +42,5 @@ class Train(Training):
         with input_of(f"stages.{self.label}.model" if self.model else "model"):
             model = self.network(inputs.model).build(inputs.data.spec())
         curves = self.fit(model, inputs, tf.gives_logits(model)) if self.epochs else {}
-        tf.save_model(model, work / "model.h5")
+        tf.save_model(model, work / KERAS)
         write_facts(work, curves)

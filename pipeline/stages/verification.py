@@ -22,9 +22,12 @@ from pipeline.stages.sidecar import read_facts
 from pipeline.stages.stage import Artifact, Inputs
 from pipeline.verify import app_mistakes, measurement, tensor_errors
 from pipeline.verify.device import Asked
-from pipeline.verify.facts import Errors, ModelFacts
+from pipeline.verify.model_facts import Errors, ModelFacts
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import Verdicts
+from pipeline.verify.sqnr import sqnr_db
+
+MEASURED, DECISIONS = "measured.json", "decisions.npz"  # the files of a verify stage
 
 
 def measure(inputs: Inputs, work: Path, device: Asked) -> None:
@@ -35,15 +38,15 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
     x, y = test.batch(np.arange(len(test)))
     measured, verdicts = [], []
     for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
-        path = artifact.path / "model.tflite"
+        path = artifact.tflite
         facts, kept = measure_file(name, path, artifact, device, inputs.data, x, y)
         measured.append(facts)
         verdicts.append(kept)
         inputs.report(Progress("model", i, len(inputs.upstream), {}))
-    (work / "measured.json").write_text(
+    (work / MEASURED).write_text(
         json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
     )
-    np.savez(work / "decisions.npz", y=y, decisions=np.stack(verdicts))
+    np.savez(work / DECISIONS, y=y, decisions=np.stack(verdicts))
 
 
 def measure_file(
@@ -70,7 +73,7 @@ def _against_keras(
     path: Path, made: Artifact, found: measurement.Measured, data: Data, x: NDArray[np.float32]
 ) -> dict[str, Any]:
     """The fields of ModelFacts that tell how far a file is from the Keras model that it was made from."""
-    model, facts, source = tflite.read(path), found.facts, _loaded(_keras(made).path / "model.h5")
+    model, facts, source = tflite.read(path), found.facts, _loaded(_keras(made).keras)
     pruned = _touched(made, facts, "sparsity")
     traced = tensor_errors.sample(model, x)
     return {
@@ -96,7 +99,7 @@ def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
 
 def _keras(made: Artifact) -> Artifact:
     """The artifact with the Keras model that a file was made from: a stage that makes both has it beside the file."""
-    return next(each for each in _chain(made) if (each.path / "model.h5").is_file())
+    return next(each for each in _chain(made) if each.keras.is_file())
 
 
 def _touched(made: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
@@ -114,13 +117,13 @@ def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
 
 
 def _errors(output: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
-    """Of outputs (N, ...) against the Keras model's, in real units. SQNR is 10 log10(signal power / error power)."""
+    """Of outputs (N, ...) against the Keras model's, in real units."""
     error = output.astype(np.float64) - keras
     flips = comparison.flips(output, keras, spec)
     power = float(np.sum(error**2))
     return Errors(
         mean_abs=float(np.abs(error).mean()),
         max_abs=float(np.abs(error).max()),
-        sqnr_db=float(10 * np.log10(np.sum(keras.astype(np.float64) ** 2) / power)) if power else None,
+        sqnr_db=sqnr_db(float(np.sum(keras.astype(np.float64) ** 2)), power),
         agreement=None if flips is None else 1 - flips / len(output),
     )

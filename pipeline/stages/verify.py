@@ -16,7 +16,7 @@ from pipeline.stages.stage import Inputs, Stage
 from pipeline.verify import measurement
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.scoring.scoring import Verdicts
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Verify(Stage):
         """The measurements of a finished verify stage, with drops against the baseline."""
         names = self.reads()
         loaded = [
-            ModelFacts.model_validate(row) for row in json.loads((folder / "measured.json").read_text(encoding="utf-8"))
+            ModelFacts.model_validate(row)
+            for row in json.loads((folder / verification.MEASURED).read_text(encoding="utf-8"))
         ]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
         return self.compared(named, *self.decisions(folder)) if self.baseline else tuple(named)
@@ -118,7 +119,7 @@ class Verify(Stage):
 
         Without decisions it is what each example adds to the main metric, in floating point.
         """
-        with np.load(folder / "decisions.npz") as kept:
+        with np.load(folder / verification.DECISIONS) as kept:
             return kept["y"], dict(zip(self.reads(), kept["decisions"], strict=True))
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:

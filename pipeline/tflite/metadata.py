@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.tflite import packing
+from pipeline.tflite import edit
 
 
 def embedded(content: bytes, name: str, value: bytes) -> bytes:
@@ -11,9 +11,8 @@ def embedded(content: bytes, name: str, value: bytes) -> bytes:
     The file is unpacked and packed again by the generated schema, as TensorFlow's converter itself does at the end.
     """
     from ai_edge_litert.schema_py_generated import BufferT, MetadataT
-    from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    model = edit.unpacked(content)
     buffer = BufferT()
     buffer.data = np.frombuffer(value, np.uint8)
     model.metadata = list(model.metadata or ())
@@ -25,4 +24,4 @@ def embedded(content: bytes, name: str, value: bytes) -> bytes:
         entry.name, entry.buffer = name.encode(), len(model.buffers)
         model.buffers.append(buffer)
         model.metadata.append(entry)
-    return packing.pack(model)
+    return edit.packed_tightly(model)

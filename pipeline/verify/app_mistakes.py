@@ -12,8 +12,8 @@ from pipeline.data.contract import Contract
 from pipeline.data.source import Data
 from pipeline.data.spec import Spec
 from pipeline.tflite.values import dequantize, quantize
-from pipeline.verify.facts import Mistake
 from pipeline.verify.interpreters import litert
+from pipeline.verify.model_facts import Mistake
 
 # Of each mistake: 400 examples of ResNet-8 (12.5 M multiply-accumulates, 0.15 ms an image on XNNPACK), about 0.06 s.
 BUDGET = 5 * 10**9

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.core.errors import InputError, StageError
 from pipeline.verify import vela
-from pipeline.verify.facts import ArenaFacts
 from pipeline.verify.interpreters import tflm
+from pipeline.verify.model_facts import ArenaFacts
 
 if TYPE_CHECKING:
     from pipeline.verify.checks.check import Check

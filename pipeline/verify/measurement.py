@@ -16,8 +16,8 @@ from pipeline.data.tasks.task import Truth
 from pipeline.tflite import demands
 from pipeline.tflite.values import real
 from pipeline.verify import int8
-from pipeline.verify.facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.verify.interpreters import litert, tflm
+from pipeline.verify.model_facts import Latency, LayerFacts, ModelFacts, Port
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import SCORING, Verdicts
 

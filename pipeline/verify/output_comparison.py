@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from pipeline import tflite
 from pipeline.core.errors import EdgepipeError
 from pipeline.tflite.values import Array, real
-from pipeline.verify.facts import OutputError, OutputFacts, RuntimeFacts
 from pipeline.verify.interpreters import litert, tflm
+from pipeline.verify.model_facts import OutputError, OutputFacts, RuntimeFacts
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.runtimes.runtime import RUNTIMES
+from pipeline.verify.sqnr import sqnr_db
 
 BASE = "xnnpack"  # the runtime that the others are compared with
 
@@ -90,6 +91,6 @@ def error(found: NDArray[np.float32], base: NDArray[np.float32]) -> OutputError:
     return OutputError(
         mean_abs=float(np.abs(e).mean()) if e.size else 0.0,
         max_abs=float(np.abs(e).max(initial=0.0)),
-        sqnr_db=10 * float(np.log10(signal / noise)) if noise and signal else None,
+        sqnr_db=sqnr_db(signal, noise),
         cosine=float(q @ f) / norms if norms else None,
     )

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline import tflite
 from pipeline.tflite.values import real
-from pipeline.verify.facts import TensorError
 from pipeline.verify.interpreters import litert
+from pipeline.verify.model_facts import TensorError
+from pipeline.verify.sqnr import sqnr_db
 
 BINS = 48  # of a histogram
 WORST = 6  # tensors that get one
@@ -85,7 +86,7 @@ def _error(op: tflite.Op, layer: str, raw: NDArray[Any], tensor: tflite.Tensor, 
         op=op.name,
         layer=layer,
         scale=tensor.scale,
-        sqnr_db=10 * float(np.log10(signal / noise)) if noise and signal else None,
+        sqnr_db=sqnr_db(signal, noise),
         rmse_over_scale=float(np.sqrt(np.mean(e**2))) / tensor.scale if tensor.scale else None,
         cosine=float(np.sum(q * f)) / norms if norms else 1.0,
         saturated=_saturated(raw),

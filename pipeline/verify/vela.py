@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pipeline import tflite
 from pipeline.core.errors import Fault, StageError
-from pipeline.verify.facts import VelaFacts
 from pipeline.verify.interpreters.tflm import Unavailable
+from pipeline.verify.model_facts import VelaFacts
 
 __all__ = ["Unavailable", "estimate", "installed"]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline import tflite
 from pipeline.core.progress import Progress
+from pipeline.tflite import edit
 from pipeline.tflite.accumulator import OPS, Array, constant, mean_sums
 from pipeline.tflite.values import real, stored
 from pipeline.verify.interpreters import litert
@@ -60,7 +61,7 @@ class _File:
     def sums(self, places: Sequence[int]) -> Sums:
         """The mean over examples and positions of what these ops add up."""
         ops = [self.model.subgraphs[0].ops[place] for place in places]
-        options = flatbuffer().convert_bytearray_to_object(self.content).subgraphs[0].operators
+        options = edit.unpacked(self.content).subgraphs[0].operators
         means = self._means({op.reads[0] for op in ops})
         return {op.index: mean_sums(op, means[op.reads[0]], options[op.index].builtinOptions) for op in ops}
 
@@ -105,20 +106,13 @@ def _with_constant(content: bytes, tensor: tflite.Tensor, values: NDArray[Any]) 
     """The file with other values in a constant of the first subgraph; in a buffer of its own where others share it."""
     from ai_edge_litert.schema_py_generated import BufferT
 
-    model = flatbuffer().convert_bytearray_to_object(content)
+    model = edit.unpacked(content)
     mine = model.subgraphs[0].tensors[tensor.index]
     if sum(other.buffer == mine.buffer for graph in model.subgraphs for other in graph.tensors) > 1:
         mine.buffer = len(model.buffers)
         model.buffers.append(BufferT())
     model.buffers[mine.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    return bytes(flatbuffer().convert_object_to_bytearray(model))
-
-
-def flatbuffer() -> Any:
-    """The runtime's own reader and writer of files."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    return flatbuffer_utils
+    return edit.packed(model)
 
 
 def _twins(given: _File, reference: _File) -> dict[int, tflite.Op]:

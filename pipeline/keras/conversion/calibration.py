@@ -16,7 +16,7 @@ from pipeline import tflite
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.core.hashing import array_sha256, example_digest
 from pipeline.core.settings import Settings
-from pipeline.data.source import Data, Examples
+from pipeline.data.source import Data, Examples, spread
 from pipeline.keras.conversion.estimators import Estimator
 
 SAMPLES = 200  # when the config names no number
@@ -67,7 +67,7 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
     more = [settings.draw] if settings and settings.draw > 1 else []
     chosen = np.random.default_rng([seed, 0xCA11B, *more]).permutation(len(split))[:count]
     x, y = split.batch(np.sort(chosen))
-    train, labels = data.split("train").batch(_spread(len(data.split("train")), 2000))
+    train, labels = data.split("train").batch(spread(len(data.split("train")), 2000))
     one_class = _one_class(y, labels) if data.spec().task.decides else ()
     faults = [*_unfit(x, train), *one_class, *_seen(x, data.split("test"))]
     if faults:
@@ -88,11 +88,6 @@ def check_input(content: bytes, sample: Sample) -> None:
     ):  # int16 is symmetric around zero, and so twice as wide
         rule = f"the input's quantized range must fit the training examples, {sample.low:.4g} to {sample.high:.4g}"
         raise StageError(Fault(rule, received=f"{low:.4g} to {high:.4g}"))
-
-
-def _spread(length: int, most: int) -> NDArray[np.int64]:
-    """At most that many positions, evenly over all."""
-    return np.unique(np.linspace(0, length - 1, min(length, most)).astype(np.int64))
 
 
 def _unfit(x: NDArray[np.float32], train: NDArray[np.float32]) -> Iterator[Fault]:

@@ -12,10 +12,10 @@ from pipeline.core.errors import Fault, StageError
 from pipeline.core.progress import Progress
 from pipeline.keras.conversion.converter import Feed, converter_of
 from pipeline.keras.conversion.estimators import Estimator
-from pipeline.keras.conversion.int16 import widened
 from pipeline.keras.conversion.named_ops import Layers
 from pipeline.keras.conversion.ranges import estimated
 from pipeline.tflite.int8_spec import BORDER
+from pipeline.tflite.int16 import widened
 
 if TYPE_CHECKING:
     import tf_keras

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import tflite
 from pipeline.core.progress import Progress
 from pipeline.keras.conversion.estimators import BATCH, Estimator, Histogram, estimate
+from pipeline.tflite import edit
 from pipeline.verify.interpreters import litert
 
 
@@ -27,9 +28,7 @@ def estimated(
 
     samples: (n, ...) the examples that it was calibrated with. kept: share of the values, for percentile.
     """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    file = flatbuffer_utils.convert_bytearray_to_object(calibrated)
+    file = edit.unpacked(calibrated)
     graph = file.subgraphs[0]
     read = tflite.read(calibrated).subgraphs[0]
     activations = (*read.inputs, *(tensor for op in read.ops for tensor in op.outputs))  # no state, no intermediates
@@ -43,7 +42,7 @@ def estimated(
     for index, histogram in seen.items():
         low, high = estimate(estimator, histogram, kept)
         noted[index].min, noted[index].max = [low], [high]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+    return edit.packed(file)
 
 
 def _observe(

@@ -16,7 +16,7 @@ from pipeline.verify.checks.check import Check
 from pipeline.verify.checks.confidence import within
 from pipeline.verify.checks.macs import Macs
 from pipeline.verify.checks.size import Size
-from pipeline.verify.facts import CheckResult, ModelFacts, Paired
+from pipeline.verify.model_facts import CheckResult, ModelFacts, Paired
 from pipeline.verify.scoring import statistics
 from pipeline.verify.scoring.metrics import METRICS
 

@@ -22,8 +22,8 @@ from pipeline.stages.stage import Artifact, Inputs, Stage
 from pipeline.stages.step import identity
 from pipeline.verify import measurement
 from pipeline.verify.device import Asked
-from pipeline.verify.facts import CheckResult, ModelFacts
 from pipeline.verify.interpreters import litert
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.scoring.scoring import SCORING, Verdicts
 
 TURNS, RUNS = 20, 20  # in which times are compared, and inferences of each file in one turn
@@ -63,8 +63,8 @@ class Climb:
         self._seconds: dict[str, float] = {}  # of making an entry, by its key
         self.validation = _Validation(x, y, spec, split.sha256)
         self.float32 = self._made(Convert(stage="convert", quantization="float32"), inputs.source, "float32")
-        self.macs = measurement.read("float32", self.float32.path / "model.tflite").macs or 0
-        self.base = self.validation.verdicts(self.float32.path / "model.tflite")
+        self.macs = measurement.read("float32", self.float32.tflite).macs or 0
+        self.base = self.validation.verdicts(self.float32.tflite)
 
     def rungs(self) -> Iterator[RungFacts]:
         """What became of each rung, up to the first that keeps every budget."""
@@ -118,13 +118,13 @@ class Climb:
         settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.macs))
         try:
             made = self.chain(name)
-            path = made[-1].path / "model.tflite"
+            path = made[-1].tflite
             measured = self._measured(name, path)
         except StoreError:
             raise
         except StageError as error:
             return RungFacts(rung=name, status="failed", why=error.faults[0].reason, stages=settings)
-        ratios = _ratios(path, self.float32.path / "model.tflite", self.validation.x) if self._timed else ()
+        ratios = _ratios(path, self.float32.tflite, self.validation.x) if self._timed else ()
         budgets = self.auto.judge(measured, ratios)
         missed = [result for result in budgets if result.status != "pass"]
         return RungFacts(

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.verify.facts import CheckResult, Facts, Paired
+from pipeline.verify.model_facts import CheckResult, Facts, Paired
 
 
 class RungFacts(Facts):

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from pipeline.verify.checks.check import Check, Fraction
 from pipeline.verify.checks.confidence import within
-from pipeline.verify.facts import CheckResult, ModelFacts, Paired
+from pipeline.verify.model_facts import CheckResult, ModelFacts, Paired
 from pipeline.verify.scoring import statistics
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import PositiveInt
 
 from pipeline.verify.checks.check import Check
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Arena(Check):

@@ -10,7 +10,7 @@ from pipeline.core.errors import Fault, PlacedFault
 from pipeline.core.family import Chosen
 from pipeline.core.settings import Settings
 from pipeline.data.tasks.task import Task
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 Unit = Literal["fraction", "points", "bytes", "count", "text"]
 Fraction = Annotated[float, Field(ge=0, le=1)]

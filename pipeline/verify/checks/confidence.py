@@ -1,7 +1,7 @@
 """Whether a figure is worse than the baseline's by no more than a limit, decided by its whole confidence interval."""
 
 from pipeline.core import units
-from pipeline.verify.facts import CheckResult, Paired
+from pipeline.verify.model_facts import CheckResult, Paired
 from pipeline.verify.scoring import statistics
 from pipeline.verify.scoring.metrics import METRICS
 

@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from pipeline.core import units
 from pipeline.verify.checks.check import Check, Fraction
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Flips(Check):

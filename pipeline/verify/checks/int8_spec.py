@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 from pipeline.tflite.names import keras_layers
 from pipeline.verify.checks.check import Check, Fraction
 from pipeline.verify.checks.io import Types
-from pipeline.verify.facts import Breach, CheckResult, ModelFacts
+from pipeline.verify.model_facts import Breach, CheckResult, ModelFacts
 
 RuleId = Literal[
     "R1", "R2", "R3", "R4", "R5", "R6", "R7", "R8", "R8u", "R9", "R10", "R11", "R12", "R13", "R14", "R15", "R16",

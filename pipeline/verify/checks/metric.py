@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import Fault, PlacedFault, did_you_mean
 from pipeline.data.tasks.task import Task
 from pipeline.verify.checks.check import Check, Unit
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.scoring import metrics
 from pipeline.verify.scoring.metrics import METRICS, MetricName
 

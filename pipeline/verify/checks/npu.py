@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import PositiveInt
 
 from pipeline.verify.checks.check import Check, Fraction
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 Accelerator = Literal[
     "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512",

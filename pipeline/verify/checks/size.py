@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.verify.checks.check import Check
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Size(Check):

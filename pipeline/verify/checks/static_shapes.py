@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pipeline.verify.checks.check import Check
-from pipeline.verify.facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class StaticShapes(Check):

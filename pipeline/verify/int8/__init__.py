@@ -8,9 +8,9 @@ activations (float, dynamic-range, the uint8 files from before TensorFlow 2) is 
 
 from pipeline.tflite.int8_spec import SPEC, TABLE
 from pipeline.tflite.model import Model
-from pipeline.verify.facts import Breach
 from pipeline.verify.int8 import ranges, structure, weights
 from pipeline.verify.int8.rule import COMPUTED, Find, Rule, each_op
+from pipeline.verify.model_facts import Breach
 
 __all__ = ["COUNTED_ON", "RULES", "Rule", "applies", "breaches", "unfit_input"]
 

@@ -9,7 +9,7 @@ from pipeline.tflite import int8_spec
 from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.model import Model
 from pipeline.tflite.names import layer_name
-from pipeline.verify.facts import Breach
+from pipeline.verify.model_facts import Breach
 
 Severity = Literal["fail", "warn", "info"]
 

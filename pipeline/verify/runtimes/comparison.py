@@ -16,8 +16,8 @@ from pipeline.core import processes
 from pipeline.core.errors import EdgepipeError
 from pipeline.data.tasks.task import Truth
 from pipeline.tflite.values import Array, only, real
-from pipeline.verify.facts import RuntimeFacts
 from pipeline.verify.interpreters import litert, tflm
+from pipeline.verify.model_facts import RuntimeFacts
 from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.scoring import SCORING
 

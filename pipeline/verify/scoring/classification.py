@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.tasks.task import TASKS, Truth
-from pipeline.verify.facts import ClassFacts, Paired
+from pipeline.verify.model_facts import ClassFacts, Paired
 from pipeline.verify.scoring import statistics
 from pipeline.verify.scoring.scoring import Scoring, Verdicts
 from pipeline.verify.scoring.statistics import CONFIDENCE, Floats, Labels, Measured, comparable, not_finite

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.family import Family
 from pipeline.data.tasks.task import Truth
-from pipeline.verify.facts import Paired
+from pipeline.verify.model_facts import Paired
 from pipeline.verify.scoring import statistics
 from pipeline.verify.scoring.statistics import CONFIDENCE, Floats
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, InputError
-from pipeline.verify.facts import ClassDrop, Paired
+from pipeline.verify.model_facts import ClassDrop, Paired
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

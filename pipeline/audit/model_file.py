@@ -27,8 +27,8 @@ from pipeline.report.environment import environment
 from pipeline.verify import app_mistakes, measurement, output_comparison, tensor_errors
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
-from pipeline.verify.facts import CheckResult, ModelFacts, RuntimeFacts, TensorError
 from pipeline.verify.interpreters import litert
+from pipeline.verify.model_facts import CheckResult, ModelFacts, RuntimeFacts, TensorError
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import Verdicts
 from pipeline.verify.targets import AnyTarget

@@ -1,4 +1,4 @@
-"""The generated schema's objects -> bytes of a .tflite file, with nothing in it twice."""
+"""A .tflite file as objects of the generated schema, to be changed, and back as bytes."""
 
 from typing import Any
 
@@ -6,7 +6,21 @@ IDENTIFIER = b"TFL3"  # file_identifier in tensorflow/compiler/mlir/lite/schema/
 ALIGNED = 16  # bytes; force_align of Buffer.data in the same place, which Python's packers leave out
 
 
-def pack(model: Any) -> bytes:
+def unpacked(content: bytes) -> Any:
+    """The file as a `ModelT`, whose tables are lists and plain attributes."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return flatbuffer_utils.convert_bytearray_to_object(content)
+
+
+def packed(model: Any) -> bytes:
+    """The bytes of a `ModelT`, as the runtime's own writer packs them."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def packed_tightly(model: Any) -> bytes:
     """The bytes of a `ModelT`, with equal vectors stored once and the weights aligned.
 
     Flatbuffers allow the first, and it takes nothing from what is read: each channel of a kernel has a zero point of 8

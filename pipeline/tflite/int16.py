@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import tflite
 from pipeline.core.errors import Fault, StageError
-from pipeline.tflite import int8_spec
+from pipeline.tflite import edit, int8_spec
 
 LEVELS = 32768  # of int16 on either side of zero
 VERSIONS = {"LEAKY_RELU": 2, "QUANTIZE": 2, "TRANSPOSE_CONV": 3}  # of ops with int16; TensorFlow 2.21 keeps all others
@@ -20,15 +20,13 @@ VERSIONS = {"LEAKY_RELU": 2, "QUANTIZE": 2, "TRANSPOSE_CONV": 3}  # of ops with 
 
 def widened(content: bytes, chosen: Sequence[tflite.Op]) -> bytes:
     """The int8 file with those ops of its first subgraph in int16x8. StageError for ops that have no such kernel."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
     for op in chosen:
         if reason := _reason(op):
             rule = f"keep_int16: {tflite.layer_name(op.outputs[0].name) or op.name} can't be int16"
             raise StageError(Fault(rule, received=f"{op.name}, {reason}", do="leave it out"))
-    file = flatbuffer_utils.convert_bytearray_to_object(content)
+    file = edit.unpacked(content)
     _Widening(file, tflite.read(content), {op.index for op in chosen}).rewrite()
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
+    return edit.packed(file)
 
 
 def _reason(op: tflite.Op) -> str:

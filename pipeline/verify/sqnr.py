@@ -1,0 +1,8 @@
+"""The signal-to-quantization-noise ratio."""
+
+from math import log10
+
+
+def sqnr_db(signal: float, noise: float) -> float | None:
+    """10 log10(signal / noise) in decibels, of sums of squares; None where either is zero."""
+    return 10 * log10(signal / noise) if signal and noise else None
