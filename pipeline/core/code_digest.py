@@ -60,7 +60,7 @@ def _file(module: str) -> Path | None:
     return None
 
 
-class _Source(NamedTuple):
+class _Parsed(NamedTuple):
     """What matters of a module: the digest of its syntax tree, and its imports as (module, names)."""
 
     digest: str
@@ -68,7 +68,7 @@ class _Source(NamedTuple):
 
 
 @cache
-def _source(module: str) -> _Source:
+def _source(module: str) -> _Parsed:
     path = _file(module)
     if path is None:
         raise ValueError(f"{module} is no module of {_PACKAGE}")
@@ -76,13 +76,13 @@ def _source(module: str) -> _Source:
     return _remembered(hashlib.sha256(content).hexdigest(), content)
 
 
-def _read(content: bytes) -> _Source:
+def _read(content: bytes) -> _Parsed:
     tree = ast.parse(content)
     imports = tuple(_imported(tree))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [statement for statement in node.body if not _is_docstring(statement)]
-    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
+    return _Parsed(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
@@ -144,11 +144,11 @@ def _memory_file() -> Path:
     return platformdirs.user_cache_path("edgepipe") / f"code-2-{sys.version_info[0]}.{sys.version_info[1]}.json"
 
 
-def _remembered(key: str, content: bytes) -> _Source:
+def _remembered(key: str, content: bytes) -> _Parsed:
     memory = _memory()
     try:
         found, imports = memory[key]
-        return _Source(str(found), tuple((str(name), tuple(map(str, names))) for name, names in imports))
+        return _Parsed(str(found), tuple((str(name), tuple(map(str, names))) for name, names in imports))
     except (KeyError, ValueError, TypeError):
         source = _read(content)
         memory[key] = [source.digest, source.imports]

@@ -5,14 +5,19 @@ the work. The command line, the JSON Schema, the reference and the cache key all
 """
 
 import typing
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline.core import code_digest
 
 TAGS = ("stage", "source", "check", "decay")  # the settings that choose a class
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of what becomes a file or a folder
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Portion = Annotated[float, Field(gt=0, lt=1)]  # more than nothing, less than all
+Share = Annotated[float, Field(ge=0, lt=1)]  # nothing, or less than all
 
 
 class Settings(BaseModel):

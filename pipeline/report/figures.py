@@ -224,12 +224,12 @@ def _box(left: float, bottom: float, right: float, top: float) -> "Bbox":
     return Bbox([[left, bottom], [right, top]])
 
 
-Place = tuple[float, float, Literal["left", "center", "right"], Literal["bottom", "center", "top"]]
-_BESIDE: tuple[Place, ...] = (
+Anchor = tuple[float, float, Literal["left", "center", "right"], Literal["bottom", "center", "top"]]
+_BESIDE: tuple[Anchor, ...] = (
     (11, 0, "left", "center"), (0, 11, "center", "bottom"), (0, -11, "center", "top"), (-11, 0, "right", "center"),
     (9, 9, "left", "bottom"), (9, -9, "left", "top"), (-9, 9, "right", "bottom"), (-9, -9, "right", "top"),
 )  # fmt: skip
-_AWAY: tuple[Place, ...] = tuple(
+_AWAY: tuple[Anchor, ...] = tuple(
     (right, 14.0 * up * side, "left" if right > 0 else "right", "center")
     for up in range(1, 14)
     for side in (1, -1)
@@ -237,9 +237,9 @@ _AWAY: tuple[Place, ...] = tuple(
 )
 
 
-def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]") -> Place:
+def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]") -> Anchor:
     """The first place of a name that is free, or else the one with the fewest collisions; its line meets no name."""
-    tried: list[tuple[int, Place]] = []
+    tried: list[tuple[int, Anchor]] = []
     for place in (*_BESIDE, *_AWAY):
         text = _name(axes, point, place)
         box = text.get_window_extent()
@@ -251,7 +251,7 @@ def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]")
     return min(tried, key=lambda trial: trial[0])[1]
 
 
-def _leader(axes: "Axes", point: Point, place: Place) -> "list[Bbox]":
+def _leader(axes: "Axes", point: Point, place: Anchor) -> "list[Bbox]":
     """The line from a point to a name that is away from it, as boxes."""
     if place not in _AWAY:
         return []
@@ -259,7 +259,7 @@ def _leader(axes: "Axes", point: Point, place: Place) -> "list[Bbox]":
     return list(_along((x, y), (x + place[0], y + place[1])))
 
 
-def _name(axes: "Axes", point: Point, place: Place) -> "Annotation":
+def _name(axes: "Axes", point: Point, place: Anchor) -> "Annotation":
     right, up, across, along = place
     return axes.annotate(
         _short(point.name) + (" (baseline)" if point.baseline else ""), (point.kib, point.score),

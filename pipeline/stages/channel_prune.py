@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.core import units
 from pipeline.core.errors import Fault, PlacedFault, StageError, did_you_mean
+from pipeline.core.settings import Portion
 from pipeline.keras import tf
 from pipeline.keras.pruning import importance
 from pipeline.keras.pruning.channels import COUNTED, Group, Kept, Wiring, wiring, without
@@ -23,7 +24,6 @@ from pipeline.stages.sidecar import write_facts
 from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, FILLED, WRAPPED, Taught
 
-Part = Annotated[float, Field(gt=0, lt=1)]
 Counts = dict[str, int]  # channels to keep, by the name of a group
 
 
@@ -40,9 +40,9 @@ class ChannelPrune(Taught):
     resizes = True
 
     stage: Literal["channel_prune"]
-    keep_macs: Part | None = None
+    keep_macs: Portion | None = None
     """Share of the multiply-accumulates to be left at most. What matters least in the whole network goes first."""
-    keep: Part | None = None
+    keep: Portion | None = None
     """Share of the channels to keep in each layer, in place of keep_macs."""
     layers: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     """Share of the channels to keep in single layers: name or pattern -> share. The last that fits counts. Without
@@ -50,7 +50,7 @@ class ChannelPrune(Taught):
     criterion: Criterion = "l1"
     """What a channel matters: the `l1` or `l2` norm of its filters, its factor in batch normalisation (`bn_scale`), or
     the first-order change of the loss without it (`taylor`)."""
-    least: Part = 0.25
+    least: Portion = 0.25
     """Share of its channels that each layer keeps whatever keep_macs asks."""
     multiple: PositiveInt = 4
     """Channels that are left come in multiples of it, for SIMD kernels; 8 suits most phones."""

@@ -9,18 +9,18 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.core.settings import Share
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import choose, nothing, unmatched
 from pipeline.keras.pruning import admm, magnitude, zeros
 from pipeline.keras.surgery import graph
-from pipeline.keras.training.settings import Share
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, WRAPPED, Taught
 
 TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the rounding to whole weights
-Pair = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_length=2)]
+Block = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_length=2)]
 SLOW = "zeros alone make no model faster here: the kernels multiply by them too; channel_prune takes channels out"
 
 
@@ -41,10 +41,10 @@ class Prune(Taught):
     """How strongly admm draws; in units of the loss over squared weights."""
     layers: dict[str, Share] = Field(default={})
     """Sparsity of single layers: name or pattern -> share of zeros, 0 for none. The last that fits counts."""
-    m_by_n: Pair | None = None
+    m_by_n: Block | None = None
     """[2, 4] in place of sparsity: 2 zeros among each 4 consecutive inputs of a unit, which is what some processors
     skip."""
-    block_size: Pair = (1, 1)
+    block_size: Block = (1, 1)
     """Prune in blocks of this many weights (inputs, units): of dense layers, and at each place of a convolution's
     kernel. Consecutive inputs of a unit are neighbours in the file: [8, 1] leaves runs of zeros, which pack best."""
     block_pooling: Literal["avg", "max"] = "avg"

@@ -26,7 +26,7 @@ class MalformedError(Exception):
     """The bytes are not what they claim to be; the message says why, as the end of a sentence."""
 
 
-class Source:
+class Buffer:
     """Bytes with a budget of how much may be read from them in all."""
 
     __slots__ = ("data", "left", "tables")
@@ -60,7 +60,7 @@ class Table:
 
     __slots__ = ("_at", "_fields", "_source")
 
-    def __init__(self, source: Source, at: int) -> None:
+    def __init__(self, source: Buffer, at: int) -> None:
         vtable = at - source.scalar(I32, at)
         count = min((source.scalar(U16, vtable) - 4) // 2, FIELDS)
         if count < 0 or vtable + 4 + 2 * count > len(source.data):

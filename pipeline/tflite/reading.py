@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, InputError
 from pipeline.tflite import lut
-from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, MalformedError, Source, Table
+from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, Buffer, MalformedError, Table
 from pipeline.tflite.graph import BITS, Op, Signature, Subgraph, Tensor
 from pipeline.tflite.model import Model
+
+ModelSource = Model | str | os.PathLike[str] | bytes  # a file that was read, or where it is, or its bytes
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -96,7 +98,7 @@ def _check_head(head: bytes) -> None:
 
 def _model(content: bytes, path: str | None) -> Model:
     _check_head(content[:8])
-    source = Source(content)
+    source = Buffer(content)
     root = Table(source, source.scalar(U32, 0))
     version = root.number(0, U32)
     if version != SCHEMA_VERSION:

@@ -13,25 +13,24 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import array_sha256, example_digest
-from pipeline.core.settings import Settings
+from pipeline.core.settings import Portion, Settings
 from pipeline.data.contract import Channels, Contract
 from pipeline.data.source import SPLITS, Data
 from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import TASKS, Task
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Pair = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and what is known of each: labels (N,), values (N, M)
+Labelled = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and what is known of each: labels (N,), values (N, M)
 _FLOAT32_MAX = np.finfo(np.float32).max
 
 
 class Fractions(Settings):
     """How much of the training examples each split gets that the source does not carry itself."""
 
-    validation: Fraction = 0.1
+    validation: Portion = 0.1
     """Share for early stopping and learning curves."""
-    calibration: Fraction = 0.1
+    calibration: Portion = 0.1
     """Share that only the converter's calibration sees."""
-    test: Fraction = 0.2
+    test: Portion = 0.2
     """Share that only verification sees."""
 
     @model_validator(mode="after")
@@ -94,7 +93,7 @@ class ArrayData(Data):
         return self
 
     @abstractmethod
-    def arrays(self) -> Mapping[str, Pair]:
+    def arrays(self) -> Mapping[str, Labelled]:
         """The splits that the source carries, `train` among them: examples, and labels or values for each."""
 
     @abstractmethod
@@ -151,7 +150,7 @@ class ArrayData(Data):
         except InputError as error:
             raise InputError(*(replace(f, where=self.place(f.where or split)) for f in error.faults)) from None
 
-    def _checked(self, split: str, x: NDArray[Any], y: NDArray[Any]) -> Pair:
+    def _checked(self, split: str, x: NDArray[Any], y: NDArray[Any]) -> Labelled:
         def wrong(rule: str, received: object, do: str = "") -> InputError:
             return InputError(Fault(rule, where=self.place(split), received=str(received), do=do))
 
@@ -168,7 +167,7 @@ class ArrayData(Data):
             raise wrong("examples must be finite in float32", f"NaN, infinity or more in example {first}")
         return x, y
 
-    def _check_together(self, given: Mapping[str, Pair]) -> None:
+    def _check_together(self, given: Mapping[str, Labelled]) -> None:
         x, _ = given["train"]
         for name, (other, _) in given.items():
             if (other.shape[1:], other.dtype) != (x.shape[1:], x.dtype):
@@ -176,7 +175,7 @@ class ArrayData(Data):
                 received = f"{other.dtype} {other.shape[1:]}"
                 raise InputError(Fault(rule, where=self.place(name), received=received))
 
-    def _all_splits(self, given: Mapping[str, Pair]) -> dict[str, Pair]:
+    def _all_splits(self, given: Mapping[str, Labelled]) -> dict[str, Labelled]:
         x, y = given["train"]
         shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
         parts = dict(given)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.hashing import file_sha256
 from pipeline.data.sources import carried
-from pipeline.data.sources.arrays import ArrayData, Pair
+from pipeline.data.sources.arrays import ArrayData, Labelled
 from pipeline.data.tasks.task import TASKS, Task
 
 FILES = ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz")
@@ -35,7 +35,7 @@ class Diabetes(ArrayData):
     def place(self, split: str) -> str:
         return "diabetes"
 
-    def arrays(self) -> dict[str, Pair]:
+    def arrays(self) -> dict[str, Labelled]:
         values, progress = (carried.table(name, None, np.float64) for name in FILES)
         return {"train": ((values - values.mean(axis=0)) / values.std(axis=0), progress)}
 

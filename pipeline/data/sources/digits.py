@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.core.hashing import file_sha256
 from pipeline.data.sources import carried
-from pipeline.data.sources.arrays import ArrayData, Pair, stratified
+from pipeline.data.sources.arrays import ArrayData, Labelled, stratified
 from pipeline.data.tasks.task import TASKS, Task
 
 FILE = "digits.csv.gz"
@@ -38,7 +38,7 @@ class Digits(ArrayData):
     def place(self, split: str) -> str:
         return "digits"
 
-    def arrays(self) -> dict[str, Pair]:
+    def arrays(self) -> dict[str, Labelled]:
         table = carried.table(FILE, ",", np.uint8)
         x, y = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1].astype(np.int64)
         if self.normal is None:

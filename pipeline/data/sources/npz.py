@@ -14,7 +14,7 @@ from pipeline.core.errors import Fault, InputError, did_you_mean
 from pipeline.core.hashing import file_sha256
 from pipeline.data.contract import Channels
 from pipeline.data.source import SPLITS
-from pipeline.data.sources.arrays import ArrayData, Pair
+from pipeline.data.sources.arrays import ArrayData, Labelled
 from pipeline.data.tasks.task import TASKS, Task, TaskName
 
 _CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}  # and how many they are
@@ -61,7 +61,7 @@ class Npz(ArrayData):
     def place(self, split: str) -> str:
         return f"{self.path}: {split}"
 
-    def arrays(self) -> dict[str, Pair]:
+    def arrays(self) -> dict[str, Labelled]:
         with self._open() as archive:
             self._require(set(archive.files))
             splits = [split for split in SPLITS if f"x_{split}" in archive.files]
@@ -96,7 +96,7 @@ class Npz(ArrayData):
         file.seek(0)
         return np.load(file, allow_pickle=False)  # a pickle could run code
 
-    def _pair(self, archive: Any, split: str) -> Pair:
+    def _pair(self, archive: Any, split: str) -> Labelled:
         x = self._array(archive, f"x_{split}")
         if f"y_{split}" in archive.files:
             return x, self._array(archive, f"y_{split}")

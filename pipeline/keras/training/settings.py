@@ -4,10 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from pipeline.core.settings import Settings
+from pipeline.core.settings import Settings, Share
 from pipeline.keras.training.batches import Augment
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 Weights = Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from pipeline.core.settings import Portion
 from pipeline.keras.conversion.calibration import Calibration
 from pipeline.keras.models.model import ModelFile
 from pipeline.stages.ladder.budgets import Budgets
@@ -16,7 +17,6 @@ RungName = Literal[
 ]  # fmt: skip
 
 INTEGER: tuple[RungName, ...] = tuple(name for name in get_args(RungName) if name != "keep_float")
-Part = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Ladder(Budgets, Taught):
@@ -35,9 +35,9 @@ class Ladder(Budgets, Taught):
     """At the start, or after a warm-up."""
     teacher: str | ModelFile | None = None
     """Who teaches in `distilled_qat`: a stage above, or a model file; the model itself, in float, when left out."""
-    sparsity: Part = 0.5
+    sparsity: Portion = 0.5
     """Share of zeros that `pqat` prunes to."""
-    keep_macs: Part | None = None
+    keep_macs: Portion | None = None
     """Share of the multiply-accumulates that `channel_qat` leaves; what max_macs asks, or 0.6, when left out."""
     io: Literal["int8", "uint8", "float32"] | None = None
     """Type of the file's inputs and outputs; int8, or what the run's target takes, when left out."""

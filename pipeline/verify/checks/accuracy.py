@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.verify.checks.check import Check, Fraction
+from pipeline.core.settings import Fraction
+from pipeline.verify.checks.check import Check
 from pipeline.verify.checks.confidence import within
 from pipeline.verify.model_facts import CheckResult, ModelFacts, Paired
 from pipeline.verify.scoring import statistics

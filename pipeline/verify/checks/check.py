@@ -13,7 +13,6 @@ from pipeline.data.tasks.task import Task
 from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 Unit = Literal["fraction", "points", "bytes", "count", "text"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Check(Settings):

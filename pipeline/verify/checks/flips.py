@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from pipeline.core import units
-from pipeline.verify.checks.check import Check, Fraction
+from pipeline.core.settings import Fraction
+from pipeline.verify.checks.check import Check
 from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 

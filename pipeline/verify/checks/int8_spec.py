@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from pipeline.core.settings import Fraction
 from pipeline.tflite.names import keras_layers
-from pipeline.verify.checks.check import Check, Fraction
+from pipeline.verify.checks.check import Check
 from pipeline.verify.checks.io import Types
 from pipeline.verify.model_facts import Breach, CheckResult, ModelFacts
 

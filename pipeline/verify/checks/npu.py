@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from pipeline.verify.checks.check import Check, Fraction
+from pipeline.core.settings import Fraction
+from pipeline.verify.checks.check import Check
 from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 Accelerator = Literal[

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, Tensor, read
+from pipeline.tflite.reading import ModelSource
 from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
 
 __all__ = ["Kernels", "Latency", "RefusedError", "Runner", "dequantize", "latency", "outputs", "quantize", "raw", "run"]
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
-Source = Model | str | os.PathLike[str] | bytes
 K = TypeVar("K")
 
 WORTH = 25 * 10**7  # multiply-accumulates that are worth an interpreter of their own: 1 to 3 ms of a core with XNNPACK
@@ -60,7 +60,7 @@ class Runner:
     Raises InputError when the file is not valid, and RefusedError when this runtime can't run it.
     """
 
-    def __init__(self, source: Source, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
+    def __init__(self, source: ModelSource, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
         self.model = source if isinstance(source, Model) else read(source)
         self._where = self.model.path or ""
         with _plain(RefusedError, "LiteRT can't run this model", self._where):
@@ -146,20 +146,20 @@ class Runner:
 
 
 @overload
-def run(source: Source, x: Array, kernels: Kernels = ..., threads: int = ...) -> NDArray[np.float32]: ...
+def run(source: ModelSource, x: Array, kernels: Kernels = ..., threads: int = ...) -> NDArray[np.float32]: ...
 @overload
 def run(
-    source: Source, x: Mapping[str, Array], kernels: Kernels = ..., threads: int = ...
+    source: ModelSource, x: Mapping[str, Array], kernels: Kernels = ..., threads: int = ...
 ) -> dict[str, NDArray[np.float32]]: ...
 def run(
-    source: Source, x: Array | Mapping[str, Array], kernels: Kernels = "xnnpack", threads: int = 1
+    source: ModelSource, x: Array | Mapping[str, Array], kernels: Kernels = "xnnpack", threads: int = 1
 ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
     """Real values in, real values out, for one array or for arrays by name. See :class:`Runner`."""
     runner = Runner(source, kernels, threads)
     return runner.named(x) if isinstance(x, Mapping) else runner(x)
 
 
-def raw(source: Source, x: Array, kernels: Kernels = "xnnpack", workers: int | None = None) -> Array:
+def raw(source: ModelSource, x: Array, kernels: Kernels = "xnnpack", workers: int | None = None) -> Array:
     """As `answers`, for a model with one input and one output: (n, ...) to (n, ...)."""
     model = source if isinstance(source, Model) else read(source)
     name, output = only(model)
@@ -167,7 +167,7 @@ def raw(source: Source, x: Array, kernels: Kernels = "xnnpack", workers: int | N
 
 
 def outputs(
-    source: Source, inputs: Mapping[str, Array], kernels: Kernels = "xnnpack", workers: int | None = None
+    source: ModelSource, inputs: Mapping[str, Array], kernels: Kernels = "xnnpack", workers: int | None = None
 ) -> dict[str, Array]:
     """Outputs by name as the file gives them, in the order of the examples; inputs by name, each (n, ...).
 
@@ -196,7 +196,7 @@ def cores() -> int:
 
 
 def latency(
-    source: Source, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10, kernels: Kernels = "xnnpack"
+    source: ModelSource, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10, kernels: Kernels = "xnnpack"
 ) -> Latency:
     """Of one image on one thread, on this machine."""
     return Runner(source, kernels).latency(x, runs, warmup)

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from pipeline.core import processes
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, read
+from pipeline.tflite.reading import ModelSource
 from pipeline.tflite.values import Array, feeds, only, real
 
 __all__ = ["Arena", "Unavailable", "arena", "run"]
 
-Source = Model | str | os.PathLike[str] | bytes
 
 STEP = 16  # TFLM aligns the arena and every buffer to 16 bytes (MicroArenaBufferAlignment)
 LIMIT = 1 << 30  # no microcontroller has more
@@ -56,10 +56,10 @@ class Arena(NamedTuple):
 
 
 @overload
-def run(source: Source, x: Array) -> NDArray[np.float32]: ...
+def run(source: ModelSource, x: Array) -> NDArray[np.float32]: ...
 @overload
-def run(source: Source, x: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]: ...
-def run(source: Source, x: Array | Mapping[str, Array]) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+def run(source: ModelSource, x: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]: ...
+def run(source: ModelSource, x: Array | Mapping[str, Array]) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
     """Real values in, real values out: (n, ...) for one array, or arrays by the names of the file's signature.
 
     Variables start anew for each invocation. Raises Unavailable without tflite_micro, InputError when TFLM can't run
@@ -92,7 +92,7 @@ def raw(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
     return given.join({name: np.stack(stack) for name, stack in stacks.items()})
 
 
-def arena(source: Source) -> Arena:
+def arena(source: ModelSource) -> Arena:
     """The arena that one inference of the model needs, in a few short processes: mostly three, of 0.05 s each.
 
     Raises Unavailable without tflite_micro, InputError when TFLM can't run the model, StageError when it crashes.

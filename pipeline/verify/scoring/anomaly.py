@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.tasks.task import Truth
 from pipeline.verify.scoring.scoring import Shares, Verdicts
-from pipeline.verify.scoring.statistics import Floats, Labels, Measured, comparable, not_finite
+from pipeline.verify.scoring.statistics import Floats, Labels, MetricValues, comparable, not_finite
 
 MAX_FPR = 0.1  # of the partial AUC, as in DCASE 2020 task 2 and MLPerf Tiny
 
@@ -39,7 +39,7 @@ def _below(scores: Floats, others: Floats) -> NDArray[np.float64]:
     return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(others))
 
 
-def anomaly(scores: Floats, y: Labels, max_fpr: float = MAX_FPR) -> Measured:
+def anomaly(scores: Floats, y: Labels, max_fpr: float = MAX_FPR) -> MetricValues:
     """AUC and pAUC of scores (N,), higher is more anomalous, against labels (N,), 0 normal and 1 anomalous.
 
     pAUC is the area where at most `max_fpr` of the normal examples raise an alarm, scaled so that guessing gives 0.5
@@ -52,9 +52,9 @@ def anomaly(scores: Floats, y: Labels, max_fpr: float = MAX_FPR) -> Measured:
     lacking = [name for label, name in enumerate(("normal", "anomalous")) if not np.any(y == label)]
     reason = f"the split has no {lacking[0]} example" if lacking else not_finite(scores)
     if reason:
-        return Measured({}, {"auc": reason, "pauc": reason})
+        return MetricValues({}, {"auc": reason, "pauc": reason})
     auc, pauc = roc_auc_score(y, scores), roc_auc_score(y, scores, max_fpr=max_fpr)
-    return Measured({"auc": float(auc), "pauc": float(pauc)}, {})
+    return MetricValues({"auc": float(auc), "pauc": float(pauc)}, {})
 
 
 class AnomalyScoring(Shares):

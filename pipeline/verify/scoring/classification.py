@@ -10,7 +10,7 @@ from pipeline.data.tasks.task import TASKS, Truth
 from pipeline.verify.model_facts import ClassFacts, Paired
 from pipeline.verify.scoring import statistics
 from pipeline.verify.scoring.scoring import Scoring, Verdicts
-from pipeline.verify.scoring.statistics import CONFIDENCE, Floats, Labels, Measured, comparable, not_finite
+from pipeline.verify.scoring.statistics import CONFIDENCE, Floats, Labels, MetricValues, comparable, not_finite
 
 TOP = 5
 BINS = 15  # of the calibration error, as in Guo et al. 2017
@@ -151,16 +151,16 @@ def _means(per_class: Sequence[ClassFacts]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _of_probabilities(scores: Floats, y: Labels, per_class: Sequence[ClassFacts], step: float | None) -> Measured:
+def _of_probabilities(scores: Floats, y: Labels, per_class: Sequence[ClassFacts], step: float | None) -> MetricValues:
     if reason := not_finite(scores):
-        return Measured({}, dict.fromkeys(("auc_macro", "log_loss", "ece"), reason))
+        return MetricValues({}, dict.fromkeys(("auc_macro", "log_loss", "ece"), reason))
     p = probabilities(scores)
     metrics = {"log_loss": log_loss(p, y, step), "ece": calibration_error(p, y)}
     lacking = [facts.label for facts in per_class if not facts.support]
     if lacking:
         more = f" and of {len(lacking) - 1} other classes" if len(lacking) > 1 else ""
-        return Measured(metrics, {"auc_macro": f"the split has no example of {lacking[0]}{more}"})
-    return Measured({"auc_macro": _auc(p, y)} | metrics, {})
+        return MetricValues(metrics, {"auc_macro": f"the split has no example of {lacking[0]}{more}"})
+    return MetricValues({"auc_macro": _auc(p, y)} | metrics, {})
 
 
 def _auc(p: Floats, y: Labels) -> float:

@@ -7,10 +7,10 @@ import numpy as np
 
 from pipeline.data.tasks.task import Truth
 from pipeline.verify.scoring.scoring import Shares, Verdicts
-from pipeline.verify.scoring.statistics import Floats, Measured, comparable
+from pipeline.verify.scoring.statistics import Floats, MetricValues, comparable
 
 
-def regression(predicted: Floats, y: Floats) -> Measured:
+def regression(predicted: Floats, y: Floats) -> MetricValues:
     """MAE, RMSE (both in the unit of y) and R2 of predictions (N,) or (N, M) against values of the same shape.
 
     R2 = 1 - sum of squared errors / sum of squared distances from the mean, averaged over the M outputs (scikit-learn's
@@ -21,8 +21,8 @@ def regression(predicted: Floats, y: Floats) -> Measured:
     comparable(predicted, y)
     metrics = {"mae": float(mean_absolute_error(y, predicted)), "rmse": float(root_mean_squared_error(y, predicted))}
     if np.any(np.ptp(y, axis=0) == 0):
-        return Measured(metrics, {"r2": "the true values are all the same"})
-    return Measured(metrics | {"r2": float(r2_score(y, predicted))}, {})
+        return MetricValues(metrics, {"r2": "the true values are all the same"})
+    return MetricValues(metrics | {"r2": float(r2_score(y, predicted))}, {})
 
 
 class RegressionScoring(Shares):

@@ -18,7 +18,7 @@ Labels = NDArray[np.int64]
 Right = NDArray[np.bool_]
 
 
-class Measured(NamedTuple):
+class MetricValues(NamedTuple):
     """Metrics by name, and for those that could not be measured the reason."""
 
     metrics: dict[str, float]

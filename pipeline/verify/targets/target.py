@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from pipeline.core import validation, yaml
 from pipeline.core.errors import ConfigError, Fault, did_you_mean
-from pipeline.core.settings import NAME, Settings
+from pipeline.core.settings import NAME, Fraction, Settings
 from pipeline.verify.checks.arena import Arena
-from pipeline.verify.checks.check import Check, Fraction
+from pipeline.verify.checks.check import Check
 from pipeline.verify.checks.io import Io, Types
 from pipeline.verify.checks.npu import Accelerator, Npu
 from pipeline.verify.checks.op_versions import OpVersions
