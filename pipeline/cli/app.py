@@ -172,6 +172,23 @@ def compare(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
+    format_: Annotated[str, typer.Option("--format", metavar="NAME", help="The form to write; c is a C array.")] = "c",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the format, such as prefix=kws; repeatable."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that gets the files.")] = Path(),
+    json_: JsonOption = False,
+) -> None:
+    """Write a .tflite file in the form that a firmware or an app takes."""
+    from pipeline.cli import commands
+
+    commands.export(model, format_, set_ or [], out, json_)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a config file, for editors."""
     from pipeline.cli import commands

@@ -273,6 +273,18 @@ def _change(pair: tuple[Any, Any], said: Callable[[Any], str]) -> str:
     return before if before == after else f"{before} -> {after}"
 
 
+def export(path: Path, name: str, overrides: Sequence[str], out: Path, as_json: bool) -> None:
+    """Write the files of a format into a folder, and print their names."""
+    from pipeline.engine import export as exporting
+
+    written = exporting.export(path, exporting.chosen(name, overrides), out)
+    if as_json:
+        print(json.dumps({str(file): size for file, size in written.items()}, indent=2))
+        return
+    for file, size in written.items():
+        print(f"wrote {file}, {units.size(size)}")
+
+
 def schema() -> None:
     """Print the JSON Schema of a config."""
     facts = Config.model_json_schema(by_alias=True)

@@ -55,6 +55,10 @@ RUNTIMES = {
     "tflm": "pipeline.verify.runtimes.tflm:Tflm",
 }
 
+FORMATS = {
+    "c": "pipeline.export.c:C",
+}
+
 CHECKS = {
     "accuracy": "pipeline.verify.checks.accuracy:Accuracy",
     "agreement": "pipeline.verify.checks.agreement:Agreement",

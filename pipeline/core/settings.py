@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from pipeline.core import code_digest
 
-TAGS = ("stage", "source", "check", "decay")  # the settings that choose a class
+TAGS = ("stage", "source", "check", "format", "decay")  # the settings that choose a class
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of what becomes a file or a folder
 
 
@@ -43,8 +43,9 @@ class Settings(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         for tag in TAGS:
-            if tag in cls.model_fields:
-                cls.kind = str(typing.get_args(cls.model_fields[tag].annotation)[0])
+            field = cls.model_fields.get(tag)
+            if field and typing.get_origin(field.annotation) is typing.Literal:
+                cls.kind = str(typing.get_args(field.annotation)[0])
 
     def settings(self) -> dict[str, Any]:
         """The resolved settings as JSON values, under the names that the YAML file uses."""

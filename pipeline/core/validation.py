@@ -179,8 +179,9 @@ def _item(kind: Any) -> Any:
 def _tagged(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """The setting that chooses a class of a union, and its value for this one; nothing for a class outside unions."""
     for name in TAGS:
-        if name in model.model_fields:
-            yield name, str(typing.get_args(model.model_fields[name].annotation)[0])
+        field = model.model_fields.get(name)
+        if field and typing.get_origin(field.annotation) is typing.Literal:
+            yield name, str(typing.get_args(field.annotation)[0])
 
 
 def _tag(model: type[BaseModel]) -> str | None:
