@@ -168,9 +168,9 @@ PARENT = """
 import os, signal, sys, threading
 from multiprocessing import forkserver
 from pathlib import Path
-from pipeline import child
+from pipeline.core import processes
 
-child.start_server = lambda log: None
+processes.start_server = lambda log: None
 
 def block(send, fifo):
     with open(fifo, "w") as file:
@@ -184,13 +184,13 @@ def say(send):
 if __name__ == "__main__":
     log = Path("log.txt")
     if sys.argv[1:] == ["block"]:
-        child.call("stage 'train'", log, print, block, "fifo")
+        processes.call("stage 'train'", log, print, block, "fifo")
     else:
-        child.call("stage 'train'", log, print, say)
+        processes.call("stage 'train'", log, print, say)
         server = forkserver._forkserver._forkserver_pid
         os.kill(server, signal.SIGKILL)
         os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
-        child.call("stage 'train'", log, print, say)
+        processes.call("stage 'train'", log, print, say)
 """
 
 
@@ -202,11 +202,14 @@ def parent(tmp_path):
 
 def test_the_child_dies_with_a_parent_that_is_killed(parent, tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    with subprocess.Popen([*parent, "block"], cwd=tmp_path) as process, (tmp_path / "fifo").open("rb", 0) as fifo:
-        assert fifo.read(1) == b"x"  # the child runs and holds the other end
+    fifo = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)  # a parent that fails must not be waited for
+    with subprocess.Popen([*parent, "block"], cwd=tmp_path) as process:
+        assert select.select([fifo], [], [], 60)[0]
+        assert os.read(fifo, 1) == b"x"  # the child runs and holds the other end
         process.kill()
         assert select.select([fifo], [], [], 60)[0]
-        assert fifo.read(1) == b""  # nobody holds it any more
+        assert os.read(fifo, 1) == b""  # nobody holds it any more
+    os.close(fifo)
 
 
 def test_a_fork_server_that_was_killed_is_started_again(parent, tmp_path):
