@@ -12,18 +12,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MARKED = re.compile(r"(<!-- transcript: (.+?) -->\n+```\w*\n(?:\$ .*\n)?)(.*?)(```\n)", re.DOTALL)
+MARKED = re.compile(r"(<!-- transcript: (.+?) -->\n+```\w*\n(?:\$ [^\n]*\n)?)(.*?)(```\n)", re.DOTALL)
 
 
 def output(command: str) -> str:
     """What the command prints, run at the top of the repository with the environment of scripts/setup."""
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
     done = subprocess.run(
         shlex.split(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode not in (0, 5):  # 5: a check failed, which some pages show
         sys.exit(f"{command}: ended with {done.returncode}")
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.strip("\n").splitlines())
 
 
 def main() -> None:
