@@ -243,7 +243,7 @@ def test_bias_correction_takes_the_mean_shift_out_of_the_file(converted):
     split = DATA.split("calibration")
     x, _ = split.batch(np.arange(len(split)))
     means = {
-        name: tensor_errors.layers(folder / "model.tflite", x)["logits"].mean(axis=0)
+        name: tensor_errors.layers(folder / "model.tflite", x)["logits"][0].mean(axis=0)
         for name, folder in converted.items()
     }
     shifts = {name: np.abs(mean - means["float"]).max() for name, mean in means.items()}

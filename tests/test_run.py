@@ -135,7 +135,7 @@ def test_two_cold_runs_in_two_stores_give_the_same_bytes(cold, tmp_path):
 def test_a_cached_run_imports_no_tensorflow_and_makes_nothing(warm):
     program = (
         "import sys\n"
-        "from pipeline.cli import app\n"
+        "from pipeline.cli.app import app\n"
         "try: app()\n"
         "finally: print(sorted({'tensorflow', 'tf_keras', 'matplotlib'} & {*sys.modules}), file=sys.stderr)"
     )

@@ -311,7 +311,7 @@ def test_the_key_of_convert_holds_what_was_resolved(written: Any) -> None:
 def test_explain_names_the_target_that_changed_a_stage(written: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "store", print)
     for step in plan(*config.load(written(CONFIG.format(target="null")))):
-        store.put(step.key, step.kind, step.identity, lambda work: None)
+        store.put(step.key, step.stage.kind, step.identity, lambda work: None)
     step = plan(*config.load(written(CONFIG.format(target="rp2040"))))[1]
     assert why_missing(step, store) == "per_channel_dense true -> false (target rp2040)"
     own = plan(*config.load(written(CONFIG.format(target="rp2040")), ["stages.convert.per_channel_dense=false"]))[1]

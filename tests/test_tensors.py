@@ -24,7 +24,7 @@ def test_every_quantized_tensor_is_compared_and_the_worst_comes_first(found):
 def test_the_figures_of_a_tensor_follow_their_definitions(models, images):  # noqa: F811
     reference = {"out": litert.run(models["float32"], images)}
     name = next(iter(tensor_errors.tflite.read(models["int8"]).signature.outputs))
-    (error,) = tensor_errors.errors(models["int8"], images, {name: reference["out"]})
+    (error,) = tensor_errors.errors(models["int8"], images, {name: [reference["out"]]})
     q, f = litert.run(models["int8"], images, kernels="builtin").astype(float), reference["out"].astype(float)
     e = q - f
     assert error.sqnr_db == pytest.approx(10 * np.log10((f**2).sum() / (e**2).sum()))
@@ -38,7 +38,7 @@ def test_the_figures_of_a_tensor_follow_their_definitions(models, images):  # no
 
 def test_what_the_reference_does_not_know_is_left_out(models, images):  # noqa: F811
     assert tensor_errors.errors(models["int8"], images, {}) == ()
-    assert tensor_errors.errors(models["int8"], images, {"conv1": np.zeros((20, 1), np.float32)}) == ()
+    assert tensor_errors.errors(models["int8"], images, {"conv1": [np.zeros((20, 1), np.float32)]}) == ()
 
 
 def test_the_same_file_has_no_error(models, images):  # noqa: F811

@@ -439,7 +439,7 @@ def test_a_small_file_can_not_claim_much() -> None:
 
 
 def test_vectors_that_overlap_are_refused() -> None:
-    source = flatbuffer.Source(struct.pack("<II", 4, 100_000) + bytes(100_000))
+    source = flatbuffer.Buffer(struct.pack("<II", 4, 100_000) + bytes(100_000))
     for _ in range(4):
         source.vector(0, 1)
     with pytest.raises(flatbuffer.MalformedError, match="overlap"):

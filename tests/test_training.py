@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from pipeline import tflite
 from pipeline.core import processes
 from pipeline.core.errors import StageError
+from pipeline.core.store import Store
 from pipeline.data.sources.diabetes import Diabetes
 from pipeline.data.sources.digits import Digits
+from pipeline.engine.executors.inline import Inline
 from pipeline.keras.models.mlp import Mlp
 from pipeline.keras.models.small_cnn import SmallCnn
 from pipeline.stages.convert import Convert
@@ -41,7 +43,8 @@ def stage_process(send, stage, upstream, resume, work, data, model, stop_after=N
         if stop_after and progress.done == stop_after:
             raise InterruptedTrainingError
 
-    stage.run(Inputs(data, model, 3, upstream, resume, report, None), work)
+    executor = Inline(data, model, 3, Store(work.parent / "store"))
+    stage.run(Inputs(data, model, 3, upstream, resume, report, executor), work)
 
 
 class Runner:

@@ -149,16 +149,6 @@ def predict(model: "tf_keras.Model", examples: "Examples", batch_size: int = 256
     return np.concatenate(parts)
 
 
-def layer_outputs(model: "tf_keras.Model", x: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """What every layer gives for examples x (n, ...), in running order, by its name before quantization."""
-    import tf_keras
-
-    single = [layer for layer in model.layers if not isinstance(layer.output, (list, tuple, dict))]
-    outputs = tf_keras.Model(model.inputs, [layer.output for layer in single])(x, training=False)
-    names = [layer.name.removeprefix("quant_") for layer in single]
-    return {name: np.asarray(output) for name, output in zip(names, outputs, strict=True)}
-
-
 def gives_logits(model: "tf_keras.Model") -> bool:
     """Whether the last layer gives logits rather than probabilities: those of a softmax, or one of a sigmoid."""
     import tf_keras

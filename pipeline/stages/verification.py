@@ -17,6 +17,7 @@ from pipeline.data.source import Data
 from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import Truth
 from pipeline.keras import tf
+from pipeline.keras.layer_values import layer_values
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import read_facts
 from pipeline.stages.stage import Artifact, Inputs
@@ -81,7 +82,7 @@ def _against_keras(
         "pruned_sparsity": share_of_zeros(model, pruned),
         "clustered": tuple(_touched(made, facts, "clusters")),
         "error": _errors(found.output, tf.predict(source, data.split("test")), data.spec()),
-        "tensors": tensor_errors.errors(path, traced, tf.layer_outputs(source, traced)) if len(traced) else (),
+        "tensors": tensor_errors.errors(path, traced, layer_values(source, traced)) if len(traced) else (),
     }
 
 

@@ -1,6 +1,6 @@
 """Where a quantized file's error comes from: each tensor on real examples, against the float model's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ BINS = 48  # of a histogram
 WORST = 6  # tensors that get one
 TRACED = 32  # examples on which tensors are compared
 INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
+NEAREST = 0.0  # decibels; at 0 the difference is as large as the values themselves
 SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that write the values they read: no error of their own
 
 Values = NDArray[np.float32]  # (n, ...) real values of a tensor for n examples
@@ -33,23 +34,27 @@ def record(path: Path, x: Values) -> dict[int, NDArray[Any]]:
     return runner.record(x)
 
 
-def layers(path: Path, x: Values) -> dict[str, Values]:
+def layers(path: Path, x: Values) -> dict[str, list[Values]]:
     """The real values of a file's tensors by the names of all Keras layers that are fused into each."""
     model = tflite.read(path)
     written = record(path, x)
-    return {
-        name: real(written[op.index], op.outputs[0])
-        for op in model.subgraphs[0].ops
-        if op.index in written
-        for name in names(model, op)
-    }
+    found: dict[str, list[Values]] = {}
+    for op in model.subgraphs[0].ops:
+        for name in names(model, op) if op.index in written else ():
+            found.setdefault(name, []).append(real(written[op.index], op.outputs[0]))
+    return found
 
 
-def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[TensorError, ...]:
-    """Every tensor whose layer the reference knows in the same shape, the lowest SQNR first; not those of SAME.
+def errors(
+    path: Path, x: Values, reference: Mapping[str, Sequence[Values]], floats: bool = False
+) -> tuple[TensorError, ...]:
+    """Every tensor that the reference knows, the lowest SQNR first; not those of SAME.
 
-    reference: outputs (n, ...) of the float model's layers, or `layers` of its file, in running order: of the layers
-    that are fused into a tensor it is the last one's output that the tensor holds.
+    reference: for each layer of the float model, or of its file, all that it gives (n, ...): an array for each call,
+    and those before an activation inside of it. Layers are in running order: of those that are fused into a tensor it
+    is the last one's output that the tensor holds. Which of its arrays that is, its name does not tell, so it is the
+    one that is nearest to the tensor; a tensor that is near to none (`NEAREST`) holds another quantity, and has no row.
+    floats: with the tensors that are not quantized; of a float file of the same model all rows have more than 100 dB.
     """
     model = tflite.read(path)
     order = {name: place for place, name in enumerate(reference)}
@@ -57,13 +62,28 @@ def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[Tens
     for index, raw in record(path, x).items():
         op = model.subgraphs[0].ops[index]
         tensor = op.outputs[0]
-        fitting = [name for name in names(model, op) if name in order and reference[name].shape == raw.shape]
-        if fitting and tensor.dtype != "FLOAT32" and op.name not in SAME:
-            layer = max(fitting, key=lambda name: order[name])
-            found.append(_error(op, layer, raw, tensor, reference[layer]))
-    found.sort(key=lambda error: np.inf if error.sqnr_db is None else error.sqnr_db)
+        if op.name in SAME or (tensor.dtype == "FLOAT32" and not floats):
+            continue
+        fitting = {
+            name: [each for each in reference[name] if each.shape == raw.shape]
+            for name in names(model, op)
+            if name in order
+        }
+        layer = max((name for name, values in fitting.items() if values), key=lambda name: order[name], default="")
+        rows = [_error(op, layer, raw, tensor, values) for values in fitting.get(layer, ())]
+        nearest = max(rows, key=_decibel, default=None)
+        if nearest is not None and _decibel(nearest) > NEAREST:
+            found.append(nearest)
+    found.sort(key=_decibel)
     worst = {error.index for error in found[:WORST]}
     return tuple(error if error.index in worst else _without_histogram(error) for error in found)
+
+
+def _decibel(error: TensorError) -> float:
+    """The SQNR; infinite where there is no error."""
+    if error.sqnr_db is None:
+        return np.inf if error.max_abs == 0 else -np.inf
+    return error.sqnr_db
 
 
 def names(model: tflite.Model, op: tflite.Op) -> list[str]:

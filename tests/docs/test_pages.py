@@ -179,7 +179,10 @@ def test_every_part_and_command_is_told_on_a_page():
     assert [name for name in sorted(names) if f"edgepipe {name}" not in text] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+STARTER = ROOT / "pipeline" / "config" / "starter.yaml"
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "configs").glob("*.yaml")), STARTER], ids=lambda path: path.stem)
 def test_every_config_can_be_planned(path, tmp_path):
     copy = tmp_path / path.name
     shutil.copy(path, copy)
