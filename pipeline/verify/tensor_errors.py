@@ -1,4 +1,4 @@
-"""Where a quantized file's error comes from: each tensor on real examples, against the float model's."""
+"""Quantization error of each tensor: a quantized file against the float model, on real examples."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,28 +13,28 @@ from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import TensorError
 from pipeline.verify.sqnr import sqnr_db
 
-BINS = 48  # of a histogram
-WORST = 6  # tensors that get one
+BINS = 48  # bins of a histogram
+WORST = 6  # number of tensors that get a histogram: those with the lowest SQNR
 TRACED = 32  # examples on which tensors are compared
 INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
-SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that write the values they read: no error of their own
+SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that only copy values, and so add no error
 
 Values = NDArray[np.float32]  # (n, ...) real values of a tensor for n examples
 
 
 def sample(model: tflite.Model, x: Values) -> Values:
-    """The examples on which a file's tensors are compared; none for a file whose tensors tell nothing."""
+    """The examples on which the tensors of a file are compared; none for a file that is not quantized to integers."""
     return x[:TRACED] if model.quantization in INTEGER and not model.compressed else x[:0]
 
 
 def record(path: Path, x: Values) -> dict[int, NDArray[Any]]:
-    """What every op of the first subgraph writes, as it is stored: op index -> (n, ...) for examples x (n, ...)."""
+    """The stored output of each op of the first subgraph, for examples x (n, ...): op index -> (n, ...)."""
     runner = litert.Runner(tflite.read(path), kernels="builtin", keep=True)
     return runner.record(x)
 
 
 def layers(path: Path, x: Values) -> dict[str, Values]:
-    """The real values of a file's tensors by the names of all Keras layers that are fused into each."""
+    """Real values of a file's tensors. A tensor appears under the name of each Keras layer fused into it."""
     model = tflite.read(path)
     written = record(path, x)
     return {
@@ -46,10 +46,10 @@ def layers(path: Path, x: Values) -> dict[str, Values]:
 
 
 def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[TensorError, ...]:
-    """Every tensor whose layer the reference knows in the same shape, the lowest SQNR first; not those of SAME.
+    """Errors of the tensors whose layer is in the reference with the same shape, lowest SQNR first. Skips ops in SAME.
 
-    reference: outputs (n, ...) of the float model's layers, or `layers` of its file, in running order: of the layers
-    that are fused into a tensor it is the last one's output that the tensor holds.
+    reference: outputs (n, ...) of the float model's layers in execution order, or `layers` of its file. When several
+    layers are fused into a tensor, it holds the output of the last one.
     """
     model = tflite.read(path)
     order = {name: place for place, name in enumerate(reference)}
@@ -67,7 +67,7 @@ def errors(path: Path, x: Values, reference: Mapping[str, Values]) -> tuple[Tens
 
 
 def names(model: tflite.Model, op: tflite.Op) -> list[str]:
-    """The Keras layers of what an op writes, in running order; an output of the model has its signature's name too."""
+    """Keras layers fused into an op's output, in execution order; a model output's signature name comes last."""
     if not op.outputs:
         return []
     tensor = op.outputs[0]
@@ -101,7 +101,7 @@ def _error(op: tflite.Op, layer: str, raw: NDArray[Any], tensor: tflite.Tensor, 
 
 
 def _saturated(raw: NDArray[Any]) -> float | None:
-    """Share of integers at either end of their range; what a ReLU clips at the low end counts as well."""
+    """Share of integers at either end of the range of their type, including those that a ReLU clips at the low end."""
     if raw.dtype.kind not in "iu":
         return None
     limits = np.iinfo(raw.dtype)
