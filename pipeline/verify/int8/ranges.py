@@ -29,7 +29,7 @@ FAR = 16.0  # ratios beyond are no outliers: data of 0..255 on an input calibrat
 
 
 def parameters_valid(model: Model) -> Iterator[OpBreach]:
-    """R2: activations have one positive, finite scale and one valid zero point. Other types (INT32, BOOL) are skipped."""
+    """R2: activations have one positive, finite scale and one valid zero point. Skips other types (INT32, BOOL)."""
     for place in activations(model):
         if place.tensor.dtype in (*COMPUTED, "UINT8"):
             yield from _valid(place)

@@ -97,7 +97,7 @@ def probabilities(scores: Floats) -> NDArray[np.float64]:
 
 
 def rank(scores: Floats, y: Labels) -> Labels:
-    """Rank of the true class (N,): 0 for the highest score. Of equal scores the lower class comes first, as in argmax."""
+    """Rank of the true class (N,), 0 for the highest score. Of equal scores the lower class is first, as in argmax."""
     true = np.take_along_axis(scores, y[:, np.newaxis], axis=1)  # (N, 1)
     earlier = np.arange(scores.shape[1]) < y[:, np.newaxis]  # (N, K)
     ahead: NDArray[np.bool_] = (scores > true) | ((scores == true) & earlier)

@@ -43,11 +43,11 @@ class Scoring(ABC):
 
     @abstractmethod
     def facts(self, rows: Floats, x: Floats, y: Truth, labels: Sequence[str], step: float | None) -> dict[str, Any]:
-        """The fields of ModelFacts that hold metrics. labels: names of the classes. step: scale of a quantized output."""
+        """The fields of ModelFacts about metrics. labels: names of the classes. step: scale of a quantized output."""
 
     @abstractmethod
     def verdicts(self, rows: Floats, x: Floats, y: Truth) -> Verdicts:
-        """One value for each example (N,): its decision or, for a task without decisions, its share of the main metric."""
+        """One value for each example (N,): its decision or, without decisions, its share of the main metric."""
 
     @abstractmethod
     def main(self, verdicts: Verdicts, y: Truth) -> float | None:
