@@ -1,4 +1,4 @@
-"""Two run folders side by side: what changed in each model, and whether it changed for the worse by too much."""
+"""Compare two run folders: what changed in each model, and whether a change exceeds a limit."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from pipeline.report.document import Report
 from pipeline.verify.model_facts import Facts, LayerFacts, ModelFacts
 from pipeline.verify.scoring.metrics import METRICS
 
-# What a limit can be set on, and what it limits.
+# Name of each limit -> the figure that it limits.
 LIMITS = {
     "drop": "how much worse the main metric is in B: accuracy or auc as a fraction, mae in its unit",
     "flips": "share of test examples with another decision",
@@ -27,16 +27,16 @@ LIMITS = {
     "checks": "checks that passed in A and do not in B, a count",
 }
 
-FIELDS = ("op", "shape", "dtype", "weights_shape", "weights_dtype", "weights_scales")  # of a layer, that must be equal
+FIELDS = ("op", "shape", "dtype", "weights_shape", "weights_dtype", "weights_scales")  # fields of a layer to compare
 
 
 class Difference(Facts):
-    """One model in run A and run B. A figure that either run lacks is None."""
+    """One model in run A and run B, as pairs (A, B). A figure that a run does not have is None."""
 
     model: str
     same_bytes: bool
     accuracy: tuple[float | None, float | None]
-    metric: str  # the task's main one
+    metric: str  # the task's main metric
     score: tuple[float | None, float | None]
     flips: int | None
     examples: int | None
@@ -44,12 +44,12 @@ class Difference(Facts):
     gzip: tuple[int, int]
     macs: tuple[int | None, int | None]
     arena: tuple[int | None, int | None]
-    ops: dict[str, int]  # the count in B less the count in A, where it is not zero
-    layers: tuple[str, ...]  # what changed, a sentence each
-    checks: tuple[str, ...]  # passed in A and not in B
+    ops: dict[str, int]  # op -> count in B minus count in A, unless zero
+    layers: tuple[str, ...]  # changes, one sentence each
+    checks: tuple[str, ...]  # checks that passed in A and did not pass in B
 
     def figures(self) -> dict[str, float | None]:
-        """What LIMITS limits."""
+        """The figures that LIMITS names."""
         before, after = self.score
         sign = -1 if METRICS[self.metric].lower_is_better else 1
         return {
@@ -64,7 +64,7 @@ class Difference(Facts):
 
 
 def load(folder: Path) -> Report:
-    """The report of a run folder, or of a report.json; InputError when it is none."""
+    """Read the report of a run folder, or a report.json. Raises InputError for anything else."""
     path = folder / "report.json" if folder.is_dir() else folder
     try:
         return Report.model_validate_json(path.read_bytes())
@@ -79,7 +79,7 @@ def load(folder: Path) -> Report:
 
 
 def compare(a: Path, b: Path) -> tuple[Difference, ...]:
-    """Every model that both runs have, by name; InputError when there is none."""
+    """Compare the models that both runs have, by name. Raises InputError when there are none or the tasks differ."""
     first, second = load(a), load(b)
     before, after = ({model.name: model for model in report.models} for report in (first, second))
     shared = [name for name in before if name in after]
@@ -97,7 +97,7 @@ def compare(a: Path, b: Path) -> tuple[Difference, ...]:
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
-    """``["drop=0.005", "bytes=1.02"]`` as a mapping; ConfigError with every fault."""
+    """Parse ``["drop=0.005", "bytes=1.02"]`` into a mapping. Raises ConfigError with every fault."""
     limits, faults = {}, []
     for text in texts:
         name, _, value = text.partition("=")
@@ -114,7 +114,7 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def exceeded(differences: Sequence[Difference], limits: Mapping[str, float]) -> Iterator[str]:
-    """A sentence for each limit that a model breaks, or that can't be judged: that is not a pass either."""
+    """Yield a sentence for each limit that a model exceeds, or whose figure was not measured in both runs."""
     for difference in differences:
         figures = difference.figures()
         for name, limit in limits.items():
@@ -154,14 +154,14 @@ def _difference(
 
 
 def _broken(a: Report, b: Report, model: str) -> list[str]:
-    """Names of the checks of a model that passed in A and do not in B, or are gone from B."""
+    """Names of a model's checks that passed in A and did not pass in B or are missing there."""
     passed = {(c.check, c.what) for c in a.checks if c.model == model and c.status == "pass"}
     still = {(c.check, c.what) for c in b.checks if c.model == model and c.status == "pass"}
     return [what or check for check, what in sorted(passed - still)]
 
 
 def _changed(a: Sequence[LayerFacts], b: Sequence[LayerFacts]) -> Iterator[str]:
-    """What is different of the layers, by name; layers of one name by their order."""
+    """Yield a sentence for each difference between layers, matched by name and then by order."""
     before, after = _by_name(a), _by_name(b)
     for key in (key for key in before if key not in after):
         yield f"{before[key].name}: {before[key].op} is gone"
@@ -194,7 +194,7 @@ def _by_name(layers: Sequence[LayerFacts]) -> dict[tuple[str, int], LayerFacts]:
 
 
 def _flips(a: Path, b: Path) -> dict[str, tuple[int, int]]:
-    """Model -> (flips, examples) where both run folders hold decisions on the same test split."""
+    """Model -> (flips, examples). Empty unless both run folders hold decisions on the same test split."""
     first, second = _decisions(a), _decisions(b)
     if first is None or second is None or first.split != second.split or len(first.y) != len(second.y):
         return {}
@@ -212,6 +212,6 @@ def _decisions(folder: Path) -> decisions.Decisions | None:
 
 
 def as_json(differences: Sequence[Difference], broken: Sequence[str]) -> str:
-    """One JSON document."""
+    """The differences and the exceeded limits as one JSON document."""
     rows = [difference.model_dump(mode="json") for difference in differences]
     return json.dumps({"status": "fail" if broken else "pass", "models": rows, "exceeded": list(broken)}, indent=2)

@@ -1,4 +1,4 @@
-"""A report as it follows from the files of its folder, and where the one that is there differs from it."""
+"""Derive a report again from the files of its run folder, and list where the folder's own report differs."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ from pipeline.verify import measurement
 from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.scoring import classification
 
-MOST_LINES = 5  # told of one field of one model
-OF_ANY_FILE = {"name", "file", "sha256", "bytes", "gzip_bytes", "calibration"}  # told of models that none verifies too
+MOST_LINES = 5  # mismatches listed for one field of one model
+OF_ANY_FILE = {"name", "file", "sha256", "bytes", "gzip_bytes", "calibration"}  # fields of models without verification
 
-Fresh = Mapping[str, Mapping[str, Any]]  # model -> its fields as they were found now
+Fresh = Mapping[str, Mapping[str, Any]]  # model -> its fields as derived or measured now
 
 
 def read(folder: Folder) -> tuple[dict[str, dict[str, Any]], list[Mismatch]]:
-    """What the bytes of each intact model say; and the files that are no models."""
+    """Read the fields of each intact model from its file. Also returns a mismatch for each invalid file."""
     fresh, wrong = {}, []
     for model in folder.intact:
         try:
@@ -46,7 +46,7 @@ def _fields(path: Path, model: ModelFacts) -> dict[str, Any]:
 
 
 def named_mismatches(folder: Folder) -> Iterator[Mismatch]:
-    """Models and steps of the report that are not those of its config; nothing can be derived of such a report."""
+    """Yield models and steps of the report that differ from its config. Nothing can be derived for such a report."""
     stages = folder.config.stages
     models = [stage.label for stage in stages if stage.gives == "tflite"]
     for name in sorted({name for stage in folder.verifies for name in stage.reads()} - set(models)):
@@ -61,7 +61,7 @@ def named_mismatches(folder: Folder) -> Iterator[Mismatch]:
 
 
 def decision_mismatches(folder: Folder, found: Decisions, where: str) -> Iterator[Mismatch]:
-    """What in the decisions does not belong to the report's models or test split."""
+    """Yield what in the decisions does not match the report's models or test split."""
     test = folder.report.data.splits.get("test")
     expected = {name for stage in folder.verifies for name in stage.reads()}
     classes = len(folder.report.data.labels)
@@ -83,13 +83,13 @@ def decision_mismatches(folder: Folder, found: Decisions, where: str) -> Iterato
 
 
 def several_verify(folder: Folder) -> bool:
-    """Whether two verify stages name one model: the report keeps the figures of the last alone."""
+    """Whether two verify stages list the same model; the report then has the figures of the last stage only."""
     names = [name for stage in folder.verifies for name in stage.reads()]
     return len(set(names)) < len(names)
 
 
 def report(folder: Folder, fresh: Fresh, found: Decisions | None) -> Report:
-    """The report with everything in it that follows from the config, from fresh facts and from the decisions."""
+    """The report, with all parts replaced that follow from the config, the fresh fields and the decisions."""
     given, stages = folder.report, folder.config.stages
     models = {model.name: _model(folder, model, fresh.get(model.name, {}), found) for model in given.models}
     checks: list[CheckResult] = []
@@ -128,7 +128,7 @@ def _model(folder: Folder, model: ModelFacts, fresh: Mapping[str, Any], found: D
 
 
 def _decided(model: ModelFacts, found: Decisions, labels: Sequence[str]) -> dict[str, Any]:
-    """The fields that the decisions alone decide."""
+    """The fields that follow from the decisions alone."""
     decided = classification.decisions(found.models[model.name], found.y, labels)
     accuracy = decided.metrics["accuracy"]
     return {
@@ -145,7 +145,7 @@ def _decided(model: ModelFacts, found: Decisions, labels: Sequence[str]) -> dict
 
 
 def differences(expected: Report, received: Report) -> Iterator[Mismatch]:
-    """Where a report is not what it should be, with at most MOST_LINES lines for each field."""
+    """Yield the differences between two reports, with at most MOST_LINES lines for each field."""
     found = _leaves(expected.model_dump(mode="json"), received.model_dump(mode="json"), ())
     for field, leaves in groupby(found, key=lambda leaf: leaf[0][:3]):
         for place, wanted, got in islice(leaves, MOST_LINES):
@@ -156,7 +156,7 @@ def differences(expected: Report, received: Report) -> Iterator[Mismatch]:
 
 
 def _leaves(expected: Any, received: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """(place, expected, received) of all values that are not equal."""
+    """Yield (path, expected, received) of all values that differ."""
     if isinstance(expected, dict) and isinstance(received, dict):
         for key in dict.fromkeys((*expected, *received)):
             yield from _leaves(expected.get(key), received.get(key), (*place, key))
@@ -169,6 +169,6 @@ def _leaves(expected: Any, received: Any, place: tuple[str, ...]) -> Iterator[tu
 
 
 def _short(value: Any) -> str:
-    """A value on one line of bounded length."""
+    """A value as text of at most 80 characters."""
     text = f"{len(value)} values" if isinstance(value, list) and len(value) > 8 else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

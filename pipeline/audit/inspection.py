@@ -1,4 +1,4 @@
-"""What a .tflite file is, told by a process of its own: the file is untrusted, and may cost all that process has."""
+"""Inspect an untrusted .tflite file in a separate process with limits of time and memory."""
 
 import math
 import os
@@ -16,20 +16,20 @@ from pipeline.tflite import demands
 
 Facts = dict[str, Any]
 
-PER_BYTE = 4  # memory for each byte of the file: its bytes, their values, and what compares them
+PER_BYTE = 4  # bytes of memory for each byte of the file: the content, its values, and temporary arrays
 SECONDS_PER_BYTE = 1 / (20 << 20)  # measured: 0.1 s for 20 MiB of int8 weights on a quiet machine
 
 
 def limits(path: Path) -> processes.Limits:
-    """Of reading a file, in proportion to its size."""
+    """Limits of time, memory and message size for reading a file. Time and memory grow with its size."""
     size = path.stat().st_size if path.is_file() else 0
     return processes.Limits(60 + size * SECONDS_PER_BYTE, (1 << 30) + PER_BYTE * size, 64 << 20)
 
 
 def inspect(path: Path, within: processes.Limits | None = None) -> Facts:
-    """Everything that the bytes of a file say, as plain values for JSON.
+    """Read all facts of a file, as plain values for JSON.
 
-    Raises InputError for what is no .tflite file, and for one that is not read within the limits.
+    Raises InputError for a file that is not a valid .tflite file or can't be read within the limits.
     """
     try:
         (facts,) = processes.gather("reading it", [(_tell, path)], within or limits(path), preload=(__name__,))
@@ -40,7 +40,7 @@ def inspect(path: Path, within: processes.Limits | None = None) -> Facts:
 
 
 def blamed(error: StageError, path: str | os.PathLike[str]) -> InputError:
-    """What went wrong in a process that did nothing but deal with that file."""
+    """Turn the failure of a process that only handled this file into an InputError about the file."""
     return InputError(*(replace(fault, where=fault.where or os.fspath(path)) for fault in error.faults))
 
 
@@ -49,7 +49,7 @@ def _tell(send: processes.Send, path: Path) -> None:
 
 
 def facts(model: tflite.Model) -> Facts:
-    """Lists of tensors, layers and float uses are complete. Shapes are (batch, ...), sizes bytes."""
+    """Facts of a model. Lists of tensors, layers and float uses are complete. Shapes are (batch, ...), sizes bytes."""
     floats = model.floats()
     ops = list(model.ops)
     called = model.signature
@@ -91,7 +91,7 @@ def facts(model: tflite.Model) -> Facts:
 
 
 def _finite(scale: float | None) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """None instead of NaN and infinity, which JSON does not have."""
     return scale if scale is not None and math.isfinite(scale) else None
 
 
@@ -113,7 +113,7 @@ def _signature(signature: tflite.Signature) -> Facts:
 
 
 def _subgraph(graph: tflite.Subgraph, callers: Sequence[str]) -> Facts:
-    """callers: the ops that run it, none for an entry."""
+    """callers: the ops that call the subgraph; none for an entry point."""
     return {
         "index": graph.index,
         "name": graph.name,
@@ -127,7 +127,7 @@ def _subgraph(graph: tflite.Subgraph, callers: Sequence[str]) -> Facts:
 
 
 def _tensor(tensor: tflite.Tensor) -> Facts:
-    """A row of the list of all tensors. scales and zero_points are complete; axis is theirs where there are several."""
+    """A row of the list of all tensors. axis is the dimension of the scales; None unless there are several scales."""
     return {
         "subgraph": tensor.subgraph,
         "index": tensor.index,

@@ -1,6 +1,6 @@
-"""Verify .tflite files that any tool made: the facts, the checks, and no store.
+"""Verify .tflite files from any tool: measure their facts and run the checks, without a store.
 
-The files are untrusted, so everything native runs in processes of its own, with limits of time and memory.
+The files are untrusted, so all native code runs in separate processes, with limits of time and memory.
 """
 
 from dataclasses import dataclass, replace
@@ -33,24 +33,24 @@ from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import Verdicts
 from pipeline.verify.targets import AnyTarget
 
-# Of one file: a model that a small device is to run needs far less. What is told of it has no arrays.
+# Limits for one file. A model for a small device needs far less; the message has no arrays, so 64 MiB are enough.
 LIMITS = processes.Limits(seconds=900, memory=8 << 30, message=64 << 20)
 
 
 class Examples(Settings):
-    """A YAML file for --data."""
+    """YAML file for `--data`."""
 
     data: AnyData
-    """Where the examples come from, as in a config file."""
+    """Source of the examples, same as `data` of a config file."""
 
 
 class Promises(Settings):
-    """A YAML file for --checks."""
+    """YAML file for `--checks`."""
 
     target: AnyTarget | None = None
-    """The device: its checks are run too."""
+    """Device that the file will run on; adds its checks."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
-    """What must hold for the file."""
+    """Checks that the file must pass."""
 
     def all(self) -> tuple[Check, ...]:
         return (*self.checks, *(self.target.checks() if self.target else ()))
@@ -58,12 +58,12 @@ class Promises(Settings):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Examples without labels: an .npz file of arrays (N, ...) by the names of a file's inputs."""
+    """Examples without labels: an .npz file with an array (N, ...) for each input of a .tflite file, by name."""
 
     archive: Npz
 
     def load(self) -> dict[str, NDArray[Any]]:
-        """The arrays; InputError for one that no file can take."""
+        """Load the arrays. Raises InputError for an array that is not (N, ...) of finite numbers."""
         arrays = self.archive.named()
         for name, array in arrays.items():
             if not array.ndim or array.dtype.kind not in "uifb" or not np.isfinite(array).all():
@@ -74,7 +74,7 @@ class Arrays:
 
 
 def load_data(spec: str) -> Data | Arrays:
-    """`digits`, an .npz file, or a YAML file with `data:`."""
+    """Load the data for `--data`: `digits`, an .npz file, or a YAML file with `data:`."""
     path = Path(spec)
     if spec == "digits":
         return Digits()
@@ -93,9 +93,9 @@ def verify(
     promises: Promises,
     limits: processes.Limits | None = None,
 ) -> Report:
-    """The report of one file: facts, figures on the test split where data is given, and checks.
+    """Verify one file and return its report: facts, checks and, if data is given, results on the test split.
 
-    Raises InputError for a file that is none, that its data does not fit, or that a runtime crashes on.
+    Raises InputError for an invalid file, for data that does not fit it, and when a runtime crashes on it.
     """
     if isinstance(data, Data):
         _refuse(promises.all(), data.spec().task)
@@ -123,7 +123,7 @@ def verify(
 
 
 def _refuse(checks: tuple[Check, ...], task: Task) -> None:
-    """ConfigError for all checks that are not for such data."""
+    """Raise ConfigError when a check does not fit the task of the data, with all such checks."""
     faults = [
         replace(fault, where="--checks", field=".".join(("checks", str(check.settings()["check"]), *map(str, place))))
         for check in checks
@@ -136,7 +136,7 @@ def _refuse(checks: tuple[Check, ...], task: Task) -> None:
 def _examined(
     path: Path, baseline: Path | None, data: Data | Arrays | None, device: Asked, limits: processes.Limits
 ) -> tuple[ModelFacts, Verdicts | None]:
-    """The facts of one file, and for each test example what it is compared with others by."""
+    """Measure one file in a separate process: its facts, and one verdict for each test example."""
     calls = [(_measure, path, baseline, data, device, limits.memory)]
     try:
         (found,) = processes.gather("the verification", calls, limits)
@@ -168,7 +168,7 @@ def _measure(
     device: Asked,
     memory: int | None,
 ) -> None:
-    """What the child process does."""
+    """Measure one file and send its facts and verdicts; called in the child process."""
     facts = measurement.read(path.stem, path).model_copy(update={"file": path.name})
     verdicts = None
     if data is not None:
@@ -180,7 +180,10 @@ def _measure(
 
 
 def _check_memory(path: Path, memory: int | None) -> None:
-    """A file of a few bytes may ask for any memory; where the runtime's own plan needs more, its process ends."""
+    """Refuse a file whose activations need more memory than the limit, because even a small file may require a lot.
+
+    This is an estimate: when the runtime needs more than that, the memory limit ends its process.
+    """
     needed = tflite.read(path).peak_activation_bytes
     if memory is not None and needed > memory:
         rule = f"its tensors must fit into {units.size(memory)} of memory to be run"
@@ -188,7 +191,7 @@ def _check_memory(path: Path, memory: int | None) -> None:
 
 
 def _scored(facts: ModelFacts, path: Path, baseline: Path | None, data: Data) -> tuple[ModelFacts, Verdicts | None]:
-    """The figures on the test split. What LiteRT can't run has none, with the reason."""
+    """Add results on the test split to the facts. A file that LiteRT can't run gets the reason instead."""
     if facts.input is None or facts.output is None:
         ports = tflite.read(path).signature
         names = ", ".join(map(repr, ports.inputs))
@@ -213,7 +216,7 @@ def _scored(facts: ModelFacts, path: Path, baseline: Path | None, data: Data) ->
 
 
 def _traced(path: Path, baseline: Path | None, x: NDArray[np.float32]) -> tuple[TensorError, ...]:
-    """Each tensor of a quantized file against the baseline's; none where LiteRT does not run that."""
+    """Errors of each tensor of a quantized file against the baseline's; empty when LiteRT can't run the baseline."""
     traced = tensor_errors.sample(tflite.read(path), x)
     if baseline is None or not len(traced):
         return ()
@@ -224,7 +227,7 @@ def _traced(path: Path, baseline: Path | None, x: NDArray[np.float32]) -> tuple[
 
 
 def _answered(facts: ModelFacts, path: Path, baseline: Path | None, data: Arrays) -> tuple[ModelFacts, None]:
-    """Each output on the arrays; a baseline is run here again, so that no outputs travel."""
+    """Add a comparison of each output on the arrays. The baseline runs again here, to avoid sending its outputs."""
     inputs = data.load()
     rows = output_comparison.compare(path, inputs, baseline)
     update = {"answers": rows, "examples": min(map(len, inputs.values())), "split_sha256": data.archive.fingerprint()}

@@ -1,4 +1,4 @@
-"""Check a run folder again: its files, all that can be derived from them and, when asked, every figure by measuring."""
+"""Check a run folder again: its files, everything derived from them and, if asked, every figure by measuring again."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,17 +23,17 @@ NEEDS_A_RUN = "outputs on other runtimes, errors against Keras, scores such as A
 
 
 class Unchecked(Facts):
-    """What was not checked, and why."""
+    """Something that was not checked, and the reason."""
 
     what: str
     why: str
 
 
 class Recheck(Facts):
-    """What checking a run folder again found.
+    """Result of checking a run folder again.
 
-    changed     what is another here than where the report was made: (there, here)
-    latency_ms  of each model that was measured again: (here, in the report), which are not compared
+    changed     versions and machine properties that differ from those in the report: (in the report, here)
+    latency_ms  latency of each model that was measured again: (here, in the report); not compared
     """
 
     report: str
@@ -49,7 +49,7 @@ class Recheck(Facts):
 
 @dataclass
 class Found:
-    """What was found so far. unchecked: what, and why. latency: model -> median in ms, here and in the report."""
+    """Findings so far. unchecked: (what, reason). latency: model -> median in ms, (here, in the report)."""
 
     mismatches: list[Mismatch]
     unchecked: list[tuple[str, str]] = field(default_factory=list)
@@ -61,9 +61,10 @@ class Found:
 
 
 def recheck(path: Path, again: tuple[str | None, Store] | None) -> Recheck:
-    """Check a run folder, or the report.json in it; `again` measures too, with (data, or None for the config's; store).
+    """Check a run folder, given as the folder or as the report.json in it.
 
-    Raises InputError for a folder that holds no report which can be checked, or whose content breaks what reads it.
+    again: (data, store) to measure every figure again, where data None stands for the config's data; None to skip this.
+    Raises InputError for a folder without a report that can be checked, and when its content crashes a process.
     """
     folder = run_folder.load(path)
     try:
@@ -104,15 +105,15 @@ def _checked(folder: Folder, again: tuple[str | None, Store] | None) -> Found:
 
 
 def _apart(folder: Folder, function: Callable[..., None], *args: Any) -> Any:
-    """What the function sends from a process with limits."""
+    """Run the function in a separate process with limits, and return what it sends."""
     (sent,) = processes.gather(f"the check of {folder.path}", [(function, folder, *args)], LIMITS)
     return sent
 
 
 def _derived(send: processes.Send, folder: Folder, measured: derivation.Fresh, decided: Decisions | None) -> None:
-    """What a child process does: sends the mismatches of the report and its pages, and what was not checked.
+    """Send the mismatches of the report and its pages, and what was not checked; called in a child process.
 
-    measured and decided are what was measured again; the folder's own decisions stand in where that is nothing.
+    measured and decided are the results of measuring again. When decided is None, the folder's decisions are used.
     """
     read, found = derivation.read(folder)
     kept, wrong = _decisions(folder)
@@ -124,13 +125,13 @@ def _derived(send: processes.Send, folder: Folder, measured: derivation.Fresh, d
 
 
 def _decisions(folder: Folder) -> tuple[Decisions | None, list[Mismatch]]:
-    """The decisions of the folder when they are usable, and what is wrong with them."""
+    """The folder's decisions, or None when they can't be used, and a list of what is wrong with them."""
     path = folder.path / decisions.FILE
     if decisions.FILE not in folder.stated:
         missing = Mismatch(file="report.json", what="files", expected=decisions.FILE, received="none")
         return None, [missing] if folder.verifies else []
     if run_folder.plain_size(path) is None:
-        return None, []  # told with the files
+        return None, []  # file_mismatches reports a missing file
     try:
         kept = decisions.read(path)
     except InputError as error:
@@ -141,7 +142,7 @@ def _decisions(folder: Folder) -> tuple[Decisions | None, list[Mismatch]]:
 
 
 def _page_mismatches(folder: Folder, unchecked: list[tuple[str, str]]) -> Iterator[Mismatch]:
-    """Pages that do not show the report; what can't be compared goes to `unchecked`."""
+    """Yield pages that differ from those made from the report. Pages that can't be compared go to `unchecked`."""
     there, skipped = folder.report.environment, set()
     if there.get("edgepipe") != __version__:
         of = there.get("edgepipe", "an unknown version")
@@ -159,7 +160,7 @@ def _page_mismatches(folder: Folder, unchecked: list[tuple[str, str]]) -> Iterat
 
 
 def _lines(name: str, expected: str, received: str) -> Iterable[Mismatch]:
-    """The first line that is another."""
+    """Yield the first line that differs."""
     if expected == received:
         return
     pairs = zip([*expected.splitlines(), ""], [*received.splitlines(), ""], strict=False)

@@ -1,4 +1,4 @@
-"""Measure the models of a run folder again: from the bytes that are there, and the data that the report names."""
+"""Measure the models of a run folder again, from their files and the data that the report names."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,14 +27,18 @@ from pipeline.verify.device import Asked
 from pipeline.verify.model_facts import ModelFacts
 from pipeline.verify.scoring.scoring import Verdicts
 
-NOT_COMPARED = {"latency_ms", "file"}  # a time is of the machine and the moment; a file's place is not its own
+NOT_COMPARED = {"latency_ms", "file"}  # times vary between machines and runs; a file's name is no property of it
 FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "clustered")  # fields that need the Keras model
 
 _ELSEWHERE = "say where the data is now with --data"
 
 
 class Job(NamedTuple):
-    """A model to measure. device: what its checks ask of one. made: the artifact in the store, where that is known."""
+    """A model to measure.
+
+    device  device figures that its checks need
+    made    the artifact in the store, or None when it is not there
+    """
 
     model: ModelFacts
     path: Path
@@ -44,14 +48,14 @@ class Job(NamedTuple):
 
 @dataclass
 class Rerun:
-    """What was measured again; filled as it goes.
+    """Results of measuring again, filled step by step.
 
-    fresh       model -> its fields
+    fresh       model -> its measured fields
     decided     model -> its decisions (N,)
-    decisions   the same with the test split's labels; None while a model lacks
-    mismatches  what is wrong beside the report's figures
-    unmeasured  what could not be measured, and why
-    latency     model -> median in ms, here and in the report
+    decisions   all decisions with the test split's labels; None unless every model was measured
+    mismatches  mismatches of the data, the calibration examples and the decisions
+    unmeasured  (what could not be measured, reason)
+    latency     model -> median in ms, (here, in the report)
     """
 
     fresh: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -65,8 +69,8 @@ class Rerun:
 def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
     """Measure every verified model whose file is intact.
 
-    spec says where the data is, as --data; the report's config when it is None. Raises InputError for data that can't
-    be read, StageError when a runtime crashes.
+    spec names the data, as for `--data`; None for the data of the report's config. Raises InputError for data that
+    can't be read, StageError when a runtime crashes.
     """
     data = find_data(folder, spec)
     try:
@@ -78,7 +82,9 @@ def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
         done.unmeasured.append((names, "this is not the test split of the report"))
         return done
     done.mismatches += _calibration_mismatches(folder, data)
-    asked = {name: stage.asked for stage in folder.verifies for name in stage.reads()}  # the last stage's, as reported
+    asked = {
+        name: stage.asked for stage in folder.verifies for name in stage.reads()
+    }  # the last stage wins, as in the report
     jobs = [_job(folder, model, store, asked[model.name], done) for model in folder.intact if model.name in asked]
     (answers,) = processes.gather(
         f"the measurement of {folder.path}", [(_measure, data, folder.config.seed, jobs)], LIMITS
@@ -94,7 +100,10 @@ def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
 
 
 def find_data(folder: Folder, spec: str | None) -> Data:
-    """The data of the report's config; an .npz file of `spec` takes the place of the config's, with its settings."""
+    """The data of the report's config or, if given, of `spec`. An .npz file in `spec` replaces only the config's path.
+
+    Raises InputError for examples without labels.
+    """
     data: Data = folder.config.data
     if spec is None:
         return data
@@ -124,7 +133,7 @@ def _data_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
 
 
 def _calibration_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
-    """Calibration lists that are not those which the convert stage draws."""
+    """Yield models whose calibration examples in the report are not those that their stage draws."""
     told = {model.name: model.calibration for model in folder.report.models if model.calibration}
     for stage in folder.config.stages:
         calibration = told.get(stage.label)
@@ -138,7 +147,7 @@ def _calibration_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
 
 
 def _job(folder: Folder, model: ModelFacts, store: Store, device: Asked, done: Rerun) -> Job:
-    """What is to be measured of a model; what can't be goes to `done`."""
+    """Build the job of a model. What can't be measured is added to `done`."""
     made, why = _made(folder, model, store)
     if why:
         done.unmeasured.append((f"{model.name}: {', '.join(FROM_KERAS)}", why))
@@ -148,7 +157,7 @@ def _job(folder: Folder, model: ModelFacts, store: Store, device: Asked, done: R
 
 
 def _measure(send: processes.Send, data: Data, seed: int, jobs: Sequence[Job]) -> None:
-    """What the child process does: sends the facts and the decisions (N,) of each model."""
+    """Send the facts and the decisions (N,) of each model; called in the child process."""
     if any(job.made for job in jobs):
         tf.start(seed)
     test = data.split("test")
@@ -157,7 +166,7 @@ def _measure(send: processes.Send, data: Data, seed: int, jobs: Sequence[Job]) -
 
 
 def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Verdicts) -> None:
-    """Keep what was measured of a model in `done`."""
+    """Add the results of one model to `done`."""
     name, skipped = job.model.name, {*NOT_COMPARED, *(FROM_KERAS if job.made is None else ())}
     if job.model.vela and facts.vela is None:
         skipped |= {"vela", "vela_why"}
@@ -173,7 +182,7 @@ def _median(facts: ModelFacts) -> float | None:
 
 
 def _made(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | None, str]:
-    """The artifact in the store with the chain above it, by the keys of the report; None with the reason."""
+    """A model's artifact in the store with all stages above it, found by the report's keys; or None and the reason."""
     key = next((step.key for step in folder.report.steps if step.name == model.name), "")
     entry = store.get(key) if re.fullmatch("[0-9a-f]{64}", key) else None
     if entry is None:
@@ -185,23 +194,23 @@ def _made(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | N
 
 
 def _artifact(store: Store, key: str) -> Artifact | None:
-    """The entry of that key with the chain above it; None when any of it is not in the store."""
+    """The store's entry of a key with all stages above it; None when any of them is not in the store."""
     entry = store.get(key)
     if entry is None:
         return None
     kind: Kind = "tflite" if TFLITE in entry.files else "keras"
-    if entry.identity["model"] is not None:  # made from the config's model, and at most with a teacher
+    if entry.identity["model"] is not None:  # made from the config's model, possibly with a teacher
         return Artifact(entry.stage, kind, entry.path, key=key)
     above = _artifact(store, entry.identity["needs"][0])
     return above and Artifact(entry.stage, kind, entry.path, above, key)
 
 
 def _kept_mismatches(folder: Folder, fresh: Mapping[str, Verdicts]) -> Iterator[Mismatch]:
-    """Decisions of the folder that the models do not make."""
+    """Yield models whose decisions in the folder differ from those they make now."""
     try:
         kept = decisions.read(folder.path / decisions.FILE).models
     except InputError:
-        return  # told with the files
+        return  # file_mismatches reports it
     for name in fresh.keys() & kept.keys():
         old, new = kept[name], fresh[name]
         if len(old) == len(new) and (flips := int(np.sum(old != new))):

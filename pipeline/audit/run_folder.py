@@ -1,6 +1,6 @@
-"""A run folder that somebody hands over: its report, and whether each file in it is the one that the report states.
+"""Read an untrusted run folder, and compare each file in it with the size and sha256 in its report.
 
-The folder is untrusted: names that lead out of it, links, devices and oversized files are refused.
+File names that point outside the folder, links, devices and oversized files are refused.
 """
 
 import re
@@ -20,12 +20,12 @@ from pipeline.report.document import FileFacts, Report
 from pipeline.stages.verify import Verify
 from pipeline.verify.model_facts import Facts, ModelFacts
 
-MOST_BYTES = 64 << 20  # of the report and of each page: ten models of a thousand classes take 50 MiB
+MOST_BYTES = 64 << 20  # limit for the report and each page: ten models with a thousand classes take 50 MiB
 PAGES = ("report.json", "report.md", "report.html", "junit.xml", "config.yaml")
 
 
 class Mismatch(Facts):
-    """One thing in a run folder that is not what it should be."""
+    """One difference between a run folder and what is expected of it."""
 
     file: str
     what: str
@@ -35,7 +35,7 @@ class Mismatch(Facts):
 
 @dataclass(frozen=True)
 class Folder:
-    """A run folder with its report, as it was read. text: of report.json."""
+    """A run folder with its report. text: the content of report.json."""
 
     path: Path
     text: str
@@ -48,18 +48,18 @@ class Folder:
 
     @property
     def stated(self) -> dict[str, FileFacts]:
-        """What the report states of each file beside its own pages."""
+        """Size and sha256 in the report of each file, without the report's own pages."""
         models = {m.file: FileFacts(sha256=m.sha256, bytes=m.bytes) for m in self.report.models}
         return models | self.report.files
 
     @property
     def intact(self) -> tuple[ModelFacts, ...]:
-        """The models whose files are those that the report states."""
+        """The models whose files have the size and sha256 in the report."""
         return tuple(model for model in self.report.models if not list(_stated(self, model.file)))
 
 
 def load(path: Path) -> Folder:
-    """A run folder, or the report.json in it. InputError when it is none, or of another version of the schema."""
+    """Read a run folder, or the report.json in it. Raises InputError for anything else or another schema version."""
     path = path / "report.json" if path.is_dir() else path
     text = plain_text(path)
     try:
@@ -85,7 +85,7 @@ def _no_report(path: Path, which: str, received: str) -> InputError:
 
 
 def plain_text(path: Path) -> str:
-    """The text of a regular file of MOST_BYTES at most; InputError for anything else."""
+    """Read the text of a regular file of at most MOST_BYTES. Raises InputError for anything else."""
     size = plain_size(path)
     if size is None:
         raise InputError(Fault("can't be read", where=str(path), received="no such file"))
@@ -101,7 +101,7 @@ def plain_text(path: Path) -> str:
 
 
 def plain_size(path: Path) -> int | None:
-    """Bytes of a regular file; None when nothing is there. InputError for a link, a device and a folder."""
+    """Size of a regular file in bytes; None when it does not exist. Raises InputError for a link, device or folder."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -116,7 +116,7 @@ def plain_size(path: Path) -> int | None:
 
 
 def file_mismatches(folder: Folder) -> Iterator[Mismatch]:
-    """Files that are not there, not as the report or SHA256SUMS states, or in the folder without a reason."""
+    """Yield files that are missing, that differ from the report or SHA256SUMS, or that do not belong in the folder."""
     for name in folder.stated:
         yield from _stated(folder, name)
     known = {*folder.stated, *PAGES, *checksums.UNSUMMED}
@@ -129,7 +129,7 @@ def file_mismatches(folder: Folder) -> Iterator[Mismatch]:
 
 
 def _stated(folder: Folder, name: str) -> Iterator[Mismatch]:
-    """What is not as the report states it, of one file."""
+    """Yield the difference between one file and the size and sha256 in the report."""
     stated, size = folder.stated[name], plain_size(folder.path / name)
     if size is None:
         yield Mismatch(file=name, what="file", expected="is there", received="is not there")
@@ -151,7 +151,7 @@ def _sums(folder: Folder, known: set[str]) -> Iterator[Mismatch]:
         if size is None:
             yield Mismatch(file=name, what="file in SHA256SUMS", expected="is there", received="is not there")
         elif size > MOST_BYTES and (name not in folder.stated or size != folder.stated[name].bytes):
-            what, most = "size in SHA256SUMS", f"at most {MOST_BYTES} bytes"  # a sum of a terabyte would take hours
+            what, most = "size in SHA256SUMS", f"at most {MOST_BYTES} bytes"  # hashing a terabyte would take hours
             yield Mismatch(file=name, what=what, expected=most, received=f"{size} bytes")
         elif (found := file_sha256(folder.path / name)) != digest:
             yield Mismatch(file=name, what="sha256 in SHA256SUMS", expected=digest, received=found)

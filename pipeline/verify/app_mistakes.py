@@ -1,4 +1,4 @@
-"""What an app would see that feeds a .tflite file in one of the usual wrong ways: real runs on real test examples."""
+"""Cost of common app-side input mistakes, measured by running the .tflite file on wrongly prepared test examples."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,25 +15,25 @@ from pipeline.tflite.values import dequantize, quantize
 from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import Mistake
 
-# Of each mistake: 400 examples of ResNet-8 (12.5 M multiply-accumulates, 0.15 ms an image on XNNPACK), about 0.06 s.
+# Multiply-accumulates for each mistake: 400 examples of ResNet-8 (12.5 M each, 0.15 ms on XNNPACK), about 0.06 s.
 BUDGET = 5 * 10**9
 MOST, LEAST = 1000, 32  # examples
-WIDE = 31  # how much slower int16x8 is, which XNNPACK does not take
+WIDE = 31  # int16x8 is 31 times slower, because XNNPACK does not support it
 
 Values = NDArray[Any]  # (n, *shape)
-Wrong = tuple[str, str, NDArray[np.float32]]  # the mistake, what it is, and the real values that the file then sees
+Wrong = tuple[str, str, NDArray[np.float32]]  # the mistake's name, its description, and the real values it feeds
 
 
 def sample(model: tflite.Model, examples: int) -> int:
-    """How many of the examples each mistake is tried on."""
+    """Number of examples on which each mistake is tried."""
     cost = max(model.macs, 1) * (WIDE if model.quantization == "int16x8" else 1)
     return min(examples, MOST, max(LEAST, BUDGET // cost))
 
 
 def measure(path: Path, data: Data) -> tuple[Mistake, ...]:
-    """Every usual mistake that the file and the data allow; none for what makes no decisions."""
+    """Measure every mistake that the file and the data allow. Empty for a task without decisions."""
     model, contract, test, spec = tflite.read(path), data.contract(), data.split("test"), data.spec()
-    if not spec.task.decides or model.compressed:  # LiteRT can't run that
+    if not spec.task.decides or model.compressed:  # LiteRT can't run compressed weights
         return ()
     count = sample(model, len(test))
     positions = np.arange(count, dtype=np.int64) * len(test) // count
@@ -61,7 +61,7 @@ def _mistake(
 
 
 def _wrong(raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tflite.Tensor) -> Iterator[Wrong]:
-    """raw: the examples as the source holds them; x: the same as the file should see them, in real values."""
+    """Yield each mistake. raw: the examples as the source stores them; x: the same examples after preprocessing."""
     if contract.formula != "x":
         yield "not_normalised", f"raw values, where {contract.formula} is expected", raw.astype(np.float32)
     if contract.channels in ("rgb", "bgr"):
@@ -78,7 +78,7 @@ def _wrong(raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tfli
 def _integers(
     raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tflite.Tensor, scale: float, zero_point: int
 ) -> Iterator[Wrong]:
-    """Wrong integers in a quantized input, as the real values that quantize to them."""
+    """Yield mistakes in a quantized input. Each is given as the real values that quantize to the wrong integers."""
     kind = tensor.dtype.lower()
     limits = np.iinfo(kind)
 
@@ -99,7 +99,7 @@ def _integers(
 
 
 def _apart(contract: Contract, scale: float, zero_point: int, kind: str, shift: int) -> str:
-    """How far the shortcut ``q = x + shift`` is from the right q, over all raw values of the contract's range."""
+    """Say how far the shortcut ``q = x + shift`` is from the right q, over all raw values in the contract's range."""
     raw = np.arange(contract.range[0], contract.range[1] + 1)
     x = raw.astype(np.float32) * np.float32(contract.scale) + np.float32(contract.offset)
     most = int(np.abs(quantize(x, scale, zero_point, kind) - (raw + shift)).max())

@@ -1,4 +1,4 @@
-"""What a device needs for a file: the arena on TensorFlow Lite Micro and, where a check asks, Vela's estimates."""
+"""Device requirements of a file: the arena on TensorFlow Lite Micro and, if a check asks for them, Vela's estimates."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """What is to be measured beside the arena.
+    """What to measure in addition to the arena.
 
-    npu  the arguments of vela.estimate; the first check's where several ask
+    npu  the arguments of vela.estimate, from the first check that asks; None when no check does
     """
 
     npu: tuple[str, str | None, str | None] | None
 
     def identity(self) -> dict[str, Any]:
-        """What the figures depend on, with the version of Vela; empty when nothing is asked."""
+        """What the figures depend on, with the version of Vela. Empty when no check asks."""
         return {"npu": [*self.npu, vela.installed()]} if self.npu else {}
 
     def measure(self, path: Path) -> dict[str, Any]:
-        """The arena's fields of ModelFacts, and those that were asked for."""
+        """The fields of ModelFacts about the arena and, if asked for, about Vela."""
         return _arena(path) | (_vela(path, self.npu) if self.npu else {})
 
 
 def asked(checks: "Iterable[Check]") -> Asked:
-    """What these checks need."""
+    """What these checks need to be measured."""
     return Asked(next((check.npu for check in checks if check.npu), None))
 
 
@@ -40,7 +40,7 @@ def _arena(path: Path) -> dict[str, Any]:
         found = tflm.arena(path)
     except tflm.Unavailable as missing:
         return {"arena_why": str(missing)}
-    except (InputError, StageError) as error:  # its own words, without the place: that is in the store
+    except (InputError, StageError) as error:  # without the place: it is a path in the store
         return {"arena_why": error.faults[0].reason, "arena_refused": True}
     return {"arena": ArenaFacts(**found._asdict()), "arena_bytes": found.total, "arena_why": ""}
 

@@ -1,4 +1,4 @@
-"""The facts of a .tflite file: what its bytes say, and what it does on examples. Never imports TensorFlow."""
+"""Measure a .tflite file: facts read from its bytes, and results of running it on examples. No TensorFlow."""
 
 import gzip
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Measured(NamedTuple):
-    """What `run` found.
+    """Results of `run`.
 
-    raw       outputs (N, ...) as the file gives them
-    output    the same in real units
-    verdicts  (N,): what the file is compared with others by
+    raw       outputs (N, ...) in the file's own type
+    output    the same outputs in real units
+    verdicts  one value for each example (N,), used to compare the file with another one
     """
 
     facts: ModelFacts
@@ -40,7 +40,7 @@ class Measured(NamedTuple):
 
 
 def read(name: str, path: Path) -> ModelFacts:
-    """What the bytes say, with nothing run. InputError when the file is none."""
+    """Read the facts in the file's bytes, without running it. Raises InputError for an invalid file."""
     model = tflite.read(path)
     carried, why = contract.read(model.metadata, [tensor.shape for tensor in model.inputs])
     return ModelFacts(
@@ -74,9 +74,9 @@ def read(name: str, path: Path) -> ModelFacts:
 
 
 def run(facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", split: str) -> Measured:
-    """The facts with what the file does on examples x (N, ...) with labels or values y, on the runtime of its metrics.
+    """Run the file on examples x (N, ...) with labels or values y, and add the results to its facts.
 
-    split is the sha256 of those examples, which the figures are bound to. InputError when the file does not fit.
+    split is the sha256 of the examples, stored with the metrics. Raises InputError when the file does not fit them.
     """
     model = tflite.read(path)
     raw = _raw(model, path, x)
@@ -97,7 +97,10 @@ def run(facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "
 
 
 def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> comparison.Raw:
-    """Raw outputs (N, ...) on the runtime that counts for this file. StageError when it is not there."""
+    """Raw outputs (N, ...) on the runtime that the file's metrics are measured on.
+
+    Raises StageError when that runtime is not installed.
+    """
     if not model.compressed:
         return litert.raw(model, x)
     try:
@@ -108,9 +111,9 @@ def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> comparison.
 
 
 def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdicts: Verdicts, y: Truth) -> ModelFacts:
-    """The facts with the drop of each metric below the baseline's, and the comparison example by example.
+    """Add to the facts each metric's drop below the baseline and the paired comparison of both on each example.
 
-    verdicts and base_verdicts (N,) are what `run` gave for the examples with labels or values y.
+    verdicts and base_verdicts (N,) are those of `run` for examples with labels or values y.
     """
     drop = {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}
     labels = [each.label for each in base.per_class]
@@ -119,7 +122,7 @@ def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdic
 
 
 def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:
-    """The one input or output; None when there are several."""
+    """The only input or output; None when there are several."""
     return _one(tensors[0]) if len(tensors) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""The outputs of a file for arrays by name: each on every runtime, and against a baseline's. No labels needed."""
+"""Compare a file's outputs between runtimes, and with those of a baseline, on named input arrays without labels."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,13 @@ from pipeline.verify.sqnr import sqnr_db
 
 BASE = "xnnpack"  # the runtime that the others are compared with
 
-Real = dict[str, NDArray[np.float32]]  # outputs by name, in real units
+Real = dict[str, NDArray[np.float32]]  # output name -> values in real units
 
 
 def compare(path: Path, inputs: Mapping[str, Array], baseline: Path | None) -> tuple[OutputFacts, ...]:
-    """A row for each output of a file on inputs (N, ...) by the names of its signature, in the signature's order.
+    """Compare each output of a file, in the order of its signature. inputs: input name -> array (N, ...).
 
-    The outputs of a runtime that can't run the file are `unavailable`. Raises InputError for data that does not fit,
+    A runtime that can't run the file is marked `unavailable`. Raises InputError for data that does not fit the file,
     StageError when a file crashes LiteRT.
     """
     ports = tflite.read(path).signature.outputs
@@ -67,13 +67,13 @@ def _on(
 
 
 def _real_outputs(path: Path, inputs: Mapping[str, Array]) -> Real:
-    """The baseline's, which has to run."""
+    """Outputs of the baseline file. Raises an error when it can't run."""
     outputs = tflite.read(path).signature.outputs
     return {name: real(raw, outputs[name]) for name, raw in comparison.raw_outputs(path, inputs, BASE).items()}
 
 
 def _error(found: NDArray[np.float32], name: str, base: Real) -> dict[str, object]:
-    """The fields `error` and `error_why`."""
+    """The fields `error` and `error_why` of OutputFacts."""
     if name not in base:
         return {"error_why": f"the baseline has no output {name!r}, but {', '.join(map(repr, base))}"}
     if base[name].shape != found.shape:
@@ -84,7 +84,7 @@ def _error(found: NDArray[np.float32], name: str, base: Real) -> dict[str, objec
 
 
 def error(found: NDArray[np.float32], base: NDArray[np.float32]) -> OutputError:
-    """Of finite values in real units, both of one shape, against the baseline's."""
+    """Difference between an output and the baseline's, both finite, in real units and of the same shape."""
     q, f = found.astype(np.float64).ravel(), base.astype(np.float64).ravel()
     e = q - f
     noise, signal, norms = float(e @ e), float(f @ f), float(np.linalg.norm(q) * np.linalg.norm(f))

@@ -1,4 +1,4 @@
-"""Where a quantized file's error comes from: each tensor on real examples, against the float model's."""
+"""Quantization error of each tensor: a quantized file against the float model, on real examples."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,29 +13,29 @@ from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import TensorError
 from pipeline.verify.sqnr import sqnr_db
 
-BINS = 48  # of a histogram
-WORST = 6  # tensors that get one
+BINS = 48  # bins of a histogram
+WORST = 6  # number of tensors that get a histogram: those with the lowest SQNR
 TRACED = 32  # examples on which tensors are compared
 INTEGER = ("int8", "int8x4", "int16x8", "uint8")  # quantizations whose tensors hold integers
-NEAREST = 0.0  # decibels; at 0 the difference is as large as the values themselves
-SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that write the values they read: no error of their own
+NEAREST = 0.0  # decibels: at 0 the difference is as large as the values themselves
+SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})  # ops that only copy values, and so add no error
 
 Values = NDArray[np.float32]  # (n, ...) real values of a tensor for n examples
 
 
 def sample(model: tflite.Model, x: Values) -> Values:
-    """The examples on which a file's tensors are compared; none for a file whose tensors tell nothing."""
+    """The examples on which the tensors of a file are compared; none for a file that is not quantized to integers."""
     return x[:TRACED] if model.quantization in INTEGER and not model.compressed else x[:0]
 
 
 def record(path: Path, x: Values) -> dict[int, NDArray[Any]]:
-    """What every op of the first subgraph writes, as it is stored: op index -> (n, ...) for examples x (n, ...)."""
+    """The stored output of each op of the first subgraph, for examples x (n, ...): op index -> (n, ...)."""
     runner = litert.Runner(tflite.read(path), kernels="builtin", keep=True)
     return runner.record(x)
 
 
 def layers(path: Path, x: Values) -> dict[str, list[Values]]:
-    """The real values of a file's tensors by the names of all Keras layers that are fused into each."""
+    """Real values of a file's tensors. A tensor appears under the name of each Keras layer fused into it."""
     model = tflite.read(path)
     written = record(path, x)
     found: dict[str, list[Values]] = {}
@@ -48,13 +48,16 @@ def layers(path: Path, x: Values) -> dict[str, list[Values]]:
 def errors(
     path: Path, x: Values, reference: Mapping[str, Sequence[Values]], floats: bool = False
 ) -> tuple[TensorError, ...]:
-    """Every tensor that the reference knows, the lowest SQNR first; not those of SAME.
+    """Errors of the tensors whose layer is in the reference with the same shape, lowest SQNR first. Skips ops in SAME.
 
-    reference: for each layer of the float model, or of its file, all that it gives (n, ...): an array for each call,
-    and those before an activation inside of it. Layers are in running order: of those that are fused into a tensor it
-    is the last one's output that the tensor holds. Which of its arrays that is, its name does not tell, so it is the
-    one that is nearest to the tensor; a tensor that is near to none (`NEAREST`) holds another quantity, and has no row.
-    floats: with the tensors that are not quantized; of a float file of the same model all rows have more than 100 dB.
+    reference: for each layer of the float model in execution order, all arrays (n, ...) that it computes: one for each
+    call, and the values before an activation inside the layer; or `layers` of the float model's file. When several
+    layers are fused into a tensor, it holds the output of the last one. The tensor's name does not tell which array
+    that is, so the nearest one is compared. A tensor that is near to none (`NEAREST`) holds another quantity, and is
+    left out.
+
+    floats: include tensors that are not quantized. For a float file of the same model every row is above 100 dB, which
+    a test uses to guard the table.
     """
     model = tflite.read(path)
     order = {name: place for place, name in enumerate(reference)}
@@ -87,7 +90,7 @@ def _decibel(error: TensorError) -> float:
 
 
 def names(model: tflite.Model, op: tflite.Op) -> list[str]:
-    """The Keras layers of what an op writes, in running order; an output of the model has its signature's name too."""
+    """Keras layers fused into an op's output, in execution order; a model output's signature name comes last."""
     if not op.outputs:
         return []
     tensor = op.outputs[0]
@@ -121,7 +124,7 @@ def _error(op: tflite.Op, layer: str, raw: NDArray[Any], tensor: tflite.Tensor, 
 
 
 def _saturated(raw: NDArray[Any]) -> float | None:
-    """Share of integers at either end of their range; what a ReLU clips at the low end counts as well."""
+    """Share of integers at either end of the range of their type, including those that a ReLU clips at the low end."""
     if raw.dtype.kind not in "iu":
         return None
     limits = np.iinfo(raw.dtype)

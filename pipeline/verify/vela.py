@@ -1,7 +1,7 @@
-"""What Vela, Arm's compiler for the Ethos-U NPUs, makes of a .tflite file: its estimates, and what the CPU keeps.
+"""Run Vela, Arm's compiler for the Ethos-U NPUs, on a .tflite file: its estimates, and the ops left to the CPU.
 
-Vela runs in a process of its own. It ends well when nothing at all runs on the NPU (seen with 5.2.0 and a float32
-file), so the share is counted in the file that it writes, and the figures come from its summary.
+Vela runs in a separate process. It exits with code 0 even when nothing runs on the NPU (seen with 5.2.0 and a float32
+file). So the share of NPU ops is counted in the file that Vela writes; the other figures come from its summary.
 """
 
 import csv
@@ -23,11 +23,11 @@ from pipeline.verify.model_facts import VelaFacts
 __all__ = ["Unavailable", "estimate", "installed"]
 
 TIMEOUT = 600.0  # seconds; large networks take Vela minutes
-NPU_OP = "ethos-u"  # the custom op that stands for what runs on the NPU
+NPU_OP = "ethos-u"  # the custom op that replaces what runs on the NPU
 
 
 def installed() -> str:
-    """Vela's version, or "not installed"."""
+    """Version of Vela, or "not installed"."""
     try:
         return version("ethos-u-vela") if find_spec("ethosu") else "not installed"
     except PackageNotFoundError:
@@ -37,9 +37,9 @@ def installed() -> str:
 def estimate(
     path: Path, accelerator: str, system_config: str | None = None, memory_mode: str | None = None
 ) -> VelaFacts:
-    """Compile the file for an NPU such as `ethos-u55-128`; Vela's own defaults for what is None.
+    """Compile the file for an NPU such as `ethos-u55-128`. None stands for Vela's default.
 
-    Raises Unavailable without Vela, StageError when it fails on the file.
+    Raises Unavailable when Vela is not installed, StageError when it fails on the file.
     """
     if installed() == "not installed":
         raise Unavailable("Vela is not installed; pip install edgepipe[vela]")
@@ -88,7 +88,7 @@ def _facts(accelerator: str, row: dict[str, str], source: tflite.Model, compiled
         memory_mode=row["memory_mode"],
         npu_share=max(0.0, 1 - sum(left.values()) / total) if total else 0.0,
         cpu_ops=tuple(sorted(left)),
-        sram_bytes=round(float(row["sram_memory_used"]) * 1024),  # the summary has KiB
+        sram_bytes=round(float(row["sram_memory_used"]) * 1024),  # the summary is in KiB
         flash_bytes=round(flash * 1024),
         cycles=round(cycles) if cycles else None,
         inferences_per_second=_positive(row["inferences_per_second"]),
@@ -96,6 +96,6 @@ def _facts(accelerator: str, row: dict[str, str], source: tflite.Model, compiled
 
 
 def _positive(text: str) -> float | None:
-    """A figure of the summary; None for the 0 or nan that stands for nothing on the NPU."""
+    """A figure of the summary; None for 0 or nan, which Vela writes when nothing runs on the NPU."""
     value = float(text)
     return value if math.isfinite(value) and value > 0 else None

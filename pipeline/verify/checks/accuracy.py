@@ -1,4 +1,4 @@
-"""How often the file is right."""
+"""The check `accuracy`: accuracy on the test split, as a minimum or as a limit on the drop below the baseline."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -13,18 +13,19 @@ from pipeline.verify.scoring import statistics
 
 
 class Accuracy(Check):
-    """Accuracy over the whole test split."""
+    """Accuracy on the whole test split."""
 
     decisions = True
 
     check: Literal["accuracy"]
     min: Fraction | None = None
-    """Least accuracy, a fraction."""
+    """Minimum accuracy, as a fraction."""
     max_drop: Fraction | None = None
-    """Most accuracy that may be lost against the baseline, a fraction: 0.01 is one point."""
+    """Maximum drop of accuracy below the baseline, as a fraction: 0.01 is one percentage point."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    """How sure max_drop must be, such as 0.95: the whole confidence interval of the drop decides, and where it holds
-    the limit the examples are too few to tell. The measured drop alone decides when left out."""
+    """Confidence level for max_drop, such as 0.95. The check passes when the whole confidence interval of the drop is
+    within the limit, fails when all of it is beyond, and is unavailable (too few examples) when it contains the limit.
+    When left out, the measured drop alone decides."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Accuracy":
@@ -50,7 +51,7 @@ class Accuracy(Check):
             yield self.result(model, "drop of accuracy", drop, "at most", self.max_drop, "points", missing)
 
     def _sure(self, model: ModelFacts, paired: Paired, limit: float, confidence: float) -> CheckResult:
-        """Pass or fail when the drop's whole interval is on one side of the limit."""
+        """Pass or fail when the drop's whole confidence interval is on one side of the limit."""
         assert paired.lost is not None
         assert paired.gained is not None
         low, high = statistics.interval(paired.n, paired.lost, paired.gained, confidence)

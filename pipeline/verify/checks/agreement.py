@@ -1,4 +1,4 @@
-"""How often the file decides as the Keras model does."""
+"""The check `agreement`: how often the file makes the same decision as the Keras model."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -10,13 +10,13 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Agreement(Check):
-    """Share of the test examples on which the file and the Keras model that it was made from decide the same."""
+    """Share of test examples for which the file and the Keras model it was converted from make the same decision."""
 
     decisions = True
 
     check: Literal["agreement"]
     min: Annotated[float, Field(ge=0, le=1)]
-    """Least share, a fraction."""
+    """Minimum share, as a fraction."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         value = model.error.agreement if model.error else None

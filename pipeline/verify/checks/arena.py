@@ -1,4 +1,4 @@
-"""How much RAM the file needs on a microcontroller."""
+"""The check `arena`: how much RAM the file needs on a microcontroller."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -10,18 +10,18 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Arena(Check):
-    """The smallest tensor arena that the file runs in, measured on TensorFlow Lite Micro itself.
+    """Size of the smallest tensor arena in which the file runs, measured on TensorFlow Lite Micro.
 
-    It runs with 64-bit pointers here, so a 32-bit device needs a little less.
+    The measurement uses 64-bit pointers, so a 32-bit device needs slightly less.
     """
 
     check: Literal["arena"]
     max_bytes: PositiveInt
-    """Most bytes."""
+    """Maximum size in bytes."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         value = model.arena.smallest if model.arena else None
         result = self.result(model, "arena", value, "at most", self.max_bytes, "bytes", model.arena_why)
-        if model.arena_refused:  # it does not run there at all, in no arena
+        if model.arena_refused:  # TFLM can't run the file in an arena of any size
             result = result.model_copy(update={"status": "fail", "value": "does not run"})
         yield result

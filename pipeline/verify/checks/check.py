@@ -1,4 +1,17 @@
-"""What a check is."""
+"""The base class of all checks.
+
+Example of a new check, which also needs a line in `CHECKS` of the registry::
+
+    class Parameters(Check):
+        \"""Number of parameters in the file.\"""
+
+        check: Literal["parameters"]
+        max: PositiveInt
+        \"""Maximum number of parameters.\"""
+
+        def judge(self, model, baseline):
+            yield self.result(model, "parameters", model.parameters, "at most", self.max, "count", "not counted")
+"""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,32 +29,32 @@ Unit = Literal["fraction", "points", "bytes", "count", "text"]
 
 
 class Check(Settings):
-    """A promise about a .tflite file. `judge` decides from measured facts alone and imports no TensorFlow."""
+    """A requirement on a .tflite file. `judge` decides from measured facts alone and does not import TensorFlow."""
 
-    decisions: ClassVar[bool] = False  # whether it is about decisions, and so for classifiers alone
+    decisions: ClassVar[bool] = False  # whether the check is about decisions, which only classifiers make
 
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    """Names of the models that this check is for; all that verify names when left out."""
+    """Names of the models to check. Default: all models of the verify stage."""
 
     @property
     def needs_baseline(self) -> str:
-        """The setting that can't be judged without a baseline; "" when there is none."""
+        """Name of the setting that needs a baseline; "" when none does."""
         return ""
 
     @property
     def npu(self) -> tuple[str, str | None, str | None] | None:
-        """What it needs of Vela: accelerator, system configuration and memory mode; None for most checks."""
+        """Vela options that the check needs (accelerator, system configuration, memory mode), or None."""
         return None
 
     def unfit(self, task: Task) -> Iterator[PlacedFault]:
-        """The settings that are not for such a task: the place of each below this check, and what is wrong."""
+        """Yield a fault for each setting that does not fit the task, with the setting's path inside this check."""
         if self.decisions and not task.decides:
             do = f"use {{check: metric, metric: {task.main}}} with min, max or max_drop"
             yield ("check",), Fault(f"{self.kind} is for classifiers", received=f"data for {task.name}", do=do)
 
     @abstractmethod
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
-        """A result for each promise: pass or fail with the value and the limit, or unavailable with the reason."""
+        """Yield a result for each requirement: pass or fail with value and limit, or unavailable with the reason."""
 
     def result(
         self,
@@ -54,7 +67,7 @@ class Check(Settings):
         missing: str = "",
         why: str = "",
     ) -> CheckResult:
-        """Compare a measured value with its limit; without a value the result is unavailable because of `missing`."""
+        """Compare a value with its limit. Without a value the result is `unavailable` and `missing` is the reason."""
         if value is None:
             return CheckResult(
                 check=self.kind, model=model.name, status="unavailable", what=what, bound=bound, limit=limit, unit=unit,
@@ -67,7 +80,7 @@ class Check(Settings):
         )  # fmt: skip
 
     def none_of(self, model: ModelFacts, what: str, found: Sequence[str]) -> CheckResult:
-        """Pass when nothing was found; otherwise fail with the number, and name the first."""
+        """Pass when `found` is empty; otherwise fail with its length and name the first three."""
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
         return CheckResult(
             check=self.kind,

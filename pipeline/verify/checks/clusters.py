@@ -1,4 +1,4 @@
-"""How many different weights there are in the file itself."""
+"""The check `clusters`: how many different weight values the file stores."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -10,14 +10,15 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Clusters(Check):
-    """Different weights that share a scale, in the layers that a cluster stage clustered, as the file stores them.
+    """Number of different stored weights per scale, in the layers that a cluster stage clustered.
 
-    A quantized convolution has a scale for each channel, so one shared weight is stored as another integer in each.
+    A quantized convolution has one scale per channel, so the same shared weight is stored as a different integer in
+    each channel. Values are therefore counted per channel.
     """
 
     check: Literal["clusters"]
     max: Annotated[int, Field(ge=2, le=256)]
-    """Most values in any channel of any of these layers."""
+    """Maximum number of different values in any channel of any clustered layer."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         missing = "no cluster stage stands before this model"

@@ -1,4 +1,4 @@
-"""Whether a figure is worse than the baseline's by no more than a limit, decided by its whole confidence interval."""
+"""Compare the confidence interval of a drop below the baseline with a limit."""
 
 from pipeline.core import units
 from pipeline.verify.model_facts import CheckResult, Paired
@@ -7,10 +7,10 @@ from pipeline.verify.scoring.metrics import METRICS
 
 
 def within(check: str, model: str, paired: Paired, limit: float) -> CheckResult:
-    """Pass or fail when the interval is on one side of the limit; unavailable when it holds the limit.
+    """Pass or fail when the whole interval is on one side of the limit; unavailable when it contains the limit.
 
-    Worse is a drop, or a rise where lower is better. The examples are then too few to tell, and about how many would do
-    is told.
+    The change is a drop of the metric, or a rise where lower is better. When the result is unavailable there are too
+    few examples to decide, and the reason estimates how many are needed.
     """
     sign, change = (-1, "rise") if METRICS[paired.metric].lower_is_better else (1, "drop")
     worse = sign * paired.drop

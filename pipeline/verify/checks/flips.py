@@ -1,4 +1,4 @@
-"""How many decisions get lost, though as many others may be gained."""
+"""The check `flips`: how many decisions become wrong, even if as many others become right."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -12,15 +12,15 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Flips(Check):
-    """Decisions that the baseline gets right and the file wrong, of which an unchanged accuracy tells nothing."""
+    """Decisions that the baseline gets right and the file gets wrong. Accuracy alone can hide them."""
 
     decisions = True
 
     check: Literal["flips"]
     max_lost: Fraction | None = None
-    """Most decisions that may be lost, as a fraction of all test examples."""
+    """Maximum share of lost decisions, as a fraction of all test examples."""
     max_class_drop: Fraction | None = None
-    """Most accuracy that any one class may lose, a fraction."""
+    """Maximum drop of accuracy of any one class, as a fraction."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Flips":

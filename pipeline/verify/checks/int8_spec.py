@@ -1,4 +1,4 @@
-"""Whether the file keeps to the int8 specification."""
+"""The check `int8_spec`: whether the file follows the LiteRT 8-bit quantization specification."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -18,29 +18,29 @@ RuleId = Literal[
 
 
 class Int8Spec(Check):
-    """The file breaks no rule of the LiteRT 8-bit quantization specification. Compilers of NPUs take it as given.
+    """The file breaks no rule of the LiteRT 8-bit quantization specification, which NPU compilers rely on.
 
-    R1 to R16 are in the file itself. What is promised beyond is for the settings below: R14 (types at the border), R17
-    (versions) and R18 (zeros and clusters).
+    Rules R1 to R16 need only the file. The settings below add requirements of your own: R14 (types of input and
+    output), R17 (versions) and R18 (zeros and clusters).
     """
 
     check: Literal["int8_spec"]
     ignore: Annotated[tuple[RuleId, ...], Field(strict=False)] = ()
-    """Rules that may be broken, such as `R6` for a converter that does not quantize per channel."""
+    """Rules to ignore, such as `R6` for a converter that does not quantize per channel."""
     allow_warnings: bool = True
-    """Whether what is unusual but legal may be there: channels without weights, open dimensions, custom ops."""
+    """Whether to accept what is legal but unusual: channels with all weights zero, dynamic dimensions, custom ops."""
     input: Types | None = None
-    """R14: types that the input may have."""
+    """R14: allowed types of the input."""
     output: Types | None = None
-    """R14: types that the output may have."""
+    """R14: allowed types of the output."""
     op_versions: dict[str, PositiveInt] = Field(default={})
-    """R17: op -> the highest version; ops that are not named may have any."""
+    """R17: highest allowed version of each op. Ops that are not listed may have any version."""
     runtime: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
-    """R17: the LiteRT that is to run the file, such as `2.14.0`; the file must not ask for a later one."""
+    """R17: version of LiteRT that will run the file, such as `2.14.0`. The file must not require a later one."""
     sparsity: dict[str, Fraction] = Field(default={})
-    """R18: Keras layer -> least share of zeros in each of its weight tensors, a fraction."""
+    """R18: minimum share of zeros in each weight tensor of a Keras layer, as a fraction, by layer name."""
     clusters: dict[str, PositiveInt] = Field(default={})
-    """R18: Keras layer -> most different values in each of its weight tensors."""
+    """R18: maximum number of different values in each weight tensor of a Keras layer, by layer name."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         what = "breaches of the int8 specification"

@@ -1,4 +1,4 @@
-"""Whether anything in the file is computed in floating point."""
+"""The check `integer_only`: whether the file computes anything in floating point."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,7 +8,7 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class IntegerOnly(Check):
-    """No op of the file, in any subgraph, reads or writes a floating point tensor."""
+    """No op, in any subgraph of the file, reads or writes a floating-point tensor."""
 
     check: Literal["integer_only"]
 

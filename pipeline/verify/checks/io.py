@@ -1,4 +1,4 @@
-"""What an app must feed and will get."""
+"""The check `io`: the data types of the file's input and output."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -13,13 +13,13 @@ Types = Annotated[tuple[Type, ...], Field(strict=False, min_length=1)]
 
 
 class Io(Check):
-    """The types of the file's input and output."""
+    """Data types of the file's input and output tensors."""
 
     check: Literal["io"]
     input: Type | Types | None = None
-    """Type of the input tensor, or a list of types that it may have."""
+    """Type of the input tensor, or a list of allowed types."""
     output: Type | Types | None = None
-    """Type of the output tensor, or a list of types that it may have."""
+    """Type of the output tensor, or a list of allowed types."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Io":

@@ -1,4 +1,4 @@
-"""How many multiply-accumulates one run of the file takes."""
+"""The check `macs`: how many multiply-accumulates one inference takes."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -10,13 +10,13 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Macs(Check):
-    """Multiply-accumulates of the file's ops, from their shapes; zeros among the weights count as any other."""
+    """Number of multiply-accumulates (MACs) of one inference, from the ops' shapes. Zero weights count too."""
 
     check: Literal["macs"]
     max: PositiveInt | None = None
-    """Most multiply-accumulates."""
+    """Maximum number of MACs."""
     max_ratio: Annotated[float, Field(gt=0)] | None = None
-    """Most as a share of the baseline's."""
+    """Maximum MACs divided by the baseline's MACs."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Macs":

@@ -1,4 +1,4 @@
-"""Any other figure of how good the file is."""
+"""The check `metric`: limits on any metric of the task."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -14,17 +14,18 @@ from pipeline.verify.scoring.metrics import METRICS, MetricName
 
 
 class Metric(Check):
-    """One metric over the whole test split. Shares such as f1_macro are fractions; log_loss is in nats."""
+    """One metric on the whole test split. Shares such as f1_macro are fractions; log_loss is in nats."""
 
     check: Literal["metric"]
     metric: MetricName
-    """Which: classifiers have those up to ece, regression has mae, rmse and r2, anomaly detection auc and pauc."""
+    """Name of the metric. Regression has mae, rmse and r2, anomaly detection has auc and pauc, and classification
+    has all others."""
     min: float | None = None
-    """Least value."""
+    """Minimum value."""
     max: float | None = None
-    """Most value."""
+    """Maximum value."""
     max_drop: Annotated[float, Field(ge=0)] | None = None
-    """How much worse than the baseline it may be: lower, or higher for log_loss, ece, mae and rmse."""
+    """Maximum drop below the baseline. For log_loss, ece, mae and rmse, where lower is better, the maximum rise."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Metric":
@@ -55,15 +56,15 @@ class Metric(Check):
             yield self.result(model, what, self._worse(model), "at most", self.max_drop, difference, missing)
 
     def _worse(self, model: ModelFacts) -> float | None:
-        """How much worse than the baseline; None when it was not measured on both."""
+        """How much worse the metric is than the baseline's; None when it was not measured on both."""
         if model.baseline and self.metric in model.metrics:
             return 0.0
         drop = model.drop.get(self.metric)
         if drop is None:
             return None
-        return round(-drop if METRICS[self.metric].lower_is_better else drop, 12)  # 0.98 - 0.97 is a little over 0.01
+        return round(-drop if METRICS[self.metric].lower_is_better else drop, 12)  # in float, 0.98 - 0.97 > 0.01
 
 
 def _units(name: str) -> tuple[Unit, Unit]:
-    """Of the metric's values and of their differences."""
+    """Units of the metric's values and of their differences."""
     return ("fraction", "points") if METRICS[name].share else ("text", "text")

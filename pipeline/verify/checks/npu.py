@@ -1,4 +1,4 @@
-"""How much of the file runs on an Arm Ethos-U."""
+"""The check `npu`: how much of the file runs on an Arm Ethos-U NPU."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -16,21 +16,21 @@ Accelerator = Literal[
 
 
 class Npu(Check):
-    """What Vela, Arm's compiler for the Ethos-U, makes of the file: its estimates, not measurements."""
+    """Estimates of Vela, Arm's compiler for the Ethos-U. They are not measurements."""
 
     check: Literal["npu"]
     accelerator: Accelerator
-    """The NPU and its multiply-accumulates a cycle."""
+    """NPU, and its number of multiply-accumulates per cycle."""
     system_config: str | None = None
-    """Clock and memories, by their name in Vela's configuration file; Vela's default when left out."""
+    """Name of the system configuration (clock and memories) in Vela's configuration file. Default: Vela's own."""
     memory_mode: str | None = None
-    """Which memory holds what, by its name in Vela's configuration file; Vela's default when left out."""
+    """Name of the memory mode (which memory holds what) in Vela's configuration file. Default: Vela's own."""
     min_share: Fraction = 1.0
-    """Least share of the file's ops that run on the NPU, a fraction."""
+    """Minimum share of the file's ops that run on the NPU, as a fraction."""
     max_sram_bytes: PositiveInt | None = None
-    """Most bytes of SRAM."""
+    """Maximum SRAM in bytes."""
     max_flash_bytes: PositiveInt | None = None
-    """Most bytes of flash for weights and commands."""
+    """Maximum flash in bytes, for weights and NPU commands."""
 
     @property
     def npu(self) -> tuple[str, str | None, str | None]:

@@ -1,4 +1,4 @@
-"""Whether a runtime knows the ops in the versions that the file has."""
+"""The check `op_versions`: whether a runtime supports the versions of the file's ops."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -10,11 +10,11 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class OpVersions(Check):
-    """No op is of a later version than the runtime knows: it would refuse the file as it is loaded."""
+    """No op has a later version than the runtime supports. Otherwise the runtime refuses to load the file."""
 
     check: Literal["op_versions"]
     max: dict[str, PositiveInt]
-    """Op -> the highest version; ops that are not named may have any."""
+    """Highest supported version of each op. Ops that are not listed may have any version."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         found = (

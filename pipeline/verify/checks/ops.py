@@ -1,4 +1,4 @@
-"""Whether a runtime has a kernel for everything in the file."""
+"""The check `ops`: whether a runtime has a kernel for every op of the file."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -12,15 +12,17 @@ Kinds = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Ops(Check):
-    """Every op, in every subgraph, is one that the runtime has, on data of a kind that its kernel takes."""
+    """The runtime has a kernel for every op, in every subgraph, with the data types that the op uses."""
 
     check: Literal["ops"]
     allowed: dict[str, Kinds]
-    """Op -> kinds of data it takes: `int8`, or `int8xint4` for input and weights; an empty list takes all."""
+    """Data types that the kernel of each op accepts: `int8`, or `int8xint4` for input and weights. An empty list
+    accepts all."""
     per_channel_dense: bool = True
-    """Whether dense weights may have a scale for each unit. Runtimes of before 2024-09 refuse them or compute wrong."""
+    """Whether dense weights may have one scale per unit. Runtimes from before 2024-09 refuse them or compute wrong
+    results."""
     int16x8: bool = True
-    """Whether 16-bit data with 8-bit weights may occur."""
+    """Whether 16-bit data with 8-bit weights is allowed."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         yield self.none_of(model, "ops without a kernel", tuple(self._lacking(model)))

@@ -1,4 +1,4 @@
-"""How large the file is."""
+"""The check `size`: how large the file is."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -10,13 +10,13 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Size(Check):
-    """Size of the file as it ships, not compressed."""
+    """Size of the .tflite file, not compressed."""
 
     check: Literal["size"]
     max_bytes: PositiveInt | None = None
-    """Most bytes."""
+    """Maximum size in bytes."""
     max_ratio: Annotated[float, Field(gt=0)] | None = None
-    """Most bytes as a share of the baseline's."""
+    """Maximum size divided by the baseline's size."""
 
     @model_validator(mode="after")
     def _promises_something(self) -> "Size":

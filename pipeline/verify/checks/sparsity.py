@@ -1,4 +1,4 @@
-"""How many weights are zero in the file itself."""
+"""The check `sparsity`: how many of the weights that the file stores are zero."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -10,11 +10,11 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Sparsity(Check):
-    """Share of zeros over all weights of the layers that a prune stage pruned, counted in the file's tensors."""
+    """Share of zeros among all weights of the layers that a prune stage pruned, counted in the file's tensors."""
 
     check: Literal["sparsity"]
     min: Annotated[float, Field(gt=0, lt=1)]
-    """Least share, a fraction."""
+    """Minimum share, as a fraction."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         missing = "no prune stage stands before this model"

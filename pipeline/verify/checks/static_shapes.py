@@ -1,4 +1,4 @@
-"""Whether all sizes are known before the file runs."""
+"""The check `static_shapes`: whether all tensor shapes are known before the file runs."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,7 +8,7 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class StaticShapes(Check):
-    """No tensor has a dimension that the file leaves open: microcontrollers and NPUs plan their memory beforehand."""
+    """No tensor has a dynamic dimension. Microcontrollers and NPUs plan their memory before the first inference."""
 
     check: Literal["static_shapes"]
 

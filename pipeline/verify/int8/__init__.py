@@ -1,9 +1,8 @@
-"""The int8 specification as rules that can be tried on a .tflite file: R1 to R16, in the table below.
+"""Rules R1 to R16 of the LiteRT 8-bit quantization specification, which ``breaches(model)`` tests on a .tflite file.
 
-R17 and R18 hold a file to what was promised of it, which the check `int8_spec` knows. ``breaches(model)`` tries all
-others. They hold for the integer parts of any file: int8 and int16x8 through and through,
-with float32 or uint8 at its border, or with float islands, which R1 then names. A file without int8 or int16
-activations (float, dynamic-range, the uint8 files from before TensorFlow 2) is outside of the specification.
+R17 and R18 need requirements of the user, which only the check `int8_spec` has. The rules apply to the integer parts
+of any file: fully int8 or int16x8, with float32 or uint8 inputs and outputs, or with some float ops, which break R1.
+They don't apply to a file without int8 or int16 activations (float, dynamic-range, uint8 from before TensorFlow 2).
 """
 
 from pipeline.tflite.int8_spec import SPEC, TABLE
@@ -16,11 +15,11 @@ __all__ = ["COUNTED_ON", "RULES", "Rule", "applies", "breaches", "unfit_input"]
 
 
 def _all(*rules: Find) -> Find:
-    """Several tests of one rule."""
+    """Combine several tests into one rule."""
     return lambda model: (breach for rule in rules for breach in rule(model))
 
 
-# Rules that kernels count on: a file that breaks one does not run or, where they don't look, computes wrong numbers.
+# Rules that kernels rely on: a file that breaks one is refused or, when the kernel does not check, gives wrong results.
 COUNTED_ON = frozenset({"R2", "R4", "R5", "R7", "R8", "R8u", "R9", "R12", "R13"})
 OURS = "experience with real files"
 
@@ -62,13 +61,13 @@ def applies(model: Model) -> bool:
 
 
 def breaches(model: Model) -> tuple[Breach, ...] | None:
-    """What breaks a rule, in the order of the rules; empty for a file in order, None where the rules don't apply."""
+    """All breaches of the rules, in the order of the rules. Empty for a correct file, None when no rule applies."""
     if not applies(model):
         return None
     return tuple(breach for rule in RULES for breach in rule.breaches(model))
 
 
 def unfit_input(model: Model, low: float, high: float) -> tuple[Breach, ...]:
-    """R16 of the data: quantized inputs whose range does not fit the values low to high that they are given."""
+    """R16, with data: breaches for quantized inputs whose range does not fit input values between low and high."""
     (rule,) = (rule for rule in RULES if rule.id == "R16")
     return tuple(rule._replace(find=lambda given: ranges.input_range(given, low, high)).breaches(model))

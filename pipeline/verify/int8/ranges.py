@@ -1,4 +1,4 @@
-"""Rules about the scales and zero points of activations."""
+"""Rules R2, R8, R9, R10, R12 and R16 for scales, zero points and types of activations."""
 
 import math
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from pipeline.verify.int8.rule import (
     public_names,
 )
 
-BAND = (1e-6, 1e3)  # scales outside: the ranges were never trained or calibrated (an untouched fake-quant has 4e-9)
-RATIO = (0.5, 4.0)  # range of the input over range of the data; int16 is symmetric, and so may be twice as wide
-FAR = 16.0  # no outlier any more: data of 0..255 where 0..1 was calibrated is 255 off
+BAND = (1e-6, 1e3)  # a scale outside was never trained or calibrated (an untrained fake-quant op gives 4e-9)
+RATIO = (0.5, 4.0)  # allowed range of the input / range of the data; symmetric int16 may be twice as wide
+FAR = 16.0  # ratios beyond are no outliers: data of 0..255 on an input calibrated for 0..1 has a ratio of 255
 
 
 def parameters_valid(model: Model) -> Iterator[OpBreach]:
-    """R2, for the types that quantized activations have; a type of its own (INT32, BOOL) is no breach."""
+    """R2: activations have one positive, finite scale and one valid zero point. Skips other types (INT32, BOOL)."""
     for place in activations(model):
         if place.tensor.dtype in (*COMPUTED, "UINT8"):
             yield from _valid(place)
@@ -38,7 +38,7 @@ def parameters_valid(model: Model) -> Iterator[OpBreach]:
 def _valid(place: Operand) -> Iterator[OpBreach]:
     op, role, tensor = place
     if not tensor.scales:
-        if op.name not in int8_spec.SAME:  # what only moves values may move plain integers
+        if op.name not in int8_spec.SAME:  # ops that only move values may move plain integers
             yield OpBreach(op, tensor, f"scale of {role}", "missing", "one scale")
         return
     if len(tensor.scales) > 1:
@@ -55,7 +55,10 @@ def _valid(place: Operand) -> Iterator[OpBreach]:
 
 
 def fixed_output(dtype: str) -> Find:
-    """R8 for INT8, R8u for UINT8 and part of R12 for INT16. Mostly it is a QUANTIZE behind the op that writes uint8."""
+    """R8 (INT8), R8u (UINT8), R12 (INT16): outputs of ops such as softmax have the range that the specification fixes.
+
+    A uint8 output is usually written by a QUANTIZE after such an op.
+    """
 
     def find(model: Model) -> Iterator[OpBreach]:
         makers = {tensor: op for op in model.ops for tensor in op.outputs}
@@ -71,16 +74,16 @@ def fixed_output(dtype: str) -> Find:
 
 
 def same_parameters(op: Op) -> Iterator[OpBreach]:
-    """R9, bit for bit: the kernels copy or compare stored values as they are."""
+    """R9: inputs and output have identical scales and zero points, because kernels copy or compare stored values."""
     slots = int8_spec.SAME.get(op.name)
     if slots is None and op.outputs and op.outputs[0].dtype == "INT16":
         slots = int8_spec.SAME_INT16.get(op.name)
     if slots is None or not op.outputs:
         return
     output, *others = op.outputs
-    indices = {tensor for tensor in others if not tensor.quantized}  # of TOPK_V2
+    indices = {tensor for tensor in others if not tensor.quantized}  # indices of TOPK_V2
     met = (*data(op, slots), *outputs(op)[1:])
-    places = [place for place in met if place.tensor not in indices and not place.tensor.floating]  # floats are R1's
+    places = [place for place in met if place.tensor not in indices and not place.tensor.floating]  # R1 reports floats
     wrong = [place for place in places if _stored_as(place.tensor) != _stored_as(output)]
     if wrong:
         _, role, tensor = wrong[0]
@@ -94,7 +97,7 @@ def _stored_as(tensor: Tensor) -> tuple[object, ...]:
 
 
 def one_type(op: Op) -> Iterator[OpBreach]:
-    """R10. Floats are R1's."""
+    """R10: ops that compute read and write one type. R1 reports floats."""
     output = op.outputs[0] if op.outputs else None
     for place in data(op, int8_spec.ONE_TYPE.get(op.name)):
         types = {place.tensor.dtype, output.dtype} if output else set()
@@ -105,17 +108,18 @@ def one_type(op: Op) -> Iterator[OpBreach]:
 
 
 def symmetric_int16(model: Model) -> Iterator[OpBreach]:
-    """Of R12."""
+    """R12: int16 activations have the zero point 0."""
     for op, role, tensor in activations(model):
         if tensor.dtype == "INT16" and any(tensor.zero_points):
             yield OpBreach(op, tensor, f"zero point of {role}", str(tensor.zero_points[0]), "0")
 
 
 def cell_state(op: Op) -> Iterator[OpBreach]:
-    """Of R12: the kernel's tanh has 0 to 6 integer bits (PortableApplyTanh in portable_tensor_utils.cc).
+    """R12: the scale of an LSTM's cell state is a power of two from 2^-15 to 2^-9.
 
-    The converter gives a cell that stays below 0.5 a smaller scale. Then the kernel writes nothing, and the output is
-    the same for every input.
+    The kernel's tanh supports 0 to 6 integer bits (PortableApplyTanh in portable_tensor_utils.cc). The converter gives
+    a cell state that stays below 0.5 a smaller scale. The kernel then writes nothing, and the output is the same for
+    every input.
     """
     if any(place.tensor.dtype == "INT8" for place in data(op, (0,))):
         for _, _, tensor in data(op, int8_spec.CELL.get(op.name)):
@@ -127,7 +131,11 @@ def cell_state(op: Op) -> Iterator[OpBreach]:
 
 
 def plausible_scale(model: Model) -> Iterator[OpBreach]:
-    """Of R16. Nothing can be right behind such an input; inside, a LayerNormalization has some around 1e-8."""
+    """R16: 8-bit scales of activations are within BAND.
+
+    An implausible scale of an input makes all results wrong, so it is a failure. Inside the graph it can be right: a
+    LayerNormalization has scales around 1e-8.
+    """
     low, high = BAND
     taken, returned = set(model.inputs), set(model.outputs)
     for op, role, tensor in activations(model):
@@ -142,7 +150,7 @@ def plausible_scale(model: Model) -> Iterator[OpBreach]:
 
 
 def input_range(model: Model, low: float, high: float) -> Iterator[OpBreach]:
-    """Of R16: what the inputs can hold against the values low to high that they are given."""
+    """R16: the range of each quantized input fits data between low and high."""
     names = public_names(model)
     for tensor in model.inputs:
         if tensor.scale and tensor.dtype in (*COMPUTED, "UINT8"):

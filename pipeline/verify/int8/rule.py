@@ -1,4 +1,4 @@
-"""What a rule is, and what it yields."""
+"""The classes Rule and OpBreach, and helpers that find and describe an op's operands."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -13,13 +13,14 @@ from pipeline.verify.model_facts import Breach
 
 Severity = Literal["fail", "warn", "info"]
 
-COMPUTED = ("INT8", "INT16")  # types of activations inside of the graph
+COMPUTED = ("INT8", "INT16")  # types of activations inside the graph
 
 
 class OpBreach(NamedTuple):
-    """What a rule yields: ``what`` is ``received``, should be ``expected``. Without an op it is the graph's.
+    """One breach of a rule: ``what`` is ``received`` and should be ``expected``.
 
-    severity  instead of the rule's own
+    op        the op, or None for a breach of the whole graph
+    severity  replaces the rule's severity, unless it is None
     """
 
     op: Op | None
@@ -34,7 +35,14 @@ Find = Callable[[Model], Iterator[OpBreach]]
 
 
 class Rule(NamedTuple):
-    """One sentence of the specification that can be tried on a file."""
+    """One rule of the specification that can be tested on a file.
+
+    id        R1 to R16
+    says      the rule in words
+    severity  default severity of its breaches
+    source    document that the rule comes from
+    find      the function that yields the breaches
+    """
 
     id: str
     says: str
@@ -62,12 +70,12 @@ class Rule(NamedTuple):
 
 
 def each_op(find: Callable[[Op], Iterator[OpBreach]]) -> Find:
-    """A rule about single ops, as one about the file."""
+    """Apply a test for one op to every op of the file."""
     return lambda model: (breach for op in model.ops for breach in find(op))
 
 
 class Operand(NamedTuple):
-    """A tensor, and where it was met: ``role`` is "input 0" or "output"."""
+    """A tensor that an op reads or writes. ``role`` is its position, such as "input 0" or "output"."""
 
     op: Op
     role: str
@@ -75,7 +83,7 @@ class Operand(NamedTuple):
 
 
 def activations(model: Model) -> Iterator[Operand]:
-    """Every activation that an op of the specification reads or writes as data, once; constant operands too."""
+    """Each activation that an op of the specification reads or writes as data, once. Includes constant operands."""
     seen: set[Tensor] = set()
     for op in model.ops:
         for place in (*data(op, int8_spec.ACTIVATIONS.get(op.name)), *outputs(op)):
@@ -85,7 +93,7 @@ def activations(model: Model) -> Iterator[Operand]:
 
 
 def data(op: Op, slots: int8_spec.Slots | None) -> list[Operand]:
-    """The inputs of an op in those positions; none for None. Inputs that are left out don't count."""
+    """Inputs of an op at the given positions, without omitted optional inputs. An empty list when slots is None."""
     if slots is None:
         return []
     chosen = slots or range(len(op.inputs))
@@ -94,7 +102,7 @@ def data(op: Op, slots: int8_spec.Slots | None) -> list[Operand]:
 
 
 def outputs(op: Op) -> list[Operand]:
-    """The outputs of an op that the specification knows."""
+    """Outputs of an op; an empty list for an op that is not in the specification."""
     if op.name not in int8_spec.ACTIVATIONS:
         return []
     many = len(op.outputs) > 1
@@ -102,19 +110,19 @@ def outputs(op: Op) -> list[Operand]:
 
 
 def public_names(model: Model) -> dict[Tensor, str]:
-    """Graph inputs and outputs as the signatures call them; what has no signature keeps its own name."""
+    """Names of graph inputs and outputs in the signatures. Tensors without a signature are not included."""
     sides = (side for signature in model.signatures for side in (signature.inputs, signature.outputs))
     return {tensor: name for side in sides for name, tensor in side.items()}
 
 
 def number(value: float) -> str:
-    """The shortest text that is this float32 and no other one: equal texts are equal bits."""
+    """The shortest text that identifies this float32: equal texts mean equal bits."""
     with np.errstate(over="ignore"):
         return str(np.float32(value))
 
 
 def parameters(tensor: Tensor) -> str:
-    """Scale and zero point as text."""
+    """Scale and zero point of a tensor as text."""
     if tensor.scale is None:
         return f"per channel ({len(tensor.scales)} scales)" if tensor.scales else "not quantized"
     return pair(tensor.scale, tensor.zero_point or 0)

@@ -1,4 +1,4 @@
-"""Rules about the graph: its types, its borders, the ops that it is made of."""
+"""Rules R1, R11, R13, R14 and R15 for the graph: its types, its shapes and its ops."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,15 @@ from pipeline.tflite.model import FloatUse, Model
 from pipeline.tflite.quantization import entries
 from pipeline.verify.int8.rule import COMPUTED, OpBreach, data, public_names
 
-MANY, STORM = 8, 0.1  # QUANTIZE ops, and their share of all ops; converted networks of keras.applications have none
+# Allowed requantizing QUANTIZE ops, and their share of all ops. Converted networks of keras.applications have none.
+MANY, STORM = 8, 0.1
 
 
 def no_floats(model: Model) -> Iterator[OpBreach]:
-    """R1. What a QUANTIZE takes from the caller, or a DEQUANTIZE returns to it, is the border and not computed with."""
+    """R1: no op reads or writes floating point.
+
+    Allowed are a QUANTIZE of the graph's input and a DEQUANTIZE of its output: they only convert.
+    """
     border = set(_border(model))
     uses: dict[Op, FloatUse] = {}
     for use in model.floats():
@@ -21,7 +25,7 @@ def no_floats(model: Model) -> Iterator[OpBreach]:
             yield OpBreach(None, None, f"graph {use.role} {use.tensor!r}, whose type", use.dtype, "an integer type")
         elif op not in border:
             uses.setdefault(op, use)
-    for op, use in sorted(uses.items(), key=lambda item: item[0].name in int8_spec.BORDER):  # culprits first
+    for op, use in sorted(uses.items(), key=lambda item: item[0].name in int8_spec.BORDER):  # computing ops first
         tensors = op.reads if use.role == "reads" else op.outputs
         tensor = next(tensor for tensor in tensors if tensor.floating)
         origin = f", made by {use.made_by}" if use.role == "reads" else ""
@@ -29,7 +33,7 @@ def no_floats(model: Model) -> Iterator[OpBreach]:
 
 
 def _border(model: Model) -> Iterator[Op]:
-    """The ops that translate between the caller's float or uint8 data and the graph's own."""
+    """The QUANTIZE and DEQUANTIZE ops that convert between the caller's data and the graph's own types."""
     called = entries(model.subgraphs, model.signatures)
     for graph in model.subgraphs:
         if graph.index in called:
@@ -42,7 +46,7 @@ def _border(model: Model) -> Iterator[Op]:
 
 
 def plain_answers(op: Op) -> Iterator[OpBreach]:
-    """R11."""
+    """R11: indices, shapes and results of comparisons are plain integers and booleans."""
     allowed = int8_spec.ANSWERS.get(op.name, ())
     for output in op.outputs if allowed else ():
         if output.dtype not in allowed:
@@ -50,14 +54,14 @@ def plain_answers(op: Op) -> Iterator[OpBreach]:
 
 
 def int16_kernels(op: Op) -> Iterator[OpBreach]:
-    """R13."""
+    """R13: ops without an int16 kernel do not read int16."""
     wide = next((tensor for tensor in op.reads[:2] if tensor.dtype == "INT16" and not tensor.variable), None)
     if wide is not None and op.name in int8_spec.NOT_INT16:
         yield OpBreach(op, wide, "type of the activations", "INT16", "INT8, the only one of its quantized kernels")
 
 
 def static_shapes(model: Model) -> Iterator[OpBreach]:
-    """Of R14: where an open dimension comes into the graph, and not everywhere that it goes."""
+    """R14: shapes are static. Reports only where a dynamic dimension enters the graph, not every tensor behind it."""
     names = public_names(model)
     for graph in model.subgraphs:
         for tensor in graph.inputs:
@@ -75,7 +79,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def foreign_ops(model: Model) -> Iterator[OpBreach]:
-    """Of R15. Flex ops are TensorFlow's own kernels, in float."""
+    """R15: all ops are built-in. Flex ops, which run TensorFlow's own kernels in float, are failures."""
     for op in model.ops:
         if op.name.startswith("Flex"):
             yield OpBreach(op, None, "op", f"TensorFlow's {op.name}", "a built-in op", "fail")
@@ -84,12 +88,12 @@ def foreign_ops(model: Model) -> Iterator[OpBreach]:
 
 
 def state(model: Model) -> Iterator[OpBreach]:
-    """Of R15. A forgotten strip_pruning leaves such ops behind."""
+    """R15: no op uses variables. A missing call of strip_pruning leaves such ops behind."""
     return _unwanted(model, int8_spec.STATE, "an op without variables")
 
 
 def control_flow(model: Model) -> Iterator[OpBreach]:
-    """Of R15."""
+    """R15: no branches and loops."""
     return _unwanted(model, int8_spec.CONTROL, "one graph without branches and loops")
 
 
@@ -98,7 +102,7 @@ def _unwanted(model: Model, names: frozenset[str], expected: str) -> Iterator[Op
 
 
 def requantized(model: Model) -> Iterator[OpBreach]:
-    """Of R15: each QUANTIZE from one scale to another costs time and rounds once more."""
+    """R15: few QUANTIZE ops convert from one scale to another. Each costs time and rounds once more."""
     ops = list(model.ops)
     count = sum(op.name == "QUANTIZE" and _is_requantize(op) for op in ops)
     most = max(MANY, int(STORM * len(ops)))
@@ -112,7 +116,7 @@ def _is_requantize(op: Op) -> bool:
 
 
 def inner_dequantize(model: Model) -> Iterator[OpBreach]:
-    """Of R15: behind it, somebody computes in float."""
+    """R15: no DEQUANTIZE inside the graph, because the ops behind it compute in float."""
     border = set(_border(model))
     for op in model.ops:
         if op.name == "DEQUANTIZE" and op not in border:

@@ -1,4 +1,4 @@
-"""Rules about weights and biases."""
+"""Rules R2 to R7, R12 and R16 for weights and biases."""
 
 from collections.abc import Iterator
 
@@ -9,16 +9,16 @@ from pipeline.tflite import int8_spec
 from pipeline.tflite.graph import Op, Tensor
 from pipeline.verify.int8.rule import COMPUTED, OpBreach, number
 
-TOLERANCE = 1e-5  # relative; healthy files hold to 1e-6, which is the rounding of a float32 product
-TINY = float(np.finfo(np.float32).tiny)  # scales below lose digits
+TOLERANCE = 1e-5  # relative; correct files are within 1e-6, the rounding of a float32 product
+TINY = float(np.finfo(np.float32).tiny)  # smaller scales are subnormal and lose digits
 BITS = {"INT4": 4, "INT8": 8}
 HOLDS = {"INT32": 2**31 - 1, "INT64": 2**63 - 1}
 BIASES = {"INT8": ("INT32",), "INT16": ("INT64",)}
-SHORT_BIASES = {"FULLY_CONNECTED": ("INT64", "INT32")}  # with int16 activations the kernel takes both
+SHORT_BIASES = {"FULLY_CONNECTED": ("INT64", "INT32")}  # with int16 activations the kernel supports both
 
 
 def _products(op: Op) -> Iterator[tuple[int8_spec.Product, Tensor, Tensor, Tensor | None]]:
-    """Each product of int8 or int16 data with quantized weights: (what the spec says, data, weights, bias)."""
+    """Each product of int8 or int16 data with quantized weights: (its entry in the spec, data, weights, bias)."""
     for product in int8_spec.PRODUCTS.get(op.name, ()):
         data, weights, bias = (_at(op, slot) for slot in (product.data, product.weights, product.bias))
         if data is not None and weights is not None and data.dtype in COMPUTED and not weights.floating:
@@ -30,13 +30,13 @@ def _at(op: Op, slot: int) -> Tensor | None:
 
 
 def _quantized_weights(op: Op) -> Iterator[Tensor]:
-    """The constants that it multiplies int8 or int16 data with; an LSTM's recurrent matrices too."""
+    """Constant weights that an op multiplies with int8 or int16 data, including recurrent matrices of an LSTM."""
     if any(_products(op)):
         yield from (tensor for tensor in dict.fromkeys(op.weights) if tensor.dtype in BITS)
 
 
 def valid_scales(op: Op) -> Iterator[OpBreach]:
-    """Of R2."""
+    """R2: weight scales are positive and finite."""
     for tensor in _quantized_weights(op):
         scales = np.array(tensor.scales)
         bad = scales[~(np.isfinite(scales) & (scales > 0))]
@@ -46,7 +46,7 @@ def valid_scales(op: Op) -> Iterator[OpBreach]:
 
 
 def narrow_range(op: Op) -> Iterator[OpBreach]:
-    """R3: -127..127, so that a product with -128 can't overflow 16 bits when two are added."""
+    """R3: int8 weights lie in -127..127, so that the sum of two products can't overflow 16 bits; int4 in -7..7."""
     for tensor in _quantized_weights(op):
         values = tensor.data()
         least = 1 - (1 << BITS[tensor.dtype] - 1)
@@ -55,7 +55,8 @@ def narrow_range(op: Op) -> Iterator[OpBreach]:
 
 
 def symmetric(op: Op) -> Iterator[OpBreach]:
-    """R4. FULLY_CONNECTED alone has kernels that subtract a zero point, for weights that were computed."""
+    """R4: weights have the zero point 0. Computed weights of FULLY_CONNECTED may have another one: its kernels
+    subtract it."""
     computed = (weights for _, _, weights, _ in _products(op) if not weights.constant and op.name != "FULLY_CONNECTED")
     for weights in (*computed, *_quantized_weights(op)):
         if points := [point for point in weights.zero_points if point]:
@@ -63,7 +64,7 @@ def symmetric(op: Op) -> Iterator[OpBreach]:
 
 
 def channel_axis(op: Op) -> Iterator[OpBreach]:
-    """R5."""
+    """R5: scales of weights lie along the output channels."""
     for product, _, weights, _ in _products(op):
         if weights.block_size:
             received, expected = f"in blocks of {weights.block_size}", "per tensor or per channel"
@@ -74,7 +75,10 @@ def channel_axis(op: Op) -> Iterator[OpBreach]:
 
 
 def per_channel(op: Op) -> Iterator[OpBreach]:
-    """R6. Dense layers per tensor are legal, and what quantization-aware training gives."""
+    """R6: convolutions have a scale for each channel.
+
+    Dense layers with a single scale are allowed; quantization-aware training produces them.
+    """
     for product, _, weights, _ in _products(op):
         if product.axis is None or op.name == "FULLY_CONNECTED" or product.axis >= len(weights.shape):
             continue
@@ -84,7 +88,11 @@ def per_channel(op: Op) -> Iterator[OpBreach]:
 
 
 def bias_scale(op: Op) -> Iterator[OpBreach]:
-    """R7. Of an LSTM with layer normalization the biases follow its coefficients, which nobody here can try."""
+    """R7: a bias is int32 with zero point 0 and scale = input scale x weight scale.
+
+    An LSTM with layer normalization is skipped: its bias scales follow from the normalization's coefficients, and no
+    such file was available to test this.
+    """
     if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" and _at(op, int8_spec.LAYER_NORM) is not None:
         return
     for _, data, weights, bias in _products(op):
@@ -99,11 +107,12 @@ def bias_scale(op: Op) -> Iterator[OpBreach]:
 
 
 def _derived(op: Op, bias: Tensor, scale: float, weights: NDArray[np.float64]) -> Iterator[OpBreach]:
-    """The bias scale is the product of the other two, for each channel.
+    """R7: the bias scale of each channel is input scale x weight scale.
 
-    Of a bias that is all zero it does not count: the int16x8 converter shares one between convolutions.
+    For a bias of zeros a wrong scale is only a warning: the int16x8 converter shares one such bias between
+    convolutions.
     """
-    with np.errstate(all="ignore"):  # what is not finite is R2's
+    with np.errstate(all="ignore"):  # R2 reports scales that are not finite
         found, wanted = np.array(bias.scales), scale * weights
     if not found.size or (found.size > 1 < wanted.size and found.size != wanted.size):
         yield OpBreach(
@@ -121,7 +130,7 @@ def _derived(op: Op, bias: Tensor, scale: float, weights: NDArray[np.float64]) -
 
 
 def wide_bias(op: Op) -> Iterator[OpBreach]:
-    """Of R12."""
+    """R12: biases of int16 data are int64; for FULLY_CONNECTED int32 is allowed too."""
     for _, data, _, bias in _products(op):
         allowed = SHORT_BIASES.get(op.name, BIASES["INT16"])
         if data.dtype == "INT16" and bias is not None and bias.dtype not in allowed:
@@ -129,7 +138,8 @@ def wide_bias(op: Op) -> Iterator[OpBreach]:
 
 
 def dead_channels(op: Op) -> Iterator[OpBreach]:
-    """Of R16. Healthy networks have some: MLPerf Tiny's visual wake words has nine convolutions with dead channels."""
+    """R16: no channel has only zero weights. Only a warning: MLPerf Tiny's visual wake words model, a healthy network,
+    has nine convolutions with such channels."""
     for product, _, weights, _ in _products(op):
         if product.axis is None or not weights.constant or product.axis >= len(weights.shape):
             continue
@@ -144,7 +154,7 @@ def dead_channels(op: Op) -> Iterator[OpBreach]:
 
 
 def saturated_bias(op: Op) -> Iterator[OpBreach]:
-    """Of R16: a bias at the end of its type was cut off there."""
+    """R16: no bias is at the end of its type's range, where the converter would have clipped it."""
     for _, _, _, bias in _products(op):
         if bias is None or not bias.constant or bias.dtype not in HOLDS:
             continue

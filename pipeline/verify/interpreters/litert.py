@@ -1,15 +1,15 @@
-"""Runs a .tflite file on LiteRT, the runtime of phones and Linux boards. Never imports TensorFlow.
+"""Run a .tflite file on LiteRT, the runtime of phones and Linux boards. Does not import TensorFlow.
 
-The same bytes give other results on other kernels, so the caller names them:
+The same file gives different results on different kernels, so the caller chooses them:
 
 ::
 
-    xnnpack     what an app gets: the XNNPACK delegate, and built-in kernels for what it does not take
+    xnnpack     the default in apps: the XNNPACK delegate, and built-in kernels for ops that it does not support
     builtin     optimized kernels without the delegate
-    reference   plain C++ kernels; the nearest to TFLite Micro. ai-edge-litert 2.3 has none for ELU, CEIL, ROUND,
-                SEGMENT_SUM and HASHTABLE*: such a file raises InputError here and runs on the others
+    reference   plain C++ kernels, closest to TFLite Micro. ai-edge-litert 2.3 has none for ELU, CEIL, ROUND,
+                SEGMENT_SUM and HASHTABLE*: such a file raises InputError here and runs on the other kernels
 
-Hostile or unlucky files can crash the native runtime: call this in a process of its own.
+An invalid file can crash the native runtime: call this in a separate process.
 """
 
 import os
@@ -33,16 +33,16 @@ __all__ = ["Kernels", "Latency", "RefusedError", "Runner", "dequantize", "latenc
 Kernels = Literal["xnnpack", "builtin", "reference"]
 K = TypeVar("K")
 
-WORTH = 25 * 10**7  # multiply-accumulates that are worth an interpreter of their own: 1 to 3 ms of a core with XNNPACK
-PARTS = 16  # that each worker has on average: one that is held up takes fewer
+WORTH = 25 * 10**7  # multiply-accumulates that justify one more interpreter: 1 to 3 ms of one core with XNNPACK
+PARTS = 16  # average number of parts for each worker; a slower worker takes fewer
 
 
 class RefusedError(InputError):
-    """This runtime can't run the file: an op or a version that it does not have."""
+    """This runtime can't run the file, for example because it has no kernel for an op or for its version."""
 
 
 class Latency(NamedTuple):
-    """Milliseconds of one invocation: median and 95th percentile over that many runs."""
+    """Milliseconds of one invocation: median (p50) and 95th percentile (p95) over `runs` runs."""
 
     p50: float
     p95: float
@@ -50,12 +50,12 @@ class Latency(NamedTuple):
 
 
 class Runner:
-    """A model that is ready to run. Inputs and outputs are named by the file's signature (``self.model.signature``).
+    """A model that is ready to run. Inputs and outputs have the names of its signature (``self.model.signature``).
 
-    A batch runs in as many invocations as the file's own batch size needs. Variables (an LSTM's state) start anew
-    for each invocation: every example is one of its own, while the runtime by itself would carry them over.
+    Examples run in as many invocations as the file's batch size requires. Variables (an LSTM's state) are reset before
+    each invocation, so that examples are independent; the runtime alone would keep their values.
 
-    keep leaves every tensor's memory its own, so that `record` can read them all after an invocation.
+    keep: give each tensor its own memory, so that `record` can read all tensors after an invocation.
 
     Raises InputError when the file is not valid, and RefusedError when this runtime can't run it.
     """
@@ -68,44 +68,44 @@ class Runner:
             self._interpreter.allocate_tensors()
 
     def __call__(self, x: Array) -> NDArray[np.float32]:
-        """(n, ...) real values to (n, ...) real values, for a model with one input and one output."""
+        """Run a model with one input and one output: real values (n, ...) to real values (n, ...)."""
         name, output = only(self.model)
         return self.named({name: x})[output]
 
     def named(self, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
-        """Real values by input name, each (n, ...), to real values by output name."""
+        """Run the model: input name -> real values (n, ...), to output name -> real values (n, ...)."""
         outputs = self.model.signature.outputs
         return {name: real(raw, outputs[name]) for name, raw in self.raw(inputs).items()}
 
     def raw(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """As :meth:`named`, with the outputs as the file gives them: int8, uint8, int16, float32, ...
+        """Same as :meth:`named`, with outputs in the file's own type: int8, uint8, int16, float32, ...
 
         Raises InputError for data that does not fit, StageError when the runtime fails.
         """
         return self._record(inputs, self.model.signature.outputs)
 
     def record(self, x: Array) -> dict[int, Array]:
-        """What every op of the first subgraph writes, for a runner that keeps tensors: op index -> (n, ...).
+        """Output of each op of the first subgraph: op index -> (n, ...). Needs a runner with keep=True.
 
-        Ops whose output does not have the examples as its first dimension are left out.
+        Ops whose output does not have the batch as its first dimension are left out.
         """
         batch = self.model.signature.inputs[only(self.model)[0]].shape[0]
         written = {op.index: op.outputs[0] for op in self.model.subgraphs[0].ops if op.outputs}
         return self.observe(x, {index: t for index, t in written.items() if t.shape[:1] == (batch,)})
 
     def observe(self, x: Array, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
-        """What those tensors of the first subgraph hold, for a runner that keeps tensors: (n, ...) as stored."""
+        """Stored values (n, ...) of the given tensors of the first subgraph. Needs a runner with keep=True."""
         return self._record({only(self.model)[0]: x}, tensors)
 
     def _record(self, inputs: Mapping[str, Array], tensors: Mapping[K, Tensor]) -> dict[K, Array]:
-        """The values of those tensors for all examples."""
+        """Run all examples and return the stored values (n, ...) of the given tensors."""
         given = feeds(self.model, inputs)
         self._resize(given)
         with _plain(StageError, "the runtime failed while it ran the model", self._where):
             return given.join(self._invoke(given, tensors))
 
     def _resize(self, given: Feeds) -> None:
-        """Dimensions that the file leaves open become those of the data."""
+        """Set the file's dynamic dimensions to those of the data."""
         with _plain(InputError, "the model can't take this shape", self._where):
             for name, tensor in self.model.signature.inputs.items():
                 shape = given.stacks[name].shape[1:]
@@ -114,7 +114,7 @@ class Runner:
             self._interpreter.allocate_tensors()
 
     def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
-        """The tensors' values of every invocation: (calls, *shape)."""
+        """Values of the tensors in each invocation: (calls, *shape)."""
         ports, tensor, stateful = self.model.signature, self._interpreter.tensor, self.model.stateful
         inputs = [(port.index, given.stacks[name]) for name, port in ports.inputs.items()]
         outputs = {key: tensor(each.index) for key, each in tensors.items()}
@@ -124,7 +124,7 @@ class Runner:
                 self._interpreter.reset_all_variables()
             for index, stack in inputs:
                 self._interpreter.set_tensor(index, stack[call])
-            self._interpreter.invoke()  # refuses while a view of a tensor lives on
+            self._interpreter.invoke()  # raises RuntimeError while a view of a tensor exists
             if not call:
                 stacks = {key: np.empty((given.calls, *view().shape), view().dtype) for key, view in outputs.items()}
             for key, view in outputs.items():
@@ -132,7 +132,7 @@ class Runner:
         return stacks
 
     def latency(self, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10) -> Latency:
-        """Wall time of the invocation alone, over and over on the first examples of x."""
+        """Wall time of an invocation, measured over `runs` invocations on the first example of x."""
         named = x if isinstance(x, Mapping) else {only(self.model)[0]: x}
         self.raw({name: value[:1] for name, value in named.items()})
         times = np.empty(warmup + runs)
@@ -154,13 +154,13 @@ def run(
 def run(
     source: ModelSource, x: Array | Mapping[str, Array], kernels: Kernels = "xnnpack", threads: int = 1
 ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
-    """Real values in, real values out, for one array or for arrays by name. See :class:`Runner`."""
+    """Run a model on real values: one array, or arrays by input name. See :class:`Runner`."""
     runner = Runner(source, kernels, threads)
     return runner.named(x) if isinstance(x, Mapping) else runner(x)
 
 
 def raw(source: ModelSource, x: Array, kernels: Kernels = "xnnpack", workers: int | None = None) -> Array:
-    """As `answers`, for a model with one input and one output: (n, ...) to (n, ...)."""
+    """Same as `outputs`, for a model with one input and one output: (n, ...) to (n, ...)."""
     model = source if isinstance(source, Model) else read(source)
     name, output = only(model)
     return outputs(model, {name: x}, kernels, workers)[output]
@@ -169,10 +169,11 @@ def raw(source: ModelSource, x: Array, kernels: Kernels = "xnnpack", workers: in
 def outputs(
     source: ModelSource, inputs: Mapping[str, Array], kernels: Kernels = "xnnpack", workers: int | None = None
 ) -> dict[str, Array]:
-    """Outputs by name as the file gives them, in the order of the examples; inputs by name, each (n, ...).
+    """Outputs (n, ...) by name in the file's own type, in the order of the examples. inputs: name -> array (n, ...).
 
-    Interpreters of one thread each share the examples; as many as the work is worth and the machine has cores, or
-    `workers`. They never wait for each other, as the threads of a single interpreter do on a busy machine.
+    Several interpreters with one thread each share the examples. Unless `workers` gives their number, it depends on the
+    amount of work and the number of cores. They don't wait for each other, unlike the threads of one interpreter, which
+    do on a busy machine.
     """
     model = source if isinstance(source, Model) else read(source)
     examples, own = min(map(len, inputs.values()), default=0), threading.local()
@@ -185,25 +186,25 @@ def outputs(
 
     count = workers or max(1, min(cores(), examples * model.macs // WORTH))
     split = (np.array_split(x, max(1, min(examples, count * PARTS))) for x in inputs.values())
-    with ThreadPoolExecutor(count) as pool:  # the interpreter lets go of Python's lock while it runs
+    with ThreadPoolExecutor(count) as pool:  # invoke() releases Python's global interpreter lock
         found = list(pool.map(part, zip(*split, strict=True)))
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def latency(
     source: ModelSource, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10, kernels: Kernels = "xnnpack"
 ) -> Latency:
-    """Of one image on one thread, on this machine."""
+    """Latency of one example on one thread, on this machine."""
     return Runner(source, kernels).latency(x, runs, warmup)
 
 
 def interpreter(content: bytes, kernels: Kernels, threads: int = 1, keep: bool = False) -> Any:
-    """LiteRT's own interpreter with those kernels, which may crash on what is not a valid model."""
+    """LiteRT's own interpreter with the given kernels. It may crash on an invalid model."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType  # loads the native runtime: 0.1 s
 
     resolvers = {
@@ -221,7 +222,7 @@ def interpreter(content: bytes, kernels: Kernels, threads: int = 1, keep: bool =
 
 @contextmanager
 def _plain(error: type[InputError] | type[StageError], rule: str, where: str) -> Iterator[None]:
-    """The runtime's ValueError or RuntimeError as an error of ours, with its message on one line."""
+    """Turn the runtime's ValueError or RuntimeError into the given error, with its message on one line."""
     try:
         yield
     except (ValueError, RuntimeError) as problem:

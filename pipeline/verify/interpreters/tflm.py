@@ -1,11 +1,11 @@
-"""Runs a .tflite file on TFLite Micro (TFLM), the runtime of microcontrollers: its outputs, and the arena it needs.
+"""Run a .tflite file on TFLite Micro (TFLM), the runtime of microcontrollers: outputs, and the size of the arena.
 
-The ``tflite_micro`` package is optional; without it everything here raises :class:`Unavailable`. Its interpreter is
-the C++ of the devices with reference kernels, built for this machine: pointers have 8 bytes here and 4 there, so the
-arena's tail is larger here than on a 32 bit device.
+The ``tflite_micro`` package is optional; without it all functions here raise :class:`Unavailable`. Its interpreter is
+the same C++ code as on devices, with reference kernels, built for this machine. Pointers have 8 bytes here and 4 bytes
+on a 32-bit device, so the arena's tail is larger here.
 
-The native code can crash: call :func:`run` in a process of its own. :func:`arena` makes its own processes, because an
-arena that is too small ends in an error for some sizes and in a segmentation fault for others (measured with
+The native code can crash: call :func:`run` in a separate process. :func:`arena` starts its own processes, because an
+arena that is too small causes an error for some sizes and a segmentation fault for others (measured with
 tflite_micro 0.dev20261023: a 4 KB LSTM crashes with any arena from 1,600 to 3,984 bytes, and runs with 4,000).
 """
 
@@ -30,23 +30,24 @@ __all__ = ["Arena", "Unavailable", "arena", "run"]
 
 
 STEP = 16  # TFLM aligns the arena and every buffer to 16 bytes (MicroArenaBufferAlignment)
-LIMIT = 1 << 30  # no microcontroller has more
-LIMITS = processes.Limits(seconds=120)  # of one inference in a process of its own
+LIMIT = 1 << 30  # bytes; no microcontroller has more RAM
+LIMITS = processes.Limits(seconds=120)  # limits of one inference in a separate process
 _TOTALS = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 
 
-class Unavailable(Exception):  # noqa: N818  # a result ("unavailable", with its reason), not a mistake
-    """What was asked for can't be measured here; the message says why."""
+class Unavailable(Exception):  # noqa: N818  # a result ("unavailable", with its reason), not an error
+    """The measurement is not possible on this machine; the message gives the reason."""
 
 
 class Arena(NamedTuple):
-    """Bytes of the tensor arena.
+    """Sizes of the tensor arena in bytes.
 
-    total     used, as TFLM's recording allocator reports it after an inference: head + tail
-    head      activations and scratch buffers, by the memory planner
-    tail      what stays: structures of tensors and ops, quantization parameters, variables
-    smallest  the smallest arena that an inference was seen to succeed in; 16 bytes less was seen to fail. Mostly
-              the total; more where setting up needs more than running (measured: an LSTM 4,000 for 2,720)
+    total     used bytes that TFLM's recording allocator reports after an inference: head + tail
+    head      activations and scratch buffers, placed by the memory planner
+    tail      persistent data: tensor and op structures, quantization parameters, variables
+    smallest  size of the smallest arena in which an inference succeeded; 16 bytes less failed. Mostly equal to total,
+              and larger when initialization needs more memory than inference (measured: 4,000 for an LSTM with a total
+              of 2,720)
     """
 
     total: int
@@ -60,9 +61,9 @@ def run(source: ModelSource, x: Array) -> NDArray[np.float32]: ...
 @overload
 def run(source: ModelSource, x: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]: ...
 def run(source: ModelSource, x: Array | Mapping[str, Array]) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
-    """Real values in, real values out: (n, ...) for one array, or arrays by the names of the file's signature.
+    """Run a model on real values (n, ...): one array, or arrays by the input names of the file's signature.
 
-    Variables start anew for each invocation. Raises Unavailable without tflite_micro, InputError when TFLM can't run
+    Variables are reset before each invocation. Raises Unavailable without tflite_micro, InputError when TFLM can't run
     the model or the data does not fit, StageError when it fails while running.
     """
     model = source if isinstance(source, Model) else read(source)
@@ -74,7 +75,7 @@ def run(source: ModelSource, x: Array | Mapping[str, Array]) -> NDArray[np.float
 
 
 def raw(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """As :func:`run`, with the outputs as the file gives them: int8, int16, float32, ..."""
+    """Same as :func:`run`, with outputs in the file's own type: int8, int16, float32, ..."""
     given, ports = feeds(model, inputs), model.signature
     places = {name: model.inputs.index(tensor) for name, tensor in ports.inputs.items()}
     results = {name: model.outputs.index(tensor) for name, tensor in ports.outputs.items()}
@@ -93,7 +94,7 @@ def raw(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def arena(source: ModelSource) -> Arena:
-    """The arena that one inference of the model needs, in a few short processes: mostly three, of 0.05 s each.
+    """Measure the arena that one inference needs, in a few short processes: usually three of 0.05 s each.
 
     Raises Unavailable without tflite_micro, InputError when TFLM can't run the model, StageError when it crashes.
     """
@@ -111,9 +112,10 @@ def arena(source: ModelSource) -> Arena:
 
 
 def _smallest(content: bytes, near: int, works: int) -> int:
-    """The smallest multiple of 16 bytes that works, between 0 and ``works``, which does; likely ``near``.
+    """Smallest arena size that works: a multiple of 16 bytes, at most ``works`` (known to work), probably ``near``.
 
-    Steps away from ``near`` double until both sides are known, then halve: two probes when it is exact.
+    The search steps away from ``near``, doubling the step until it has a size that fails and one that works. It then
+    bisects. It needs two probes when ``near`` is exact.
     """
     fails, step, size = 0, STEP, _aligned(near)
     while works - fails > STEP:
@@ -132,9 +134,10 @@ def _aligned(size: int) -> int:
 
 
 def _enough(model: Model) -> int:
-    """An arena that is too large rather than too small, because too small may crash: multiples of what is in the file.
+    """An arena size that is certainly large enough, because one that is too small may crash.
 
-    Tensors and ops take under 200 bytes each, a scale 12 bytes, scratch buffers less than the activations.
+    A tensor or op takes less than 200 bytes, a scale 12 bytes, and scratch buffers less than the activations. The size
+    is computed from the file with generous factors.
     """
     structures = sum(len(graph.tensors) + len(graph.ops) for graph in model.subgraphs)
     scales = sum(len(tensor.scales) for graph in model.subgraphs for tensor in graph.tensors)
@@ -165,18 +168,18 @@ def _interpreter(model: Model, size: int) -> Any:
 
 @contextmanager
 def _plain(error: type[InputError] | type[StageError], rule: str, where: str) -> Iterator[None]:
-    """The runtime's errors as ours. What it says to standard error explains them, and is taken from there."""
+    """Turn the runtime's errors into the given error. Their explanation is read from standard error."""
     with _native_stderr() as said:
         try:
             yield
-        except Exception as problem:  # the package's Python trusts the file: any of IndexError, AttributeError, ...
+        except Exception as problem:  # the package does not validate the file: IndexError, AttributeError, ...
             message = " ".join(f"{problem}: {said()}".split())[:400]
             raise error(Fault(rule, where=where, received=message)) from problem
 
 
 @contextmanager
 def _native_stderr() -> Iterator[Any]:
-    """File descriptor 2 into a file, for the whole process; yields a function that reads what came so far."""
+    """Redirect file descriptor 2 of the process to a file; yields a function that reads the text written so far."""
     with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
         saved = os.dup(2)
@@ -189,7 +192,7 @@ def _native_stderr() -> Iterator[Any]:
 
 
 def _tried(content: bytes, size: int) -> dict[str, str]:
-    """One inference on zeros in a process of its own: {"text": report}, {"error": message} or {"crash": how}."""
+    """Run one inference on zeros in a separate process: {"text": report}, {"error": message} or {"crash": reason}."""
     try:
         (answer,) = processes.gather("TFLM", [(_try, content, size)], LIMITS)
     except StageError as error:
@@ -199,7 +202,7 @@ def _tried(content: bytes, size: int) -> dict[str, str]:
 
 
 def _try(send: processes.Send, content: bytes, size: int) -> None:
-    """What the process does. The first inference shows whether the arena holds everything."""
+    """Run one inference and send its report; called in the process. It fails when the arena is too small."""
     model = read(content)
     try:
         interpreter = _interpreter(model, size)

@@ -1,7 +1,7 @@
-"""One file on every runtime that users ship on: LiteRT with XNNPACK, LiteRT's reference kernels, TFLite Micro.
+"""Run one file on every runtime: LiteRT with XNNPACK, LiteRT's reference kernels, TFLite Micro. Compare the results.
 
-The same bytes give other results on other kernels. Bit equality is not to be had (XNNPACK and the reference kernels
-round differently), so what counts is how far they are apart, and how many decisions flip or what becomes of the metric.
+The same file gives different results on different kernels. Bit equality can't be expected (XNNPACK and the reference
+kernels round differently), so the comparison gives the size of the differences, the flipped decisions and the metric.
 """
 
 from collections.abc import Mapping
@@ -24,28 +24,28 @@ from pipeline.verify.scoring.scoring import SCORING
 if TYPE_CHECKING:
     from pipeline.data.spec import Spec
 
-Raw = NDArray[np.generic]  # outputs as the file gives them, (n, ...)
+Raw = NDArray[np.generic]  # outputs (n, ...) in the file's own type
 
-SECONDS = 300  # of wall time for what a budget allows: where the machine is that slow, or a kernel never ends
-LEAST = 32  # examples, however large the model
-WORTH = 2 * 10**9  # multiply-accumulates, as of XNNPACK, that are worth a second process: about 25 ms of a core
+SECONDS = 300  # time limit in seconds for a runtime with a budget, in case the machine is very slow or a kernel hangs
+LEAST = 32  # minimum number of examples, however large the model
+WORTH = 2 * 10**9  # multiply-accumulates on XNNPACK that justify one more process: about 25 ms of one core
 
 
 def sample(model: tflite.Model, runtime: str, examples: int) -> int:
-    """How many of the examples a runtime, by its name, is given: all that its budget allows."""
+    """Number of examples that the named runtime gets: as many as its budget allows."""
     budget = RUNTIMES[runtime].budget
     return examples if budget is None else min(examples, max(LEAST, budget // max(model.macs, 1)))
 
 
 def main(model: tflite.Model) -> str:
-    """The name of the runtime whose outputs a model's metrics are of."""
+    """Name of the runtime that a model's metrics are measured on."""
     return "tflm" if model.compressed else "xnnpack"
 
 
 def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Raw) -> tuple[RuntimeFacts, ...]:
-    """Facts of each runtime on examples x (N, ...) with labels or values y, that of `main` first.
+    """Facts of each runtime on examples x (N, ...) with labels or values y. The runtime of `main` comes first.
 
-    base: what that gave for them, raw (N, ...).
+    base: raw outputs (N, ...) of the runtime of `main`.
     """
     model = tflite.read(path)
     (output,) = model.signature.outputs.values()
@@ -72,26 +72,26 @@ def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Ra
 
 
 def _scored(raw: Raw, output: tflite.Tensor, x: NDArray[np.float32], y: Truth, spec: "Spec") -> dict[str, float | None]:
-    """The task's main metric of raw outputs, under its name of RuntimeFacts too where it has one."""
+    """The task's main metric of raw outputs as `score`; for a task with decisions also as `accuracy`."""
     scoring = SCORING[spec.task.name]
     value = scoring.main(scoring.verdicts(spec.task.rows(real(raw, output), spec), x, y), y)
     return {"score": value} | ({"accuracy": value} if spec.task.decides else {})
 
 
 def flips(outputs: NDArray[np.floating], others: NDArray[np.floating], spec: "Spec") -> int | None:
-    """Examples for which two models' outputs (N, ...) decide differently; None where nothing is decided."""
+    """Number of examples with different decisions in two outputs (N, ...); None for a task without decisions."""
     own, other = (spec.task.decisions(spec.task.rows(each, spec)) for each in (outputs, others))
     return None if own is None or other is None else int(np.sum(own != other))
 
 
 def apart(runtime: str, other: Raw, base: Raw, scale: float | None, examples: int) -> RuntimeFacts:
-    """How far the outputs of a runtime are from those of LiteRT with XNNPACK, both of one shape.
+    """Compare raw outputs of a runtime with those of the base runtime; both have the same shape.
 
-    Two NaN are equal; a NaN against a number is infinitely far from it, as the largest difference.
+    Two NaN count as equal. The difference between NaN and a number counts as infinite.
     """
     with np.errstate(all="ignore"):
         away = np.abs(other.astype(np.float64) - base.astype(np.float64))
-    away[(other == base) | (np.isnan(other) & np.isnan(base))] = 0.0  # infinity less infinity is no number
+    away[(other == base) | (np.isnan(other) & np.isnan(base))] = 0.0  # inf - inf is NaN
     largest = float(np.nan_to_num(away, nan=np.inf, posinf=np.inf).max(initial=0.0))
     return RuntimeFacts(
         runtime=runtime,
@@ -103,16 +103,17 @@ def apart(runtime: str, other: Raw, base: Raw, scale: float | None, examples: in
 
 
 def outputs(path: Path, x: NDArray[np.float32], runtime: str) -> Raw:
-    """As `raw_outputs`, for a file with one input and one output."""
+    """Same as `raw_outputs`, for a file with one input and one output."""
     name, output = only(tflite.read(path))
     return raw_outputs(path, {name: x}, runtime)[output]
 
 
 def raw_outputs(path: Path, inputs: Mapping[str, Array], runtime: str) -> dict[str, Raw]:
-    """Raw outputs (N, ...) by name, in their order, for inputs (N, ...) by name, by all cores that the work is worth.
+    """Raw outputs (N, ...) by name, in the order of the examples, for inputs (N, ...) by name.
 
-    In processes of their own: a file that crashes its runtime is a StageError. A runtime that holds Python's lock
-    shares the examples among processes; others do among threads.
+    The runtime runs in separate processes, so a file that crashes it raises StageError. A runtime that holds Python's
+    global interpreter lock shares the examples among processes, others share them among threads. The number of
+    processes depends on the amount of work and the number of cores.
     """
     chosen = RUNTIMES[runtime]
     examples = min(map(len, inputs.values()), default=0)
@@ -126,5 +127,5 @@ def raw_outputs(path: Path, inputs: Mapping[str, Array], runtime: str) -> dict[s
 
 
 def _run(send: processes.Send, runtime: str, path: Path, inputs: Mapping[str, Array]) -> None:
-    """What each process does."""
+    """Run a share of the examples; called in each process."""
     send(RUNTIMES[runtime].run(path, inputs))

@@ -1,4 +1,4 @@
-"""LiteRT with its reference kernels: the plain arithmetic that microcontrollers compute too."""
+"""The runtime `reference`: LiteRT with its reference kernels, whose arithmetic is closest to microcontrollers."""
 
 from collections.abc import Mapping
 from pathlib import Path

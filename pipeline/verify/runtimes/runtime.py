@@ -1,4 +1,4 @@
-"""A runtime that users ship on: the base class of all."""
+"""The base class of all runtimes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ if TYPE_CHECKING:  # the report knows runtimes by name, and does not load NumPy
     from pipeline.tflite.values import Array
 
 
-# Costs and budgets follow from ResNet-8 (12.5 M MACs), where an image takes 0.15 ms on XNNPACK, 3.5 ms on the reference
-# kernels and 7 ms on TFLite Micro. A budget is a count and not a clock: the sample is the same on every machine.
+# Costs and budgets follow from ResNet-8 (12.5 M MACs): an image takes 0.15 ms on XNNPACK, 3.5 ms on the reference
+# kernels and 7 ms on TFLite Micro. A budget counts MACs and not time, so that the sample is the same on every machine.
 
 
 class Runtime(ABC):
-    """Runs files in a process of its own.
+    """A runtime that can run a .tflite file. It is called in a separate process.
 
-    name    in `report.json`
-    title   for people
-    short   the same in a column's head
-    cost    time of a multiply-accumulate, over XNNPACK's
-    budget  multiply-accumulates that it is given, about two seconds of a core; None for all examples
-    locks   whether it holds Python's lock while it runs, so that processes share the examples and threads can't
+    name    name in `report.json`
+    title   name for people
+    short   short name, for the head of a column
+    cost    time of one multiply-accumulate, divided by that of XNNPACK
+    budget  maximum number of multiply-accumulates, about two seconds of one core; None to run all examples
+    locks   whether it holds Python's global interpreter lock while it runs, so that threads can't share the examples
 
-    A new one is a file with `run`, and a line in the registry::
+    Example of a new runtime, which also needs a line in `RUNTIMES` of the registry::
 
         class Coral(Runtime):
             name, title, short = "coral", "Edge TPU", "TPU"
@@ -47,14 +47,14 @@ class Runtime(ABC):
     locks: ClassVar[bool] = False
 
     def unavailable(self, model: "Model") -> str:
-        """Why it can't run the file; "" when it can be tried."""
+        """Reason why this runtime can't run the file; "" when it may be able to."""
         return ""
 
     @abstractmethod
     def run(self, path: Path, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
-        """Raw outputs (N, ...) by name, for inputs (N, ...) by name, as the signature names them.
+        """Run the file on inputs (N, ...) by name, and return raw outputs (N, ...) by name. Names are the signature's.
 
-        Raises EdgepipeError for a file that can't be run; a crash is told as one.
+        Raises EdgepipeError for a file that can't be run. The caller turns a crash of the process into one.
         """
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Lite Micro, in the interpreter that its wheel has for Linux x86_64."""
+"""The runtime `tflm`: TensorFlow Lite Micro, as the interpreter of its Python wheel for Linux x86_64."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""LiteRT with XNNPACK: what an app gets."""
+"""The runtime `xnnpack`: LiteRT with its XNNPACK delegate, the default in apps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ NO_DECODER = "its weights are compressed for TensorFlow Lite Micro; LiteRT has n
 
 
 class Xnnpack(Runtime):
-    """LiteRT's XNNPACK delegate, and its built-in kernels for what that does not take."""
+    """LiteRT's XNNPACK delegate, with built-in kernels for the ops that XNNPACK does not support."""
 
     name, title, short = "xnnpack", "LiteRT, XNNPACK", "XNNPACK"
 

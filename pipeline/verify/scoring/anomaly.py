@@ -1,4 +1,4 @@
-"""How well anomalies are told from normal examples. N is the number of examples."""
+"""Metrics of anomaly detection. N is the number of examples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,17 @@ from pipeline.data.tasks.task import Truth
 from pipeline.verify.scoring.scoring import Shares, Verdicts
 from pipeline.verify.scoring.statistics import Floats, Labels, MetricValues, comparable, not_finite
 
-MAX_FPR = 0.1  # of the partial AUC, as in DCASE 2020 task 2 and MLPerf Tiny
+MAX_FPR = 0.1  # maximum false positive rate of the partial AUC, as in DCASE 2020 task 2 and MLPerf Tiny
 
 
 def auc_shares(scores: Floats, y: Labels) -> NDArray[np.float64]:
-    """What each example adds to the AUC of scores (N,): (N,) figures whose mean it is; NaN where it can't be measured.
+    """Each example's share of the AUC of scores (N,): (N,) values whose mean is the AUC. NaN when there is no AUC.
 
-    An anomaly's placement is the share of normal examples with a lower score, equal ones counting half, and the AUC is
-    the mean of the placements; so for normal examples, the other way round. With n examples of m of one kind, that of
-    an example is AUC + n / m * (placement - AUC). Their variance is that of DeLong et al. 1988, "Comparing the Areas
-    under Two or More Correlated Receiver Operating Characteristic Curves", to the first order.
+    The placement of an anomaly is the share of normal examples with a lower score, where equal scores count half. The
+    placement of a normal example is the share of anomalies with a higher score. The mean placement of either kind is
+    the AUC. For n examples, m of them of the example's kind, its share is AUC + n / m * (placement - AUC). The variance
+    of the shares is, to first order, that of DeLong et al. 1988, "Comparing the Areas under Two or More Correlated
+    Receiver Operating Characteristic Curves".
     """
     comparable(scores, y)
     shares = np.full(len(y), np.nan)
@@ -34,17 +35,18 @@ def auc_shares(scores: Floats, y: Labels) -> NDArray[np.float64]:
 
 
 def _below(scores: Floats, others: Floats) -> NDArray[np.float64]:
-    """Share of the others that each score is above; equal ones count half."""
+    """For each score, the share of `others` below it; equal scores count half."""
     ordered = np.sort(others)
     return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(others))
 
 
 def anomaly(scores: Floats, y: Labels, max_fpr: float = MAX_FPR) -> MetricValues:
-    """AUC and pAUC of scores (N,), higher is more anomalous, against labels (N,), 0 normal and 1 anomalous.
+    """AUC and pAUC of scores (N,), where higher is more anomalous, against labels (N,): 0 normal, 1 anomalous.
 
-    pAUC is the area where at most `max_fpr` of the normal examples raise an alarm, scaled so that guessing gives 0.5
-    and perfection 1 (McClish 1989): scikit-learn's roc_auc_score with max_fpr, as in the evaluation of DCASE 2020
-    task 2 (Koizumi et al. 2020) and of MLPerf Tiny. Those average over machines: call this for each.
+    pAUC is the area under the ROC curve up to a false positive rate of `max_fpr`, scaled so that random scores give 0.5
+    and perfect ones 1 (McClish 1989). It is scikit-learn's roc_auc_score with max_fpr, as in the evaluation of DCASE
+    2020 task 2 (Koizumi et al. 2020) and of MLPerf Tiny. Both of those average over machines: call this function once
+    for each machine.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -58,9 +60,10 @@ def anomaly(scores: Floats, y: Labels, max_fpr: float = MAX_FPR) -> MetricValues
 
 
 class AnomalyScoring(Shares):
-    """Of what a model gives back: the score of an example is its mean squared error, in real units.
+    """Scoring of anomaly detection. An example's score is its mean squared reconstruction error, in real units.
 
-    As in MLPerf Tiny (github.com/mlcommons/tiny, anomaly_detection) and DCASE 2020 task 2 (Koizumi et al. 2020).
+    This is the score of MLPerf Tiny (github.com/mlcommons/tiny, anomaly_detection) and of DCASE 2020 task 2 (Koizumi et
+    al. 2020).
     """
 
     metric = "auc"
@@ -73,5 +76,5 @@ class AnomalyScoring(Shares):
 
 
 def _errors(rows: Floats, x: Floats) -> NDArray[np.float64]:
-    """Mean squared error (N,) of what a model gives back, in float64."""
+    """Mean squared reconstruction error (N,) in float64."""
     return np.asarray(np.mean((rows.astype(np.float64) - x.reshape(len(x), -1)) ** 2, axis=1))

@@ -1,4 +1,4 @@
-"""How good the scores of a classifier are. N is the number of examples, K of classes."""
+"""Metrics of classification. N is the number of examples, K the number of classes."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,12 +13,12 @@ from pipeline.verify.scoring.scoring import Scoring, Verdicts
 from pipeline.verify.scoring.statistics import CONFIDENCE, Floats, Labels, MetricValues, comparable, not_finite
 
 TOP = 5
-BINS = 15  # of the calibration error, as in Guo et al. 2017
+BINS = 15  # bins of the calibration error, as in Guo et al. 2017
 Kind = Literal["probabilities", "logits"]
 
 
 class Decided(NamedTuple):
-    """What `decisions` found.
+    """Results of `decisions`.
 
     confusion  (K, K) counts: rows are true labels, columns decisions
     """
@@ -29,9 +29,9 @@ class Decided(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """What `classification` found.
+    """Results of `classification`.
 
-    scores     what the scores were taken for
+    scores     how the scores were interpreted
     confusion  (K, K) counts: rows are true labels, columns decisions
     """
 
@@ -47,18 +47,19 @@ def classification(scores: Floats, y: Labels, labels: Sequence[str] = (), step: 
 
     ::
 
-        accuracy           share of right decisions: the highest score, the first of equal ones
-        top5_accuracy      share of examples whose class is among the 5 highest scores; only where K > 5
-        balanced_accuracy  mean recall of the classes, so that each counts the same (as scikit-learn's)
-        precision_macro    mean over the classes that have examples, each counting the same, 0 for one that is never
-        recall_macro       predicted; recall_macro is balanced_accuracy under its other name
-        f1_macro
+        accuracy           share of right decisions; the decision is the class with the highest score, the first of
+                           equal ones
+        top5_accuracy      share of examples whose class is among the 5 highest scores; only when K > 5
+        balanced_accuracy  mean recall of the classes (same as scikit-learn's)
+        precision_macro    mean over the classes that have examples; a class that is never predicted counts as 0
+        recall_macro       the same for recall: equal to balanced_accuracy
+        f1_macro           the same for F1
         worst_recall       the lowest recall of a class that has examples
         auc_macro          mean over the classes of the area under the ROC curve, one class against the rest
         log_loss           mean of -ln(probability of the true class), see `log_loss`
         ece                expected calibration error, see `calibration_error`
 
-    labels: names of the classes; their numbers where it has none. step: the scale of a quantized output.
+    labels: names of the classes; classes without a name get their number. step: the scale of a quantized output.
     """
     comparable(scores, y)
     classes = scores.shape[1]
@@ -70,22 +71,22 @@ def classification(scores: Floats, y: Labels, labels: Sequence[str] = (), step: 
 
 
 def decisions(decided: Labels, y: Labels, labels: Sequence[str]) -> Decided:
-    """What the decisions (N,) alone tell against the labels (N,), both from 0 to K-1; labels: the K classes' names."""
+    """Metrics of decisions (N,) against true labels y (N,), both from 0 to K-1. labels: names of the K classes."""
     per_class = _per_class(y, decided, labels)
     metrics = {"accuracy": float(np.mean(decided == y)), **_means(per_class)}
     return Decided(metrics, per_class, _confusion(y, decided, range(len(labels))))
 
 
 def kind(scores: Floats) -> Kind:
-    """What scores (N, K) are: probabilities when every one is within 0..1, otherwise logits."""
-    return "probabilities" if np.all((scores >= 0) & (scores <= 1 + 1e-6)) else "logits"  # float softmax can pass 1
+    """Kind of scores (N, K): probabilities when all are within 0..1, otherwise logits."""
+    return "probabilities" if np.all((scores >= 0) & (scores <= 1 + 1e-6)) else "logits"  # float softmax can exceed 1
 
 
 def probabilities(scores: Floats) -> NDArray[np.float64]:
-    """Rows that sum to 1 from finite scores (N, K).
+    """Turn finite scores (N, K) into probabilities whose rows sum to 1.
 
-    Logits go through softmax. Probabilities are divided by their sum, which quantization moves off 1: int8 rounds each
-    of them by up to 1/512. A row that was rounded to nothing but zeros says nothing, so its classes are equally likely.
+    Logits go through softmax. Probabilities are divided by their sum, because quantization changes it: int8 rounds each
+    value by up to 1/512. In a row of zeros all classes are equally likely.
     """
     weights = scores.astype(np.float64)
     if kind(scores) == "logits":
@@ -96,7 +97,7 @@ def probabilities(scores: Floats) -> NDArray[np.float64]:
 
 
 def rank(scores: Floats, y: Labels) -> Labels:
-    """How many classes stand before the true one, (N,). Of equal scores the lower class comes first, as in argmax."""
+    """Rank of the true class (N,), 0 for the highest score. Of equal scores the lower class is first, as in argmax."""
     true = np.take_along_axis(scores, y[:, np.newaxis], axis=1)  # (N, 1)
     earlier = np.arange(scores.shape[1]) < y[:, np.newaxis]  # (N, K)
     ahead: NDArray[np.bool_] = (scores > true) | ((scores == true) & earlier)
@@ -106,20 +107,20 @@ def rank(scores: Floats, y: Labels) -> Labels:
 def log_loss(p: Floats, y: Labels, step: float | None = None) -> float:
     """Mean of -ln(p[i, y[i]]) over probabilities (N, K), in nats.
 
-    A zero is taken as half a step of the quantized output (1/512 for int8: what is less rounds to zero), or as float32
-    epsilon where the output is not quantized, as scikit-learn does with float32. Without that one zero is an infinite
-    loss; with it an int8 model can lose no more than 6.2 an example.
+    A probability of zero would give an infinite loss. It is replaced by half a step of a quantized output (1/512 for
+    int8, where anything less rounds to zero), or by float32 epsilon, as in scikit-learn for float32. The loss of one
+    example of an int8 model is therefore at most 6.2.
     """
     least = step / 2 if step else float(np.finfo(np.float32).eps)
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], least)).mean())
 
 
 def calibration_error(p: Floats, y: Labels, bins: int = BINS) -> float:
-    """Expected calibration error of probabilities (N, K): how far confidence is from being right.
+    """Expected calibration error (ECE) of probabilities (N, K): mean distance between confidence and accuracy.
 
-    Examples fall by the probability of their decision into bins of equal width, (i/bins, (i+1)/bins]; the distance of a
-    bin's accuracy from its mean confidence is averaged by the bins' examples. Guo et al. 2017, "On Calibration of
-    Modern Neural Networks", equation 3, with their 15 bins.
+    Confidence is the probability of the decision. Examples are grouped by confidence into bins of equal width,
+    (i/bins, (i+1)/bins]. The ECE is the mean of |accuracy - mean confidence| of the bins, weighted by their number of
+    examples: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3, with their 15 bins.
     """
     confidence = p.max(axis=1)
     index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -164,7 +165,7 @@ def _of_probabilities(scores: Floats, y: Labels, per_class: Sequence[ClassFacts]
 
 
 def _auc(p: Floats, y: Labels) -> float:
-    """Of probabilities (N, K) with examples of every class. Both classes of two have the same area."""
+    """Macro AUC of probabilities (N, K); every class has examples. When K is 2, both classes have the same AUC."""
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(y, p[:, 1]) if p.shape[1] == 2 else roc_auc_score(y, p, multi_class="ovr"))
@@ -177,7 +178,7 @@ def _confusion(y: Labels, decisions: Labels, classes: range) -> tuple[tuple[int,
 
 
 class ClassificationScoring(Scoring):
-    """Of labels: each decision is right or wrong."""
+    """Scoring of classification. Verdicts are decisions (N,), each right or wrong."""
 
     def facts(self, rows: Floats, x: Floats, y: Truth, labels: Sequence[str], step: float | None) -> dict[str, Any]:
         return classification(rows, y, labels, step)._asdict()

@@ -1,4 +1,4 @@
-"""The table of all metrics: one row each. What it takes to measure one is in the file of its task's scoring."""
+"""The table of all metrics, one row each. The module of each task's scoring computes them."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
@@ -7,14 +7,14 @@ from pipeline.core.family import NameOf
 
 
 class Metric(NamedTuple):
-    """A row.
+    """One row of the table.
 
-    name             in configs and in `report.json`
-    task             the name of the task that has it
-    title            as people write it; the name when it is left out
-    share            whether it is a share of the whole, 0..1, printed in percent and compared in points; any other
-                     figure is in a unit of its own
-    lower_is_better  whether less of it is better
+    name             name in configs and in `report.json`
+    task             name of the task that the metric belongs to
+    title            name for people; same as `name` when left out
+    share            whether the value is a fraction 0..1, shown in percent and compared in percentage points; other
+                     metrics have their own unit
+    lower_is_better  whether a lower value is better
     """
 
     name: str
@@ -25,7 +25,7 @@ class Metric(NamedTuple):
 
     @property
     def change(self) -> str:
-        """What makes it worse: a drop, or a rise where lower is better."""
+        """The change that makes the metric worse: "drop", or "rise" when lower is better."""
         return "rise" if self.lower_is_better else "drop"
 
 

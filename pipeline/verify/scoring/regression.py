@@ -1,4 +1,4 @@
-"""How good predicted numbers are. N is the number of examples."""
+"""Metrics of regression. N is the number of examples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def regression(predicted: Floats, y: Floats) -> MetricValues:
     """MAE, RMSE (both in the unit of y) and R2 of predictions (N,) or (N, M) against values of the same shape.
 
     R2 = 1 - sum of squared errors / sum of squared distances from the mean, averaged over the M outputs (scikit-learn's
-    r2_score). It is missing where a value never changes: nothing is there to be explained.
+    r2_score). It is missing when a true value is the same for all examples, because R2 then divides by zero.
     """
     from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
@@ -26,7 +26,7 @@ def regression(predicted: Floats, y: Floats) -> MetricValues:
 
 
 class RegressionScoring(Shares):
-    """Of regression: an example's share of the MAE is its absolute error, the mean of its M values'."""
+    """Scoring of regression. An example's share of the MAE is its mean absolute error over its M values."""
 
     metric = "mae"
 

@@ -1,6 +1,6 @@
-"""How well outputs do their task, one class a task: metrics, and what two models are compared by. No TensorFlow.
+"""Base classes that score outputs, one subclass for each task: metrics, and comparison of two models. No TensorFlow.
 
-Rows are outputs (N, values) as `Task.rows` gives them, x the examples (N, ...) and y what is known of them.
+Rows are outputs (N, values) as returned by `Task.rows`, x are the examples (N, ...) and y their labels or values.
 """
 
 from abc import ABC, abstractmethod
@@ -16,33 +16,52 @@ from pipeline.verify.model_facts import Paired
 from pipeline.verify.scoring import statistics
 from pipeline.verify.scoring.statistics import CONFIDENCE, Floats
 
-Verdicts = NDArray[Any]  # (N,): what of each example is kept, for a comparison with any other model
+Verdicts = NDArray[Any]  # (N,): one value for each example, kept to compare the model with others
 
 
 class Scoring(ABC):
-    """How the outputs of one task are judged."""
+    """Scores the outputs of one task.
+
+    Example for a task whose metric is the median absolute error. It also needs a line in `SCORING` of the registry, and
+    its metric a row in `METRICS`::
+
+        class MedianScoring(Scoring):
+            def facts(self, rows, x, y, labels, step):
+                return {"metrics": {"median_error": self.main(self.verdicts(rows, x, y), y)}}
+
+            def verdicts(self, rows, x, y):
+                return np.abs(rows - y).mean(axis=1)
+
+            def main(self, verdicts, y):
+                return float(np.median(verdicts))
+
+            def paired(self, base, own, y, labels, confidence=CONFIDENCE):
+                return None
+
+    Subclass `Shares` when the metric is a mean over the examples, which gives `main` and `paired`.
+    """
 
     @abstractmethod
     def facts(self, rows: Floats, x: Floats, y: Truth, labels: Sequence[str], step: float | None) -> dict[str, Any]:
-        """The fields of ModelFacts that hold metrics. step: the scale of a quantized output."""
+        """The fields of ModelFacts about metrics. labels: names of the classes. step: scale of a quantized output."""
 
     @abstractmethod
     def verdicts(self, rows: Floats, x: Floats, y: Truth) -> Verdicts:
-        """The decision for each example; without decisions its share of the main metric, whose mean that is."""
+        """One value for each example (N,): its decision or, without decisions, its share of the main metric."""
 
     @abstractmethod
     def main(self, verdicts: Verdicts, y: Truth) -> float | None:
-        """The main metric; None where it can't be measured."""
+        """The task's main metric; None when it can't be measured."""
 
     @abstractmethod
     def paired(
         self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str], confidence: float = CONFIDENCE
     ) -> Paired | None:
-        """A model against the baseline on the same examples; None where the main metric was not measured."""
+        """Compare a model with the baseline on the same examples; None when the main metric was not measured."""
 
 
 class Shares(Scoring):
-    """Of a figure that is a mean over the examples."""
+    """Scoring with a main metric that is a mean over the examples. Verdicts are the examples' shares of it."""
 
     metric: str  # the task's main metric
 
@@ -57,4 +76,4 @@ class Shares(Scoring):
         return statistics.paired_means(self.metric, base, own, confidence)
 
 
-SCORING: Family[Scoring] = Family("SCORING")  # by the name of the task
+SCORING: Family[Scoring] = Family("SCORING")  # task name -> Scoring

@@ -1,4 +1,4 @@
-"""Whether one model is worse than another on the same examples: paired tests and intervals. N is their number."""
+"""Paired tests and confidence intervals for two models on the same examples. N is the number of examples."""
 
 from collections.abc import Sequence
 from math import ceil, exp, lgamma, log
@@ -12,14 +12,14 @@ from pipeline.verify.model_facts import ClassDrop, Paired
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-MEAN_RESAMPLES = 2_000  # of the examples themselves, which takes N times as long
+MEAN_RESAMPLES = 2_000  # fewer, because drawing the examples themselves takes N times as long
 Floats = NDArray[np.floating]
 Labels = NDArray[np.int64]
 Right = NDArray[np.bool_]
 
 
 class MetricValues(NamedTuple):
-    """Metrics by name, and for those that could not be measured the reason."""
+    """Metrics by name, and the reason for each metric that could not be measured."""
 
     metrics: dict[str, float]
     missing: dict[str, str]
@@ -29,9 +29,10 @@ def paired(
     base_right: Right, right: Right, y: Labels, labels: Sequence[str] = (),
     confidence: float = CONFIDENCE, seed: int = 0,
 ) -> Paired:  # fmt: skip
-    """Compare two models by which of the same N examples each gets right: (N,) booleans, and the labels (N,).
+    """Compare two models on the same N examples, given which of them each model gets right.
 
-    labels: names of the classes; their numbers where it has none.
+    base_right and right: (N,) booleans. y: true labels (N,). labels: names of the classes; classes without a name get
+    their number.
     """
     comparable(base_right, right)
     lost, gained = int(np.sum(base_right & ~right)), int(np.sum(~base_right & right))
@@ -50,9 +51,9 @@ def paired(
 
 
 def paired_means(metric: str, base: Floats, own: Floats, confidence: float = CONFIDENCE, seed: int = 0) -> Paired:
-    """Compare two models by what each of the same N examples adds to a metric that is the mean of it: (N,) each.
+    """Compare two models by a metric that is a mean over the same N examples. base and own: each example's share (N,).
 
-    The interval is the percentile bootstrap's of the mean difference, examples drawn with replacement.
+    The interval is the percentile bootstrap interval of the mean difference, with examples drawn with replacement.
     """
     comparable(base, own)
     difference = base - own
@@ -64,9 +65,9 @@ def paired_means(metric: str, base: Floats, own: Floats, confidence: float = CON
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """p-value of McNemar's exact two-sided test (McNemar 1947): the binomial that statsmodels' `mcnemar` computes.
+    """p-value of McNemar's exact two-sided test (McNemar 1947), same as statsmodels' `mcnemar` with exact=True.
 
-    Were both models equally good, each of the n = lost + gained flips would be a coin's toss:
+    If both models are equally good, each of the n = lost + gained flips is as likely to be lost as gained:
     p = 2 P(Binomial(n, 1/2) <= min(lost, gained)), at most 1.
     """
     n = lost + gained
@@ -78,15 +79,16 @@ def mcnemar(lost: int, gained: int) -> float:
 def interval(
     n: int, lost: int, gained: int, confidence: float = CONFIDENCE, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the drop (lost - gained) / n; both ends are shares.
+    """Percentile bootstrap interval of the drop (lost - gained) / n; both ends are fractions.
 
-    Each example is lost, gained or neither, so resampling n of them is one draw from a multinomial. From few flips, or
-    none, that takes chance for certainty: meant to hold a drop of 1 point on 50 examples in 95 % of all samples, it
-    does in 39 %. So one lost and one gained example are added to those seen, as in Bonett and Price 2012, "Adjusted
-    Wald confidence interval for a difference of binomial proportions based on paired data", and both ends move out by
-    half an example, because a count moves in steps. Tried in 162 settings (50 to 5000 examples, drops of 0.3 to 2
-    points, confidence 80 to 95 %) it holds the true drop as often as meant or more, and lies below it, where a gate
-    passes by luck, in at most 1.23 times the samples meant: 2.9 % instead of 2.5 at a confidence of 95 %.
+    Each example is lost, gained or neither, so resampling n examples is one draw from a multinomial distribution. With
+    few or no flips the plain interval is too narrow: for a drop of 1 point on 50 examples, the nominal 95 % interval
+    contains the true drop in only 39 % of samples. So one lost and one gained example are added, as in Bonett and Price
+    2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", and both
+    ends move out by half an example, because counts are discrete. This was tried in 162 settings (50 to 5000 examples,
+    drops of 0.3 to 2 points, confidence 80 to 95 %). The interval contains the true drop at least as often as its
+    nominal confidence. It lies entirely below the true drop, so that a check may pass by chance, in at most 1.23 times
+    the nominal share of samples: 2.9 % instead of 2.5 % at a confidence of 95 %.
     """
     shares = np.array([lost + 1, gained + 1, n - lost - gained]) / (n + 2)
     draws = np.random.default_rng(seed).multinomial(n, shares, resamples)  # (resamples, 3)
@@ -95,9 +97,10 @@ def interval(
 
 
 def examples_needed(n: int, drop: float, low: float, high: float, limit: float) -> int | None:
-    """About how many examples would put the interval on one side of the limit, were the drop to stay what it is.
+    """Estimate how many examples would put the whole interval on one side of the limit, if the drop stays the same.
 
-    An interval narrows with the root of the examples. Two digits; None when the drop is the limit itself.
+    The width of an interval is proportional to 1 / sqrt(n). The result is rounded up to two significant digits; None
+    when the drop equals the limit.
     """
     if drop == limit:
         return None
@@ -113,13 +116,13 @@ def comparable(a: NDArray[np.generic], b: NDArray[np.generic]) -> None:
 
 
 def not_finite(scores: Floats) -> str:
-    """Why scores (N, ...) can't be compared; "" when they can."""
+    """Say how many of the scores (N, ...) are NaN or infinite, as a reason; "" when all are finite."""
     broken = len(scores) - int(np.isfinite(scores).reshape(len(scores), -1).all(axis=1).sum())
     return f"the model gives NaN or infinity for {broken} of {len(scores)} examples" if broken else ""
 
 
 def _worst(lost: Right, gained: Right, y: Labels, labels: Sequence[str]) -> ClassDrop | None:
-    """The class with the largest drop, the first of equal ones. lost, gained, y: (N,)."""
+    """The class with the largest drop, the first of equal ones; None when no class drops. lost, gained, y: (N,)."""
     examples = np.bincount(y)
     of_class = [np.bincount(y[flips], minlength=len(examples)) for flips in (lost, gained)]
     drops = (of_class[0] - of_class[1]) / np.maximum(examples, 1)

@@ -1,4 +1,4 @@
-"""What files run on: one YAML file each, data only, beside the tables of ops that they refer to."""
+"""Built-in targets: one YAML file for each target, and the op tables that the targets refer to."""
 
 from pipeline.verify.targets.target import AnyTarget, Target, expand, load, names, placed
 

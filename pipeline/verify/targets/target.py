@@ -1,4 +1,4 @@
-"""A target: what its hardware has, what its runtime can do, and the checks that follow from both."""
+"""A target: the limits of its hardware, the ops of its runtime, and the checks that follow from both."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,71 +22,71 @@ from pipeline.verify.checks.size import Size
 from pipeline.verify.checks.static_shapes import StaticShapes
 
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
-_TABLE = "_ops"  # tflm_ops.yaml is the table `tflm`
+_TABLE = "_ops"  # file name suffix of an op table: tflm_ops.yaml is the table `tflm`
 
 
 class OpRule(Settings):
-    """What a runtime takes of one op."""
+    """What a runtime supports of one op."""
 
     max_version: PositiveInt | None = None
-    """The highest version; any when left out."""
+    """Highest supported version. Default: any version."""
     dtypes: Texts = ()
-    """Kinds of data, such as `int8`, or `int8xint4` for input and weights; all when left out."""
+    """Supported data types, such as `int8`, or `int8xint4` for input and weights. Default: all."""
 
 
 class OpTable(Settings):
-    """The ops of a runtime."""
+    """The ops that a runtime supports."""
 
     sources: Texts
-    """Where the facts come from."""
+    """Sources of the facts, such as links."""
     ops: dict[str, OpRule]
-    """Op -> what the runtime takes of it."""
+    """Supported ops by name, each with the versions and data types that the runtime supports."""
 
 
 class Vela(Settings):
-    """How the file is compiled for an Ethos-U, and how much of it must run there."""
+    """How Vela compiles the file for an Ethos-U, and how much of the file must run on the NPU."""
 
     accelerator: Accelerator
-    """The NPU and its multiply-accumulates a cycle."""
+    """NPU, and its number of multiply-accumulates per cycle."""
     system_config: str | None = None
-    """Clock and memories, by their name in Vela's configuration file."""
+    """Name of the system configuration (clock and memories) in Vela's configuration file. Default: Vela's own."""
     memory_mode: str | None = None
-    """Which memory holds what, by its name in Vela's configuration file."""
+    """Name of the memory mode (which memory holds what) in Vela's configuration file. Default: Vela's own."""
     min_share: Fraction = 1.0
-    """Least share of the file's ops that run on the NPU, a fraction."""
+    """Minimum share of the file's ops that run on the NPU, as a fraction."""
 
 
 class Target(Settings):
-    """What a file is to run on. What is left out is no limit."""
+    """The device that a file will run on. A limit that is left out is not checked."""
 
     name: Annotated[str, Field(pattern=NAME, max_length=60)]
-    """Its name, in results."""
+    """Name of the target in results."""
     title: str = ""
-    """What it is."""
+    """Short description of the device."""
     sources: Texts = ()
-    """Where the facts come from."""
+    """Sources of the facts, such as links to data sheets."""
     runtime: Literal["tflm", "litert", "edgetpu", "ethos-u"]
-    """What runs the file; ethos-u is TensorFlow Lite Micro with the NPU's op, after Vela."""
+    """Runtime on the device. `ethos-u` is TensorFlow Lite Micro with the NPU's op, on a file compiled by Vela."""
     flash_bytes: PositiveInt | None = None
-    """Flash that the file has to fit in."""
+    """Flash for the file, in bytes."""
     ram_bytes: PositiveInt | None = None
-    """RAM of the chip."""
+    """RAM of the chip, in bytes."""
     arena_bytes: PositiveInt | None = None
-    """RAM that is left for the arena; ram_bytes when left out."""
+    """RAM available for the tensor arena, in bytes. Default: ram_bytes."""
     inputs: Types | None = None
-    """Types that the input may have."""
+    """Allowed types of the input."""
     outputs: Types | None = None
-    """Types that the output may have."""
+    """Allowed types of the output."""
     ops: str | dict[str, OpRule]
-    """What the runtime takes: a table of edgepipe's (`tflm`, `litert`, `edgetpu`), or op -> rule."""
+    """Supported ops: the name of a built-in table (`tflm`, `litert`, `edgetpu`), or a mapping of ops to rules."""
     static_shapes: bool = True
-    """Whether all sizes must be in the file."""
+    """Whether all tensor shapes must be static."""
     per_channel_dense: bool = True
-    """Whether dense weights may have a scale for each unit."""
+    """Whether dense weights may have one scale per unit."""
     int16x8: bool = True
-    """Whether 16-bit data with 8-bit weights runs."""
+    """Whether 16-bit data with 8-bit weights is supported."""
     vela: Vela | None = None
-    """The NPU, for the ethos-u runtime."""
+    """Vela's options. Required for the runtime `ethos-u`, and not allowed for others."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Target":
@@ -99,16 +99,16 @@ class Target(Settings):
         return self
 
     def rules(self) -> dict[str, OpRule]:
-        """Op -> what the runtime takes of it."""
+        """Supported ops by name."""
         rules = _table(self.ops).ops if isinstance(self.ops, str) else self.ops
-        return rules | {"ethos-u": OpRule()} if self.vela else rules  # what Vela puts in the place of others
+        return rules | {"ethos-u": OpRule()} if self.vela else rules  # the op that Vela writes
 
     def evidence(self) -> tuple[str, ...]:
-        """Its sources and those of the table of ops that it refers to."""
+        """Sources of the target and of the op table that it refers to."""
         return (*self.sources, *(_table(self.ops).sources if isinstance(self.ops, str) else ()))
 
     def checks(self) -> tuple[Check, ...]:
-        """What must hold for a file that is to run here."""
+        """The checks that a file must pass to run on this target."""
         return tuple(self._checks())
 
     def _checks(self) -> Iterator[Check]:
@@ -128,7 +128,7 @@ class Target(Settings):
         yield from self._memory(self.arena_bytes or self.ram_bytes)
 
     def _memory(self, ram: int | None) -> Iterator[Check]:
-        """Of the file as it is or, where Vela makes another one of it, by Vela's estimate of that."""
+        """Flash and RAM checks; Ethos-U uses Vela's estimates."""
         if self.vela:
             yield Npu(check="npu", max_sram_bytes=ram, max_flash_bytes=self.flash_bytes, **dict(self.vela))
             return
@@ -139,19 +139,19 @@ class Target(Settings):
 
 
 def names() -> tuple[str, ...]:
-    """The built-in targets."""
+    """Names of the built-in targets, sorted."""
     return tuple(sorted(name for name in _stems() if not name.endswith(_TABLE)))
 
 
 def load(name_or_path: str) -> Target:
-    """A built-in target by its name, or one from a YAML file. ConfigError with every fault."""
+    """Load a built-in target by name, or a target from a YAML file. Raises ConfigError with every fault."""
     return _load(name_or_path, ())
 
 
 def expand(value: Any) -> Any:
-    """What a user may write for a target, as what Target takes: a name, a path, or settings that are `like` another.
+    """Turn what a config gives for a target (a name, a path, or settings with `like:`) into settings for Target.
 
-    Raises ConfigError for a name or file that gives no target; the field is "like" where that names it.
+    Raises ConfigError for a name or file that is no target. The fault's field is "like" when `like:` names it.
     """
     return load(value) if isinstance(value, str) else _with_base(value, ())
 
@@ -160,7 +160,7 @@ AnyTarget = Annotated[Target, BeforeValidator(expand, json_schema_input_type=str
 
 
 def _load(name_or_path: str, above: tuple[str, ...]) -> Target:
-    """above: the files that are `like` this one."""
+    """Load a target. above: names and paths of the targets whose `like:` led here, to find cycles."""
     if not _is_path(name_or_path) and name_or_path not in names():
         do = did_you_mean(name_or_path, names())
         raise ConfigError(Fault("there is no such target", received=repr(name_or_path), do=do))
@@ -177,7 +177,7 @@ def _load(name_or_path: str, above: tuple[str, ...]) -> Target:
 
 
 def _with_base(value: Any, above: tuple[str, ...]) -> Any:
-    """Settings with those of the target that they are `like` below them."""
+    """Settings merged over those of the target that `like:` names."""
     if not isinstance(value, dict) or not isinstance(value.get("like"), str):
         return value
     try:
@@ -189,7 +189,7 @@ def _with_base(value: Any, above: tuple[str, ...]) -> Any:
 
 
 def placed(value: Any, folder: Path) -> Any:
-    """The same with a path of it made relative to the folder of the file that it stands in."""
+    """Resolve the path in a target's value, or in its `like:`, against the folder of the file that contains it."""
     if isinstance(value, str):
         return str(folder / value) if _is_path(value) else value
     return {**value, "like": placed(value["like"], folder)} if isinstance(value, dict) and "like" in value else value
