@@ -10,6 +10,7 @@ from pipeline.keras.surgery import graph
 if TYPE_CHECKING:
     import tf_keras
 
+FROZEN = "is frozen: its `trainable` is false"
 Reason = Callable[["tf_keras.layers.Layer", bool], str]
 
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import Fault, StageError
+from pipeline.data.source import Data, spread
 from pipeline.keras.surgery.graph import flat
 
 if TYPE_CHECKING:
     import tf_keras
 
 Values = NDArray[np.float32]
+
+EXAMPLES = 64  # on which outputs must be finite
 
 # Layers that multiply and then apply an activation of their own, which the converter makes an op of its own.
 _TWO_STEPS = frozenset({
@@ -38,6 +42,24 @@ def layer_values(model: "tf_keras.Model", x: Values) -> dict[str, list[Values]]:
     for (name, _), output in zip(found, tf.nest.flatten(outputs), strict=True):
         values[name.removeprefix("quant_")].append(np.asarray(output, np.float32))
     return dict(values)
+
+
+def require_finite(model: "tf_keras.Model", data: Data) -> None:
+    """StageError when the model gives NaN or infinity for training examples; names the first layer that does."""
+    train = data.split("train")
+    x, _ = train.batch(spread(len(train), EXAMPLES))
+    if np.isfinite(np.asarray(model(x, training=False))).all():
+        return
+    name = next(
+        name for name, arrays in layer_values(model, x).items() if not all(np.isfinite(each).all() for each in arrays)
+    )
+    raise StageError(
+        Fault(
+            "the model gives NaN or infinity",
+            received=f"first in layer {name!r}, for training examples",
+            do="look at that layer's weights (a negative variance of a batch normalisation gives NaN) and at the data",
+        )
+    )
 
 
 def _tensors(network: "tf_keras.Model") -> Iterator[tuple[str, Any]]:

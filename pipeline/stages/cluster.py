@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.keras import clustering, tf
-from pipeline.keras.layer_choice import choose, nothing, unmatched
+from pipeline.keras.layer_choice import FROZEN, choose, nothing, unmatched
 from pipeline.keras.surgery import graph
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
@@ -103,6 +103,8 @@ class Cluster(Taught):
         kernel = clustering.kernel(layer)
         if kernel is None:
             return f"{type(layer).__name__} is not clustered: only Conv1D, Conv2D, Conv2DTranspose and Dense are"
+        if not layer.trainable:
+            return FROZEN
         if output and not self.cluster_output:
             return "is the output layer; cluster_output: true clusters it"
         if kernel.size < self.min_weights:

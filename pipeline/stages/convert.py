@@ -19,10 +19,10 @@ from pipeline.keras import tf
 from pipeline.keras.conversion import bias_correction
 from pipeline.keras.conversion.calibration import KEPT, Calibration, Sample, check_input, draw
 from pipeline.keras.conversion.conversion import INTEGER, Conversion, Request
-from pipeline.keras.conversion.converter import converter_of
 from pipeline.keras.conversion.estimators import Estimator
 from pipeline.keras.conversion.halves import decided, spread_of
 from pipeline.keras.layer_choice import unmatched
+from pipeline.keras.layer_values import require_finite
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
@@ -166,8 +166,11 @@ class Convert(Follower):
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.keras)
+        require_finite(model, inputs.data)
         above = read_facts(inputs.source.path)
-        conversion = Conversion(self._request(inputs.source.path), model, above.get("origin", {}), inputs.report)
+        conversion = Conversion(
+            self._request(inputs.source.path), model, inputs.data.spec().shape, above.get("origin", {}), inputs.report
+        )
         sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
         aware = bool(above.get("quantized"))
         content, calibrated = _converted(conversion, sample, aware)
@@ -229,7 +232,7 @@ def _converted(conversion: Conversion, sample: Sample | None, aware: bool) -> tu
 
 def _corrected(conversion: Conversion, content: bytes, x: NDArray[np.float32]) -> tuple[bytes, list[dict[str, Any]]]:
     """The file with its biases corrected on examples (n, ...), and what became of each layer."""
-    plain: bytes = converter_of(conversion.model).convert()
+    plain: bytes = conversion.converter().convert()
     return bias_correction.corrected(content, plain, x, conversion.report)
 
 

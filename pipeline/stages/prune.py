@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.core.settings import Share
 from pipeline.keras import tf
-from pipeline.keras.layer_choice import choose, nothing, unmatched
+from pipeline.keras.layer_choice import FROZEN, choose, nothing, unmatched
 from pipeline.keras.pruning import admm, magnitude, zeros
 from pipeline.keras.surgery import graph
 from pipeline.keras.types import KerasLayer, KerasModel
@@ -167,6 +167,8 @@ class Prune(Taught):
             return f"tfmot can't prune {type(layer).__name__}"
         if not kernels:
             return f"{type(layer).__name__} has no kernel that tfmot prunes"
+        if not layer.trainable:
+            return FROZEN
         if output and not self.prune_output:
             return "is the output layer; prune_output: true prunes it"
         if self.target(layer.name) == 0:

@@ -1,6 +1,6 @@
 """Quantization-aware training."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named, unmatched
 from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
+from pipeline.keras.training.frozen import held
 from pipeline.keras.training.tied import most_values, tied
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
@@ -99,6 +100,8 @@ class Qat(Taught):
             self.check(_no_kernels(left))
         shared = {name: kernel for name, kernel in kernels.items() if name in clustered}
         keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
+        frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
+        keep += [held(_weights_of(quantized, frozen, network.origin))] if frozen else []
         wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, list(self._examples(inputs.data))))
         curves = self.fit(quantized, inputs, tf.gives_logits(model), keep)
         if preserve:
@@ -116,6 +119,7 @@ class Qat(Taught):
                 *(f"{name} is left to calibration: {why}" for name, why in left.items()),
                 *_notes(pruned, kept, preserve),
                 *_untied(clustered, shared),
+                *_frozen(frozen),
             ],
             sparsity=kept,
             clusters={name: most_values(kernel) for name, kernel in shared.items()},
@@ -138,6 +142,19 @@ class Qat(Taught):
         positions = spread(len(train), RANGE_EXAMPLES)
         for start in range(0, len(positions), self.batch_size):
             yield train.batch(positions[start : start + self.batch_size])[0]
+
+
+def _weights_of(quantized: KerasModel, names: Collection[str], origin: Mapping[str, str]) -> list[Any]:
+    """Trainable weights of the layers that stand for those of these names in the model as it was given."""
+    layers = (layer for layer in quantized.layers if origin.get(getattr(layer, "layer", layer).name) in names)
+    return [weight for layer in layers for weight in layer.trainable_weights]
+
+
+def _frozen(names: Collection[str]) -> Iterator[str]:
+    """A note on layers that are not trained."""
+    if names:
+        listed = ", ".join(sorted(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        yield f"frozen, so their weights stay as they are, and only the ranges of their results are learnt: {listed}"
 
 
 def _no_kernels(left: dict[str, str]) -> Iterator[PlacedFault]:

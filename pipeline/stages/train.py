@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt
 from pipeline.core.errors import PlacedFault, input_of
 from pipeline.data.tasks.task import Task
 from pipeline.keras import tf
+from pipeline.keras.layer_values import require_finite
 from pipeline.keras.models.model import AnyModel, Model
 from pipeline.stages.sidecar import write_facts
 from pipeline.stages.stage import KERAS, Inputs
@@ -42,5 +43,6 @@ class Train(Training):
         with input_of(f"stages.{self.label}.model" if self.model else "model"):
             model = self.network(inputs.model).build(inputs.data.spec())
         curves = self.fit(model, inputs, tf.gives_logits(model)) if self.epochs else {}
+        require_finite(model, inputs.data)
         tf.save_model(model, work / KERAS)
         write_facts(work, curves)

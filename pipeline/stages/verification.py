@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline import tflite
 from pipeline.core import processes
+from pipeline.core.errors import EdgepipeError
 from pipeline.core.progress import Progress
 from pipeline.data.source import Data
 from pipeline.data.spec import Spec
@@ -40,7 +43,8 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
     measured, verdicts = [], []
     for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
         path = artifact.tflite
-        facts, kept = measure_file(name, path, artifact, device, inputs.data, x, y)
+        with named(name, path):
+            facts, kept = measure_file(name, path, artifact, device, inputs.data, x, y)
         measured.append(facts)
         verdicts.append(kept)
         inputs.report(Progress("model", i, len(inputs.upstream), {}))
@@ -48,6 +52,16 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
         json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
     )
     np.savez(work / DECISIONS, y=y, decisions=np.stack(verdicts))
+
+
+@contextmanager
+def named(name: str, path: Path) -> Iterator[None]:
+    """Tell errors of a file in the store by the name that the user gave the model."""
+    try:
+        yield
+    except EdgepipeError as error:
+        faults = (replace(fault, where="" if fault.where == str(path) else fault.where) for fault in error.faults)
+        raise type(error)(*(replace(each, rule=f"model {name!r}: {each.rule}") for each in faults)) from error
 
 
 def measure_file(

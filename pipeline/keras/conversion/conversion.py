@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,14 +52,20 @@ class Conversion:
     """The conversion of one model.
 
     asked   what the file is to be
+    shape   of one example, for dimensions that the model leaves open
     origin  layers of a rewritten network, see Layers
     report  tells the user how far calibration is
     """
 
     asked: Request
     model: "tf_keras.Model"
+    shape: tuple[int, ...]
     origin: Mapping[str, str] = field(default_factory=dict)
     report: Callable[[Progress], None] = lambda progress: None
+
+    def converter(self) -> Any:
+        """TensorFlow's converter for the model, with nothing set."""
+        return converter_of(self.model, self.shape)
 
     def content(self, samples: NDArray[np.float32] | None) -> bytes:
         """The file. Ranges of activations come from examples (n, ...), or from the model where there are none.
@@ -68,7 +74,7 @@ class Conversion:
         """
         import tensorflow as tf
 
-        asked, converter = self.asked, converter_of(self.model)
+        asked, converter = self.asked, self.converter()
         stepwise = bool(self.asked.keep_float) or asked.estimator != "minmax"
         feed = Feed(self.model.input_names[0], () if samples is None else samples, self.report)
         if asked.quantization != "float32" and not (stepwise and samples is None):

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 Samples = Sequence[NDArray[np.float32]] | NDArray[np.float32]
 
 
-def converter_of(model: "tf_keras.Model") -> Any:
-    """TensorFlow's converter for the model at batch 1."""
+def converter_of(model: "tf_keras.Model", shape: Sequence[int]) -> Any:
+    """TensorFlow's converter for the model at batch 1. shape: of one example, for dimensions that are left open."""
     import tensorflow as tf
 
     holder = tf.Module()  # of the variables alone: given the model, the converter would trace every layer anew
     holder.variables_of_the_model = model.variables
-    return tf.lite.TFLiteConverter.from_concrete_functions([function_of(model)], holder)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function_of(model, shape)], holder)
 
 
-def function_of(model: "tf_keras.Model") -> Any:
-    """The model at batch 1 as a concrete function with named inputs and outputs.
+def function_of(model: "tf_keras.Model", shape: Sequence[int]) -> Any:
+    """The model at batch 1 as a concrete function with named inputs and outputs, all of static shapes.
 
     tfmot prefixes the layers it wraps with `quant_`; the names that an app uses stay those of the plain model.
     """
@@ -33,7 +33,7 @@ def function_of(model: "tf_keras.Model") -> Any:
 
     outputs = [name.removeprefix("quant_") for name in model.output_names]
     signature = {
-        name: tf.TensorSpec([1, *tensor.shape[1:]], tensor.dtype, name=name)
+        name: tf.TensorSpec([1, *_closed(tensor.shape[1:], shape)], tensor.dtype, name=name)
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     }
 
@@ -42,6 +42,13 @@ def function_of(model: "tf_keras.Model") -> Any:
         return dict(zip(outputs, tf.nest.flatten(model(inputs, training=False)), strict=True))
 
     return forward.get_concrete_function(signature)
+
+
+def _closed(dimensions: Sequence[int | None], shape: Sequence[int]) -> list[int]:
+    """The dimensions of an input, those that are open as the examples have them."""
+    if len(dimensions) != len(shape):
+        return [size for size in dimensions if size is not None]
+    return [size if own is None else own for own, size in zip(dimensions, shape, strict=True)]
 
 
 class Feed:
