@@ -1,4 +1,4 @@
-"""Describe a .tflite file on the terminal: one line per fact, one row per op. Long lists are cut (``--json`` is not)."""
+"""Describe a .tflite file on the terminal: one line per fact, one row per op. ``--json`` does not cut long lists."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

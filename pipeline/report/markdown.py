@@ -14,7 +14,7 @@ _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addre
 
 
 def render(report: Report) -> str:
-    """The headline, models and checks. Text from the report is escaped, so that it can't add links, HTML or mentions."""
+    """The headline, models and checks. Text from the report is escaped: it can't add links, HTML or mentions."""
     mark = {"pass": "✅", "fail": "❌"}.get(phrases.state(report), "⚠️")
     parts = [
         f"### {mark} {_text(report.name)}: {_text(phrases.headline(report))}",
