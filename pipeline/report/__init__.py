@@ -1,1 +1,1 @@
-"""What a run found, as data and as pages: RunResult -> Report -> the files of the run folder."""
+"""The report of a run: its data, and its forms (JSON, HTML, Markdown, JUnit XML, terminal) in the run folder."""

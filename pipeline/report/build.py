@@ -1,4 +1,4 @@
-"""Outcomes of a run -> the report, and the run folder that holds it beside the files it speaks of."""
+"""Build the report from the outcomes of a run, and write the run folder with the report and its files."""
 
 import gzip
 import os
@@ -25,7 +25,7 @@ from pipeline.verify.model_facts import CalibrationFacts, CheckResult, ModelFact
 
 
 def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
-    """Put the results of a finished run into its folder: copies of the models, and their decisions."""
+    """Write the results of a finished run into its folder: copies of the models, and their decisions."""
     with guard(work):
         for outcome in outcomes:
             if _is_model(outcome):
@@ -34,7 +34,7 @@ def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
 
 
 def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
-    """The report of a finished run whose results are in the folder `work`."""
+    """Build the report of a finished run whose results are in the folder `work`."""
     measured, checks = _verified(outcomes)
     spec = config.data.spec()
     return Report(
@@ -64,7 +64,7 @@ def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
 
 
 def _verified(outcomes: Sequence[Outcome]) -> tuple[dict[str, ModelFacts], tuple[CheckResult, ...]]:
-    """Measurements by model name, and all results of checks."""
+    """Facts by model name, and the results of all checks."""
     models: dict[str, ModelFacts] = {}
     checks: list[CheckResult] = []
     for outcome in outcomes:
@@ -80,7 +80,7 @@ def _is_model(outcome: Outcome) -> bool:
 
 
 def _unverified(outcome: Outcome) -> ModelFacts:
-    """What can be said of a file that no verify stage names."""
+    """Facts of a file that no verify stage lists."""
     path = outcome.entry.path / TFLITE
     content = path.read_bytes()
     return ModelFacts(
@@ -94,13 +94,13 @@ def _unverified(outcome: Outcome) -> ModelFacts:
 
 
 def _calibrated(facts: ModelFacts, outcome: Outcome) -> ModelFacts:
-    """The facts with the examples that the converter observed."""
+    """Add the calibration examples to the facts."""
     observed = _told(outcome).get("calibration")
     return facts.model_copy(update={"calibration": CalibrationFacts(**observed)}) if observed else facts
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
-    """What the stage tells beside its result; empty when it tells nothing."""
+    """Information that the stage wrote in addition to its result; empty when there is none."""
     return read_facts(outcome.entry.path) if (outcome.entry.path / FACTS).is_file() else {}
 
 
@@ -128,7 +128,7 @@ def _split(config: Config, name: str) -> Split:
 
 
 def write(report: Report, store: Store, work: Path) -> None:
-    """Fill the rest of the run folder: the report in its forms, the resolved config, the sums of all files."""
+    """Write the rest of the run folder: all forms of the report, the resolved config, the checksums of all files."""
     with guard(work):
         write_pages(report, work, _figures(report, store))
         (work / "config.yaml").write_text(config_text(report), encoding="utf-8")
@@ -137,13 +137,13 @@ def write(report: Report, store: Store, work: Path) -> None:
 
 
 def write_pages(report: Report, work: Path, drawings: Mapping[str, str]) -> None:
-    """The report in all its forms."""
+    """Write all forms of the report."""
     for name, text in pages(report, drawings).items():
         (work / name).write_text(text, encoding="utf-8")
 
 
 def pages(report: Report, drawings: Mapping[str, str]) -> dict[str, str]:
-    """The text of each form of the report, by the name of its file."""
+    """The text of each form of the report, by file name."""
     return {
         "report.json": report.model_dump_json(indent=2) + "\n",
         "report.md": markdown.render(report),
@@ -153,14 +153,14 @@ def pages(report: Report, drawings: Mapping[str, str]) -> dict[str, str]:
 
 
 def config_text(report: Report) -> str:
-    """The resolved config, as ``config.yaml`` holds it."""
+    """The resolved config as the text of ``config.yaml``."""
     import yaml
 
     return yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True)
 
 
 def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
-    """What each verified model decided on each test example, where a stage verifies any."""
+    """Write the decisions of each verified model on each test example, if any model was verified."""
     found = [
         outcome.step.stage.decisions(outcome.entry.path)
         for outcome in outcomes
@@ -173,7 +173,7 @@ def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) ->
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without settings that are null: they say the same when they are left out."""
+    """The config without settings that are null, because they mean the same when left out."""
     return {
         key: [_plain(item) if isinstance(item, dict) else item for item in value]
         if isinstance(value, list)
@@ -186,7 +186,7 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(report: Report, store: Store) -> dict[str, str]:
-    """The drawings, from the store when the same figures were drawn before: matplotlib takes a second."""
+    """The figures, taken from the store when they were drawn before, because matplotlib takes a second."""
     content = figures.key_content(report)
     identity = {
         "stage": "figures",

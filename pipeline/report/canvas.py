@@ -1,7 +1,7 @@
-"""What the report's drawings have in common: the paper they are on, and how it becomes SVG text.
+"""Common parts of the report's figures: their axes and style, and their conversion to SVG.
 
-The text stays text and takes the page's font; every colour is a CSS variable of the page, so one drawing serves light
-and dark. The same content gives the same bytes.
+Text stays text and uses the page's font. Every colour is a CSS variable of the page, so that one figure works on light
+and dark backgrounds. The same content gives the same bytes.
 """
 
 import warnings
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Stand-ins that matplotlib writes, and what the page's style sheet calls them. Without a page the ink is the text's.
+# Placeholder colours that matplotlib writes, and the CSS variables that replace them. Outside a page, INK is the text's
+# colour.
 INK, MUTED, LINE, ACCENT = "#010101", "#020202", "#030303", "#040404"
 _COLOURS = {
     INK: "var(--ink, currentColor)",
@@ -25,16 +26,16 @@ _COLOURS = {
     LINE: "var(--line, currentColor)",
     ACCENT: "var(--accent, currentColor)",
 }
-_FONT_SIZE = 11.0  # one unit of a drawing is one CSS pixel where it is shown at its own width
+_FONT_SIZE = 11.0  # one unit of a figure is one CSS pixel when it is shown at its own width
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Drawings inside are the same whatever the user's matplotlibrc says."""
+    """Use fixed matplotlib settings inside the block, whatever the user's matplotlibrc says."""
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks: the reader's browser has it
+        warnings.simplefilter("ignore")  # about glyphs that matplotlib's font lacks; the browser has them
         mpl.rcdefaults()
         mpl.rc("svg", fonttype="none")
         mpl.rc("font", family="DejaVu Sans", size=_FONT_SIZE)
@@ -42,7 +43,7 @@ def style() -> Iterator[None]:
 
 
 def axes(width: int, height: int, left: int) -> "tuple[Figure, Axes]":
-    """A figure of width x height CSS pixels with quiet axes: no frame, hair lines across."""
+    """A figure of width x height CSS pixels, with axes without a frame and with thin horizontal grid lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
@@ -57,7 +58,7 @@ def axes(width: int, height: int, left: int) -> "tuple[Figure, Axes]":
 
 
 def svg(figure: "Figure", salt: str, label: str) -> str:
-    """The figure as one <svg> element for an HTML page. The salt keeps ids of two drawings apart."""
+    """The figure as one <svg> element for an HTML page. The salt makes the ids of different figures differ."""
     import matplotlib as mpl
 
     file = BytesIO()
@@ -72,7 +73,7 @@ def svg(figure: "Figure", salt: str, label: str) -> str:
 
 
 def _tidy(element: ElementTree.Element) -> None:
-    """Without namespaces, metadata, style sheets and the ids of groups, which a page would hold twice."""
+    """Remove namespaces, metadata, style sheets and ids of groups, which would occur twice in a page."""
     for child in list(element):
         if child.tag.endswith(("metadata", "style")):
             element.remove(child)
@@ -85,14 +86,14 @@ def _tidy(element: ElementTree.Element) -> None:
 
 
 def _paint(value: str) -> str:
-    """Stand-in colours as CSS variables, and no font but the page's."""
+    """Replace placeholder colours with CSS variables, and remove the font family so that the page's font is used."""
     for stand_in, variable in _COLOURS.items():
         value = value.replace(stand_in, variable)
     return "; ".join(filter(None, map(_font, value.split("; ")))) if "font" in value else value
 
 
 def _font(rule: str) -> str:
-    """The size alone: matplotlib before 3.11 writes ``font: 11px 'DejaVu Sans'``, later the size and the family."""
+    """Keep only the font size. matplotlib before 3.11 writes ``font: 11px 'DejaVu Sans'``, later size and family."""
     if rule.startswith("font: "):
         return next(f"font-size: {word}" for word in rule.split() if word.endswith("px"))
     return "" if rule.startswith("font-family:") else rule

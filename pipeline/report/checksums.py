@@ -1,4 +1,4 @@
-"""``SHA256SUMS`` of a run folder, for ``sha256sum -c SHA256SUMS``: a line for each file but the log."""
+"""Write and read ``SHA256SUMS`` of a run folder, for ``sha256sum -c SHA256SUMS``. It lists every file but the log."""
 
 import re
 from pathlib import Path
@@ -7,20 +7,20 @@ from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import file_sha256
 
 FILE = "SHA256SUMS"
-UNSUMMED = (FILE, "log.txt")  # processes that end late may still write into the log
+UNSUMMED = (FILE, "log.txt")  # processes that end late may still write to the log
 
-_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\\\0\n]+)")  # a name alone: no line can point out of the folder
+_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\\\0\n]+)")  # a plain file name: no line can point outside the folder
 
 
 def write(folder: Path) -> None:
-    """Write the sums of all files of the folder."""
+    """Write the checksums of all files in the folder."""
     files = sorted(path for path in folder.iterdir() if path.name not in UNSUMMED)
     lines = [f"{file_sha256(path)}  {path.name}\n" for path in files]
     (folder / FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def parse(text: str, where: str) -> dict[str, str]:
-    """File name -> sha256; InputError for any other text."""
+    """Parse the text into file name -> sha256. Raises InputError for any other text."""
     sums: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         found = _LINE.fullmatch(line)

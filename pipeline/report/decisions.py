@@ -1,8 +1,8 @@
-"""What each verified model decided on each test example: ``decisions.npz`` of a run folder.
+"""Read and write ``decisions.npz`` of a run folder: the decision of each verified model on each test example.
 
 Arrays: `split` (sha256 of the test split), `y` (labels (N,) int64, or values (N, M) float64) and for each model
-`model.<name>`, (N,): int64 decisions, or float64 shares of the main metric where nothing is decided. The same decisions
-give the same bytes.
+`model.<name>` (N,): int64 decisions or, for a task without decisions, float64 shares of the main metric. The same
+decisions give the same bytes.
 """
 
 import zipfile
@@ -22,7 +22,7 @@ _MODEL = "model."
 
 
 class Decisions(NamedTuple):
-    """split: sha256 of the test split. y: what is known of it (N, ...). models: the verdicts (N,) of each."""
+    """split: sha256 of the test split. y: its labels or values (N, ...). models: name -> verdicts (N,)."""
 
     split: str
     y: Truth
@@ -30,13 +30,13 @@ class Decisions(NamedTuple):
 
 
 def write(path: Path, decisions: Decisions) -> None:
-    """Write them as an archive."""
+    """Write the decisions as an .npz archive."""
     arrays: dict[str, Any] = {_MODEL + name: decided for name, decided in decisions.models.items()}
     np.savez(path, split=np.array(decisions.split), y=decisions.y, **arrays)
 
 
 def read(path: Path) -> Decisions:
-    """What `write` wrote; InputError for any other file."""
+    """Read a file that `write` wrote. Raises InputError for any other file."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
@@ -52,6 +52,6 @@ def read(path: Path) -> Decisions:
         if any(a.dtype not in (np.int64, np.float64) for a in (y, *models.values())):
             raise ValueError("its arrays are no numbers")
         return Decisions(split, y, models)
-    except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
+    except Exception as error:  # NumPy, zipfile and zlib raise many types for a damaged file
         rule = "holds no decisions of this version of edgepipe"
         raise InputError(Fault(rule, where=str(path), received=str(error) or type(error).__name__)) from None

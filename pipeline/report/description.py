@@ -1,4 +1,4 @@
-"""What a .tflite file is, on the terminal: a line a fact, then a row an op. Long lists are cut; ``--json`` has all."""
+"""Describe a .tflite file on the terminal: one line per fact, one row per op. ``--json`` does not cut long lists."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Facts = dict[str, Any]  # of pipeline.inspection, or a part of them
+Facts = dict[str, Any]  # from `pipeline.audit.inspection`, or a part of them
 
-ITEMS = 6  # of a list in one fact
-ROWS = 40  # of the table
-LONGEST = 48  # letters of a name
-WIDE = 104  # columns of a terminal that has room for the weights too
+ITEMS = 6  # maximum number of items in the list of one fact
+ROWS = 40  # maximum number of rows in the table
+LONGEST = 48  # maximum number of characters in a name
+WIDE = 104  # minimum width of a terminal that also shows the weights, in columns
 
 
 def render(facts: Facts, console: "Console") -> None:
@@ -65,7 +65,7 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _contract(facts: Facts) -> Iterator[tuple[str, str]]:
-    """How an app feeds the file, in its own words, which are those of a file that nobody vouches for."""
+    """The preprocessing contract in the file's metadata. It is not verified, because the file is untrusted."""
     if facts["contract"] is None:
         yield "contract", facts["contract_why"]
         return
@@ -87,7 +87,7 @@ def _listed(items: Sequence[Any], said: Callable[[Any], str], between: str, most
 
 
 def _short(name: str) -> str:
-    """The end of a name tells most: it is where the converter puts the kernel."""
+    """Shorten a name to its end, which is most useful: the converter puts the layer's kernel there."""
     return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
@@ -106,7 +106,7 @@ def _port(port: Facts) -> str:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    """``1x16x16x3``; a tensor without dimensions holds one number."""
+    """A shape as text, such as ``1x16x16x3``. A tensor without dimensions holds one number."""
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
@@ -135,7 +135,7 @@ def _custom(name: str) -> str:
 
 
 def _tensors(tensors: Sequence[Facts]) -> str:
-    """``23, 11 of them constant: int8 15, int8 per channel 4, int32 4``."""
+    """Summarize tensors, such as ``23, 11 of them constant: int8 15, int8 per channel 4, int32 4``."""
     kinds = Counter(
         tensor["dtype"].lower() + (" per channel" if len(tensor["scales"]) > 1 else "") for tensor in tensors
     )

@@ -1,7 +1,7 @@
-"""The report as data: what ``report.json`` holds. Every page and table is drawn from this and nothing else.
+"""The report as data: the content of ``report.json``, from which all other forms of the report are made.
 
-``schema_version`` is 1: fields may be added, none is renamed. Fractions are 0..1, sizes bytes, times as named.
-A figure that was not measured is null, and never a zero.
+``schema_version`` is 1: fields may be added, but not renamed. Fractions are 0..1, sizes are in bytes, times in the unit
+in their name. A figure that was not measured is null, never 0.
 """
 
 from typing import Any, Literal
@@ -30,14 +30,18 @@ __all__ = [
 
 
 class Split(Facts):
+    """One split of the data."""
+
     examples: int
-    sha256: str = Field(description="of the examples and labels in their order")
+    sha256: str = Field(description="sha256 of the examples and labels in their order")
 
 
 class DataFacts(Facts):
-    fingerprint: str = Field(description="sha256 of what the data source read")
-    task: TaskName = Field(default="classification", description="what is to be learnt")
-    labels: tuple[str, ...] = Field(description="of classes, or of the numbers of regression")
+    """The data of the run."""
+
+    fingerprint: str = Field(description="sha256 of the content that the data source read")
+    task: TaskName = Field(default="classification", description="task that the models learn")
+    labels: tuple[str, ...] = Field(description="names of the classes, or of the values of regression")
     splits: dict[str, Split]
 
 
@@ -48,16 +52,16 @@ class StepFacts(Facts):
     stage: str
     key: str
     cached: bool
-    seconds: float = Field(description="wall time of making it; of the run that made it when it is cached")
+    seconds: float = Field(description="wall time in seconds; if cached, that of the run that made it")
     curves: dict[str, tuple[float, ...]] = Field(
-        default={}, description="a value an epoch: loss and learning_rate, with accuracy or mae; val_ is of validation"
+        default={}, description="one value per epoch: loss, learning_rate and accuracy or mae; val_ for validation"
     )
     layers: tuple[dict[str, Any], ...] = Field(
-        default=(), description="what the stage did to each layer: {layer, kind, done, why, ...}"
+        default=(), description="action of the stage on each layer: {layer, kind, done, why, ...}"
     )
-    notes: tuple[str, ...] = Field(default=(), description="what the user should know, a sentence each")
+    notes: tuple[str, ...] = Field(default=(), description="sentences that the user should read")
     settings: dict[str, Any] = Field(default={}, description="the stage's own resolved settings")
-    ladder: LadderFacts | None = Field(default=None, description="what an auto stage tried")
+    ladder: LadderFacts | None = Field(default=None, description="the steps that an auto stage tried")
     sensitivity: SensitivityFacts | None = Field(default=None, description="the ranking of a sensitivity stage")
 
 
@@ -69,6 +73,8 @@ class FileFacts(Facts):
 
 
 class Report(Facts):
+    """The whole report of a run, or of a single verified file."""
+
     name: str
     status: Literal["pass", "fail"]
     schema_version: Literal[1] = 1
@@ -79,5 +85,5 @@ class Report(Facts):
     models: tuple[ModelFacts, ...]
     checks: tuple[CheckResult, ...]
     files: dict[str, FileFacts] = Field(
-        default={}, description="files of the run folder that hold results, beside the models and the report's own"
+        default={}, description="result files in the run folder, other than the models and the report's own files"
     )

@@ -1,4 +1,4 @@
-"""Versions of what decides the figures, and the machine that they were measured on."""
+"""Versions of the libraries that the figures depend on, and the machine that they were measured on."""
 
 import os
 import platform
@@ -19,24 +19,26 @@ _KERNELS = frozenset({
 
 
 def environment() -> dict[str, str]:
-    """Versions of what decides the figures, and the machine."""
+    """Versions of the libraries that the figures depend on, and the machine, as text by name."""
     found = {"edgepipe": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name.replace("-", "_")] = version(name)
         except PackageNotFoundError:
             found[name.replace("-", "_")] = "not installed"
-    found["zlib"] = zlib.ZLIB_RUNTIME_VERSION  # gzip_bytes depend on it
+    found["zlib"] = zlib.ZLIB_RUNTIME_VERSION  # gzip_bytes depends on it
     return found | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "cpu": _cpu()}
 
 
 def _cpu() -> str:
-    """The processor with those of its features that kernels are chosen by: the same file's figures can depend on it."""
+    """The processor and the CPU features by which kernels are chosen, because figures can depend on them."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
         return platform.processor() or "unknown"
-    lines = dict(reversed([line.partition(":")[::2] for line in text.splitlines()]))  # of the first core
+    lines = dict(
+        reversed([line.partition(":")[::2] for line in text.splitlines()])
+    )  # keeps the lines of the first core
     facts = {key.strip(): value.strip() for key, value in lines.items()}
     flags = facts.get("flags", facts.get("Features", "")).split()
     return " ".join([facts.get("model name", platform.machine()), *sorted(_KERNELS.intersection(flags))])

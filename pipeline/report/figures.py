@@ -1,7 +1,6 @@
-"""The report's drawings as SVG text: size against accuracy, learning curves, histograms of tensors, rankings.
+"""The report's figures as SVG text: size against accuracy, learning curves, histograms of tensors, rankings.
 
-matplotlib takes a second to import and is imported in `draw` only: a caller that keeps drawings by `key_content` does
-not pay for it twice.
+matplotlib takes a second to import, so only `draw` imports it. A caller can cache the figures by `key_content`.
 """
 
 import json
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-SCATTER, SCATTER_NARROW = "scatter", "scatter-narrow"  # one for a desk, one for a phone: the page shows one of them
+SCATTER, SCATTER_NARROW = "scatter", "scatter-narrow"  # for a wide screen and for a phone; the page shows one
 
 
 class Point(NamedTuple):
-    """A model in the scatter. kib: size of the file; score: the metric; front: no other is better in both."""
+    """A model in the scatter plot. kib: file size in KiB; score: the metric; front: whether it is Pareto-optimal."""
 
     name: str
     kib: float
@@ -37,22 +36,22 @@ class Point(NamedTuple):
 
 
 def curve(step: str, metric: str) -> str:
-    """The key of a learning curve in what `draw` returns; whatever the metric is called, it can be a file's name."""
+    """Key of a learning curve in the result of `draw`. It is a valid file name for any metric name."""
     return f"curve,{quote(step, safe='')},{quote(metric, safe='')}"
 
 
 def values(model: str, tensor: TensorError) -> str:
-    """The key of a tensor's histogram in what `draw` returns."""
+    """Key of a tensor's histogram in the result of `draw`."""
     return f"values,{quote(model, safe='')},{tensor.index}"
 
 
 def ranked(step: str) -> str:
-    """The key of a sensitivity ranking in what `draw` returns."""
+    """Key of a sensitivity ranking in the result of `draw`."""
     return f"ranking,{quote(step, safe='')}"
 
 
 def metrics(step: StepFacts) -> list[str]:
-    """What a step's curves show: each metric once, with its val_ twin in the same drawing."""
+    """Names of the metrics in a step's learning curves. A metric and its val_ counterpart share a figure."""
     names = dict.fromkeys(name.removeprefix("val_") for name in step.curves if name != "learning_rate")
     return [name for name in names if any(map(math.isfinite, (*_values(step, name), *_values(step, f"val_{name}"))))]
 
@@ -62,7 +61,7 @@ def _values(step: StepFacts, name: str) -> tuple[float, ...]:
 
 
 def key_content(report: Report) -> bytes:
-    """Everything that the drawings depend on, as canonical JSON."""
+    """All data that the figures depend on, as canonical JSON."""
     return json.dumps(_content(report), sort_keys=True, ensure_ascii=True).encode()
 
 
@@ -95,7 +94,7 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def draw(report: Report) -> dict[str, str]:
-    """SVG text by key: `SCATTER` and `SCATTER_NARROW` when there are two models to compare, `curve` and `values`."""
+    """Draw all figures: key -> SVG text. `SCATTER` and `SCATTER_NARROW` exist if there are two models to compare."""
     with canvas.style():
         return dict(_drawings(_content(report)))
 
@@ -121,13 +120,13 @@ def _said(metric: str) -> Callable[[Point], str]:
 
 
 def _ends(name: str, train: Sequence[float], validation: Sequence[float]) -> str:
-    """What a reader who does not see the drawing is told: where each line ends."""
+    """Text alternative of a learning curve: the last value of each line."""
     lines = (("train", train), ("validation", validation))
     return "at the end " + ", ".join(f"{what} {phrases.score(name, line[-1])}" for what, line in lines if line)
 
 
 def _write_ticks(axes: "Axes", metric: str) -> None:
-    """At most five figures on the y axis, in the metric's own unit."""
+    """Write at most five tick labels on the y axis, in the metric's unit."""
     from matplotlib.ticker import MaxNLocator
 
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
@@ -140,7 +139,7 @@ def _write_ticks(axes: "Axes", metric: str) -> None:
 
 
 def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Figure":
-    """Size of the file in KiB across, the metric up; the baseline is a ring with a line at its height."""
+    """Scatter plot: file size in KiB on x, the metric on y. The baseline is a ring with a horizontal line."""
     figure, axes = canvas.axes(*size, left=52)
     sizes, scores = [point.kib for point in points], [point.score for point in points]
     _scale_sizes(axes, min(sizes), max(sizes))
@@ -156,7 +155,7 @@ def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Fi
 
 
 def _scale_sizes(axes: "Axes", least: float, most: float) -> None:
-    """The x axis in KiB: from 0, or logarithmic where the largest file is more than 20 times the smallest."""
+    """Scale the x axis in KiB: from 0, or logarithmic if the largest file is more than 20 times the smallest."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     if most > 20 * least:
@@ -173,7 +172,7 @@ def _scale_sizes(axes: "Axes", least: float, most: float) -> None:
 
 
 def _range(values: Sequence[float], least: float, share: bool) -> tuple[float, float]:
-    """Limits with air around the values, never narrower than `least`, so that noise does not look like a cliff."""
+    """Axis limits with a margin around the values, at least `least` wide, so that noise does not look large."""
     low, high = min(values), max(values)
     air = max((high - low) * 0.25, least, abs(high) * 1e-3, 1e-9)
     bottom = max(low - air, -air / 4) if low >= 0 else low - air
@@ -192,7 +191,7 @@ def _mark(axes: "Axes", point: Point) -> None:
 
 
 def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
-    """A name beside each point, at the first place where it meets no point, line, name or edge."""
+    """Write a name beside each point, at the first position without a collision with a point, line, name or edge."""
     figure.draw_without_rendering()
     around = [axes.transData.transform((point.kib, point.score)) for point in points]
     taken = [_box(x - 6, y - 6, x + 6, y + 6) for x, y in around]
@@ -211,7 +210,7 @@ def _label(figure: "Figure", axes: "Axes", points: Sequence[Point]) -> None:
 
 
 def _along(start: tuple[float, float], end: tuple[float, float], step: float = 4.0) -> "Iterator[Bbox]":
-    """Small boxes on a line, a few pixels apart."""
+    """Yield small boxes along a line, `step` pixels apart."""
     count = max(1, math.ceil(math.dist(start, end) / step))
     for part in range(1, count):
         x, y = (a + (b - a) * part / count for a, b in zip(start, end, strict=True))
@@ -238,7 +237,7 @@ _AWAY: tuple[Anchor, ...] = tuple(
 
 
 def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]") -> Anchor:
-    """The first place of a name that is free, or else the one with the fewest collisions; its line meets no name."""
+    """The first position for a name without collisions, or the one with the fewest. Its line crosses no name."""
     tried: list[tuple[int, Anchor]] = []
     for place in (*_BESIDE, *_AWAY):
         text = _name(axes, point, place)
@@ -252,7 +251,7 @@ def _place(axes: "Axes", point: Point, taken: "list[Bbox]", names: "list[Bbox]")
 
 
 def _leader(axes: "Axes", point: Point, place: Anchor) -> "list[Bbox]":
-    """The line from a point to a name that is away from it, as boxes."""
+    """The line from a point to a distant name, as boxes."""
     if place not in _AWAY:
         return []
     x, y = axes.transData.transform((point.kib, point.score))
@@ -269,7 +268,7 @@ def _name(axes: "Axes", point: Point, place: Anchor) -> "Annotation":
 
 
 def _collisions(axes: "Axes", box: "Bbox", taken: "list[Bbox]") -> int:
-    """How much is in the way of a name; an edge of the drawing counts as four."""
+    """Number of collisions of a name; an edge of the figure counts as four."""
     page = axes.figure.bbox
     outside = box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < axes.bbox.y0 or box.y1 > page.y1
     return 4 * bool(outside) + sum(map(bool, map(box.overlaps, taken)))
@@ -281,7 +280,7 @@ def _short(name: str, most: int = 22) -> str:
 
 
 def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> "Figure":
-    """Training as a thin line and validation as a strong one, by epoch from 1, each named at its end."""
+    """Learning curve by epoch, from 1: training as a thin line, validation as a thick one, each labelled at its end."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas.axes(360, 230, left=52)
@@ -301,7 +300,7 @@ def _curve(metric: str, train: Sequence[float], validation: Sequence[float]) -> 
 
 
 def _name_ends(axes: "Axes", train: Sequence[float], validation: Sequence[float]) -> None:
-    """`train` and `validation` at the ends of their lines, at least 13 px apart."""
+    """Write `train` and `validation` at the ends of their lines, at least 13 px apart."""
     named = (("train", train, canvas.MUTED), ("validation", validation, canvas.ACCENT))
     ends = [(name, line, colour) for name, line, colour in named if line and math.isfinite(line[-1])]
     heights = [axes.transData.transform((1, line[-1]))[1] for _, line, _ in ends]

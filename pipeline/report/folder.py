@@ -1,4 +1,4 @@
-"""A run folder: private until it is complete, then swapped in in one rename."""
+"""Create a run folder: it is filled under a private name, and replaces an earlier folder when it is complete."""
 
 import os
 import shutil
@@ -13,9 +13,9 @@ from pipeline.core.errors import EdgepipeError, Fault, StoreError
 
 @contextmanager
 def run_folder(out: Path, name: str) -> Iterator[Path]:
-    """A private folder that becomes ``out/name`` when the block ends well, in place of an earlier one.
+    """Yield a private folder that replaces ``out/name`` when the block succeeds.
 
-    When it does not, nothing of ``out/name`` has changed and the log stays as ``out/name.failed.log``.
+    When the block fails, ``out/name`` stays as it was and the log is kept as ``out/name.failed.log``.
     """
     with guard(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def run_folder(out: Path, name: str) -> Iterator[Path]:
     try:
         yield work
         with guard(out):
-            work.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
+            work.chmod(0o777 & ~_umask())  # mkdtemp gives access only to the owner
             _swap(work, out / name)
             failed.unlink(missing_ok=True)
     except BaseException as error:
@@ -41,7 +41,7 @@ def run_folder(out: Path, name: str) -> Iterator[Path]:
 
 
 def _remove_stale(out: Path, name: str) -> None:
-    """Remove private folders of runs that were killed: those whose process is gone."""
+    """Remove private folders of killed runs, whose process no longer exists."""
     for path in out.glob(f".{name}-*-*"):
         process = path.name.removeprefix(f".{name}-").partition("-")[0]
         if process.isdecimal() and not _alive(int(process)):
@@ -53,13 +53,13 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # of another user, or no number of a process
+    except (OSError, OverflowError):  # another user's process, or not a valid process id
         return True
     return True
 
 
 def _swap(work: Path, target: Path) -> None:
-    """Put a finished folder in the place of another; two runs that end at once both succeed, the later one stays."""
+    """Replace a folder with a finished one. When two runs end at once both succeed, and the later one stays."""
     for _ in range(100):
         with tempfile.TemporaryDirectory(prefix=".old-", dir=target.parent) as aside:
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The drawing of one tensor's values: what the file holds as an area, what the Keras model holds as a line over it."""
+"""The histogram of one tensor: the file's values as an area, the Keras model's values as a line over it."""
 
 import math
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def draw(edges: Sequence[float], counts: Sequence[int], float_counts: Sequence[int]) -> "Figure":
-    """edges: of the bins, one more than counts (the file's values) and float_counts (the Keras model's).
+    """Draw the histograms of the file's values (counts) and the Keras model's (float_counts).
 
-    The height is logarithmic, log10(1 + count): the few values at the ends of a range are what a scale is made of.
+    edges: the edges of the bins, one more than there are counts. The height is logarithmic, log10(1 + count), because
+    the scale depends on the few values at the ends of the range.
     """
     figure, axes = canvas.axes(300, 150, left=12)
     _scale(axes, edges, max(*counts, *float_counts))
@@ -26,7 +27,7 @@ def draw(edges: Sequence[float], counts: Sequence[int], float_counts: Sequence[i
 
 
 def _scale(axes: "Axes", edges: Sequence[float], most: int) -> None:
-    """Real values across, in few figures; up a hair line at each power of ten, which needs no figure."""
+    """Scale the axes: few labels on x, in real units; on y a thin line without a label at each power of ten."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     axes.set_xlim(edges[0], edges[-1])

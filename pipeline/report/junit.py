@@ -1,4 +1,4 @@
-"""The checks as junit.xml, which every CI system draws: a test case a check, unavailable is skipped with its reason."""
+"""The checks as junit.xml for CI systems: one test case per check. An unavailable check is skipped, with its reason."""
 
 import re
 from xml.etree import ElementTree
@@ -12,7 +12,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]") 
 
 
 def render(report: Report) -> str:
-    """The document as text. No times: a check has none of its own, and a zero would be a lie."""
+    """The XML document as text. It has no times, because the time of a single check is not measured."""
     states = [check.status for check in report.checks]
     totals = {
         "tests": str(len(states)),
@@ -43,5 +43,5 @@ def _case(report: Report, check: CheckResult) -> Element:
 
 
 def _text(text: str) -> str:
-    """Text without the characters that XML can't hold."""
+    """Text without the characters that XML does not allow."""
     return _NOT_XML.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""The rungs of auto stages as rows of text: page, Markdown and terminal show the same."""
+"""The rungs of auto stages as rows of text, for the page, Markdown and the terminal."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ HEADS = ("rung", "outcome", "drop", "interval", "size", "arena", "MACs", "took")
 
 
 class Row(NamedTuple):
-    """A rung. cells: in the order of `HEADS`; why: why it does not ship."""
+    """One rung. cells: in the order of `HEADS`; why: the reason why it was not chosen."""
 
     status: str
     cells: tuple[Cell, ...]
@@ -21,26 +21,26 @@ class Row(NamedTuple):
 
 
 def ladders(report: Report) -> Iterator[tuple[StepFacts, LadderFacts]]:
-    """The steps that climbed one."""
+    """Yield the steps that have a ladder, with it."""
     yield from ((step, step.ladder) for step in report.steps if step.ladder)
 
 
 def rows(ladder: LadderFacts) -> list[Row]:
-    """A row for each rung that was tried or skipped."""
+    """One row for each rung that was tried or skipped."""
     return [
         Row(facts.status, tuple(map(_cell, _texts(facts), [facts] * len(HEADS))), facts.why) for facts in ladder.rungs
     ]
 
 
 def skipped(ladder: LadderFacts) -> str:
-    """``skipped qat and pqat: ...`` in one line; "" when none was."""
+    """The skipped rungs on one line, such as ``skipped qat and pqat: ...``; "" when none was skipped."""
     names = [facts.rung for facts in ladder.rungs if facts.status == "skipped"]
     why = next((facts.why for facts in ladder.rungs if facts.status == "skipped"), "")
     return f"skipped {', '.join(names)}: {why}" if names else ""
 
 
 def head(ladder: LadderFacts) -> tuple[str, ...]:
-    """`HEADS` with the metric and the confidence."""
+    """`HEADS` with the names of the metric and the confidence level."""
     metric = phrases.called(ladder.metric)
     change = "rise" if phrases.lower_is_better(ladder.metric) else "drop"
     named = {"drop": f"{change} of {metric}", "interval": f"{units.number(ladder.confidence * 100)} % interval"}
@@ -48,7 +48,7 @@ def head(ladder: LadderFacts) -> tuple[str, ...]:
 
 
 def judged(ladder: LadderFacts) -> str:
-    """On what the rungs were judged."""
+    """The examples that the rungs were judged on, as text."""
     base = "" if ladder.score is None else f", where float32 has {phrases.score(ladder.metric, ladder.score)}"
     return f"Judged on {units.whole(ladder.examples)} examples of the validation split{base}."
 

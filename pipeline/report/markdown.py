@@ -14,7 +14,7 @@ _CALLS = re.compile(r"([@#]|:(?=//))")  # GitHub links @person, #issue and addre
 
 
 def render(report: Report) -> str:
-    """The headline, the models and the checks. Text of the report is escaped: it can't add links, HTML or mentions."""
+    """The headline, models and checks. Text from the report is escaped: it can't add links, HTML or mentions."""
     mark = {"pass": "✅", "fail": "❌"}.get(phrases.state(report), "⚠️")
     parts = [
         f"### {mark} {_text(report.name)}: {_text(phrases.headline(report))}",
@@ -64,7 +64,7 @@ def _against(report: Report) -> str:
 
 
 def _checks(report: Report) -> str:
-    """A row a check; the reasons are a column of their own where one did not pass."""
+    """One row per check. There is a column for reasons when a check did not pass."""
     head = ["check", "model", "status", "measured", "limit"]
     if any(check.status != "pass" for check in report.checks):
         head.append("why")
@@ -78,18 +78,18 @@ def _check(check: CheckResult) -> list[str]:
 
 
 def _ladder(step: StepFacts, found: LadderFacts) -> str:
-    """A row a rung, with the reason of each that does not ship."""
+    """One row per rung, with the reason for each rung that was not chosen."""
     rows = ([*(cell.text for cell in row.cells), row.why] for row in ladder.rows(found))
     told = f"{_text(step.name)}: {_text(found.stopped)}. {_text(ladder.judged(found))}"
     return f"{told}\n\n{_table([*ladder.head(found), 'why'], rows, 'llrrrrrrl')}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
-    """A table; align has an l or r for each column, and may have more."""
+    """A Markdown table. align: an l or r for each column, or more."""
     rule = ["---:" if side == "r" else ":---" for side in align[: len(head)]]
     return "\n".join(f"| {' | '.join(row)} |" for row in (list(map(_text, head)), rule, *(map(_text, r) for r in rows)))
 
 
 def _text(text: str) -> str:
-    """Text on one line that Markdown takes as text; a space of no width keeps it from calling anybody."""
+    """Escape text for Markdown, on one line. A zero-width space prevents mentions and links."""
     return _CALLS.sub("\\1\u200b", _MEANING.sub(r"\\\1", phrases.line(text)))

@@ -1,4 +1,4 @@
-"""Each output of a file on examples without labels, as rows of text: on every runtime, and against the baseline."""
+"""Outputs of files on examples without labels, as rows of text: differences between runtimes and to the baseline."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,14 +12,17 @@ HEADS = ("output", "against", "differ", "mean", "largest", "SQNR", "cosine")
 
 
 class Row(NamedTuple):
-    """Cells under HEADS; why is the reason where there are no figures."""
+    """Cells in the order of HEADS. why: the reason when there are no figures."""
 
     cells: tuple[str, ...]
     why: str = ""
 
 
 def rows(report: Report) -> Iterator[Row]:
-    """The rows of all models but the baseline; those of XNNPACK, which all are held to, only where it failed."""
+    """The rows of all models but the baseline.
+
+    The other runtimes are compared with XNNPACK, which has a row of its own only if it failed.
+    """
     compared = any(model.baseline for model in report.models)
     for model in report.models:
         for output in () if model.baseline else model.answers:
@@ -46,5 +49,5 @@ def _baseline(name: str, output: OutputFacts) -> Row:
 
 
 def missing(model: ModelFacts) -> str:
-    """Why nothing was measured of a file that was given examples; "" where it was, or where there were none."""
+    """The reason why a file with examples was not measured; "" when it was measured or had no examples."""
     return model.missing.get("accuracy", "") if not model.metrics else ""

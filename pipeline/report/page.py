@@ -1,6 +1,6 @@
-"""The report as one HTML page that asks the network for nothing.
+"""The report as one HTML page that loads nothing from the network.
 
-What is text in the report is escaped by the template; only the drawings, which are ours, go in as they are.
+The template escapes all text from the report. Only the figures, which this package draws, are inserted unescaped.
 """
 
 import re
@@ -23,16 +23,16 @@ from pipeline.verify.model_facts import ClassFacts, LayerFacts, ModelFacts, Port
 from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.metrics import METRICS
 
-MOST_COUNTS = 12  # classes whose confusion matrix still fits a phone as figures; above, a heat map
-MOST_CLASSES = 50  # rows of a table of classes
-_SHADES = 6  # of a heat map: as many as the eye tells apart
+MOST_COUNTS = 12  # with more classes, the confusion matrix is a heat map: numbers would not fit a phone
+MOST_CLASSES = 50  # maximum number of rows in a table of classes
+_SHADES = 6  # colours of a heat map: as many as the eye can distinguish
 
 
-_UNIT = re.compile(r"(?<=\d) (?=%|points|[KM]?i?B\b)")  # a figure and its unit stay on one line
+_UNIT = re.compile(r"(?<=\d) (?=%|points|[KM]?i?B\b)")  # a number and its unit stay on one line
 
 
 class Count(NamedTuple):
-    """A cell of a confusion matrix. share: of the row, 0..1; kind: hit on the diagonal, else miss."""
+    """A cell of a confusion matrix. share: fraction 0..1 of the row; kind: hit on the diagonal, else miss."""
 
     examples: int
     share: float
@@ -40,14 +40,14 @@ class Count(NamedTuple):
 
     @property
     def depth(self) -> float:
-        """How deep the colour is, 0..0.6: text stays readable on it, and one mistake in a thousand can be seen."""
+        """Strength of the colour, 0..0.6: text stays readable, and one mistake in a thousand is visible."""
         if not self.examples:
             return 0.0
         return 0.6 * self.share if self.kind == "hit" else 0.15 + 0.45 * self.share**0.5
 
 
 class Miss(NamedTuple):
-    """Examples of one class that were taken for another. share: of the true class, 0..1."""
+    """Examples of one class that were predicted as another. share: fraction 0..1 of the true class."""
 
     true: str
     predicted: str
@@ -56,7 +56,7 @@ class Miss(NamedTuple):
 
 
 class Shade(NamedTuple):
-    """The cells of a heat map that have one colour, as an SVG path in cell units. depth: 0..1."""
+    """All cells of one colour in a heat map, as an SVG path in cell units. depth: strength of the colour, 0..1."""
 
     kind: str
     depth: float
@@ -75,14 +75,14 @@ class Matrix(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """One drawing under its title."""
+    """One figure with its title."""
 
     title: str
     svg: Markup
 
 
 def html(report: Report, figures: Mapping[str, str]) -> str:
-    """The whole page. figures: what `figures.draw` gave; a drawing that is not there is left out."""
+    """The whole page. figures: the result of `figures.draw`; the page leaves out missing figures."""
     metric = phrases.metric(report)
     config = report.model_dump(mode="json", include={"config"})["config"]
     return _template().render(
@@ -148,7 +148,7 @@ def _scatters() -> tuple[str, str]:
 
 
 def _curves(steps: Sequence[StepFacts], figures: Mapping[str, str]) -> Iterator[tuple[str, list[Drawing]]]:
-    """Each step that has drawings, with them."""
+    """Yield each step that has figures, with them."""
     for step in steps:
         keys = [(name, drawings.curve(step.name, name)) for name in drawings.metrics(step)]
         shown = [Drawing(name, Markup(figures[key])) for name, key in keys if key in figures]
@@ -157,7 +157,7 @@ def _curves(steps: Sequence[StepFacts], figures: Mapping[str, str]) -> Iterator[
 
 
 def _histograms(model: ModelFacts, figures: Mapping[str, str]) -> Iterator[tuple[TensorError, Markup]]:
-    """The tensors that have a drawing, with it."""
+    """Yield each tensor that has a histogram, with it."""
     keys = [(tensor, drawings.values(model.name, tensor)) for tensor in model.tensors]
     return ((tensor, Markup(figures[key])) for tensor, key in keys if key in figures)
 
@@ -183,7 +183,7 @@ def _matrix(report: Report, model: ModelFacts) -> Matrix:
 
 
 def _classes(model: ModelFacts) -> list[ClassFacts]:
-    """The classes of the table in label order; of very many the weakest, the lowest F1 first."""
+    """The classes of the table in label order. If there are more than MOST_CLASSES, those with the lowest F1 first."""
     if len(model.per_class) <= MOST_CLASSES:
         return list(model.per_class)
     return sorted(model.per_class, key=lambda facts: 1.0 if facts.f1 is None else facts.f1)[:MOST_CLASSES]
@@ -196,7 +196,10 @@ def _row(true: int, counts: Sequence[int]) -> Iterator[Count]:
 
 
 def _found(counts: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, Count]]:
-    """True class, predicted class and cell of what is not zero: few of the million cells of a thousand classes."""
+    """Yield true class, predicted class and cell for each count that is not zero.
+
+    A thousand classes have a million cells, nearly all of them zero.
+    """
     for true, row in enumerate(counts):
         total = sum(row)
         for predicted, count in enumerate(row):
@@ -205,16 +208,16 @@ def _found(counts: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, Count]]:
 
 
 def _shades(counts: Sequence[Sequence[int]]) -> list[Shade]:
-    """A heat map as one path a colour, empty cells left out: a thousand classes stay some hundred KiB."""
+    """A heat map as one path per colour, without empty cells: a thousand classes take some hundred KiB."""
     paths: dict[tuple[str, int], list[str]] = {}
     for true, predicted, cell in _found(counts):
-        level = max(1, round(cell.share**0.5 * _SHADES))  # the root shows small shares
+        level = max(1, round(cell.share**0.5 * _SHADES))  # the square root makes small shares visible
         paths.setdefault((cell.kind, level), []).append(f"M{predicted} {true}h1v1h-1z")
     return [Shade(kind, level / _SHADES, "".join(parts)) for (kind, level), parts in sorted(paths.items())]
 
 
 def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 8) -> list[Miss]:
-    """The most frequent confusions, the largest first."""
+    """The most frequent confusions, largest first."""
     misses = [
         Miss(labels[true], labels[predicted], cell.examples, cell.share)
         for true, predicted, cell in _found(counts)
@@ -224,14 +227,14 @@ def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 
 
 
 def _given(value: Any) -> Any:
-    """Settings without those that are null: they say the same when they are left out."""
+    """Settings without those that are null, because they mean the same when left out."""
     if isinstance(value, Mapping):
         return {key: _given(item) for key, item in value.items() if item is not None}
     return [_given(item) for item in value] if isinstance(value, list) else value
 
 
 def _chosen(found: LadderFacts) -> str:
-    """The stages of the rung whose file ships, as a config writes them; names and what is null are left out."""
+    """The stages of the chosen rung as in a config, without names and settings that are null."""
     stages = next(facts.stages for facts in found.rungs if facts.rung == found.chosen)
     return str(yaml.safe_dump(_given([*stages]), sort_keys=False, allow_unicode=True, width=100))
 
@@ -241,7 +244,7 @@ def _shape(shape: Sequence[int] | None) -> str:
 
 
 def _port(port: Port | None) -> str:
-    """``1×8×8×1 int8, scale 0.003906, zero point -128``."""
+    """An input or output as text, such as ``1×8×8×1 int8, scale 0.003906, zero point -128``."""
     if port is None:
         return units.DASH
     text = f"{_shape(port.shape)} {port.dtype.lower()}"
@@ -258,10 +261,10 @@ def _scales(layer: LayerFacts) -> str:
 
 
 def _digest(text: str) -> str:
-    """What a content security policy calls an inline script."""
+    """Hash of an inline script, as in a content security policy."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _breakable(name: str) -> Markup:
-    """A Keras name that a narrow column breaks between its words."""
+    """A Keras name with optional line breaks between its words, for narrow columns."""
     return Markup(re.sub(r"([/;:_.])", r"\1<wbr>", str(escape(name))))

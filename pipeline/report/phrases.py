@@ -1,6 +1,6 @@
-"""What the page, the Markdown and the terminal say alike: the headline, and a model's and a check's figures as text.
+"""Texts that the page, Markdown and the terminal share: the headline, and the figures of models and checks as text.
 
-Imports nothing heavy: a run that comes from the store whole is rendered in a fraction of a second.
+Imports no large library, so that a fully cached run is rendered in a fraction of a second.
 """
 
 from math import isfinite, prod
@@ -12,13 +12,13 @@ from pipeline.report.document import Report, StepFacts
 from pipeline.verify.model_facts import CheckResult, ClassDrop, ModelFacts, Paired
 from pipeline.verify.scoring.metrics import METRICS
 
-MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # never alone: the word stands beside it
+MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # always shown next to the word
 
 VERDICTS = {"pass": "Pass", "fail": "Fail", "unavailable": "Not checked"}
 
 
 class Cell(NamedTuple):
-    """A figure as text. why is the reason of a dash, or what the reader should know of the figure."""
+    """A figure as text. why: the reason when it is a dash, or a remark about the figure."""
 
     text: str
     why: str = ""
@@ -34,12 +34,12 @@ class LeftOut(NamedTuple):
 
 
 def state(report: Report) -> str:
-    """The outcome: pass or fail; unavailable when no check ran, because then nothing was passed."""
+    """The outcome: pass or fail; unavailable when no check ran."""
     return "unavailable" if report.status == "pass" and not report.checks else report.status
 
 
 def headline(report: Report) -> str:
-    """The run in one sentence: which models pass or fail, then the figures of the last of them."""
+    """The run in one sentence: the models that pass or fail, then the figures of the last of them."""
     names, verdict = _verdict(report)
     if not names:
         return verdict
@@ -50,7 +50,7 @@ def headline(report: Report) -> str:
 
 
 def _verdict(report: Report) -> tuple[list[str], str]:
-    """The models that decide the outcome in the order of the checks, and what is said of them."""
+    """The models that decide the outcome, in the order of the checks, and the text about them."""
     for status in ("fail", "unavailable"):
         names = list(dict.fromkeys(check.model for check in report.checks if check.status == status))
         if names:
@@ -65,7 +65,7 @@ def _verdict(report: Report) -> tuple[list[str], str]:
 
 
 def _short_of(status: str, checks: list[CheckResult]) -> str:
-    """``fails 1 of 5 checks (accuracy)``, or ``passes 4 of 5 checks, arena could not be measured``."""
+    """Such as ``fails 1 of 5 checks (accuracy)``, or ``passes 4 of 5 checks, arena could not be measured``."""
     one = len({check.model for check in checks}) == 1
     hits = [check for check in checks if check.status == status]
     which = _listed(list(dict.fromkeys(map(promise, hits))))
@@ -84,14 +84,14 @@ def _them(report: Report) -> str:
 
 
 def _listed(names: list[str], most: int = 3) -> str:
-    """``a, b and c``; ``a, b and 4 more`` when there are more than `most`."""
+    """A list as text, such as ``a, b and c``, or ``a, b and 4 more`` when there are more than `most`."""
     if len(names) > most:
         names = [*names[: most - 1], f"{len(names) - most + 1} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _facts(report: Report, model: ModelFacts) -> str:
-    """``97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB``: what of it was measured."""
+    """The measured figures, such as ``97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB``."""
     name = metric(report)
     parts = []
     if name in model.metrics:
@@ -104,7 +104,7 @@ def _facts(report: Report, model: ModelFacts) -> str:
 
 
 def _against(name: str, drop: float, base: str) -> str:
-    """``0.3 points under float``; two digits where one would round to nothing."""
+    """Such as ``0.3 points under float``; with two decimals when one would round to zero."""
     if drop == 0:
         return f"level with {base}"
     side = "under" if drop > 0 else "over"
@@ -114,44 +114,44 @@ def _against(name: str, drop: float, base: str) -> str:
 
 
 def baseline(report: Report) -> str:
-    """The name of the model that the others are compared with."""
+    """Name of the model that the others are compared with."""
     return next((model.name for model in report.models if model.baseline), "the baseline")
 
 
 def metric(report: Report) -> str:
-    """The metric that stands for a model: the task's own, or else the first that was measured."""
+    """The main metric: that of the task or, if it was not measured, the first that was."""
     names, main = [name for model in report.models for name in model.metrics], TASKS[report.data.task].main
     return main if main in names or not names else names[0]
 
 
 def decides(report: Report) -> bool:
-    """Whether the models decide for a label, so that decisions can flip."""
+    """Whether the models make decisions, which can flip."""
     return TASKS[report.data.task].decides
 
 
 def learnt(report: Report) -> str:
-    """What the data are for, as a sentence."""
+    """The task and its labels as a sentence."""
     text = TASKS[report.data.task].described(report.data.labels)
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def called(name: str) -> str:
-    """A metric's name as people write it."""
+    """A metric's name for people."""
     return METRICS[name].title or name if name in METRICS else name
 
 
 def is_share(name: str) -> bool:
-    """Whether the metric is a share of the whole, 0..1."""
-    return METRICS[name].share if name in METRICS else name.endswith("accuracy")  # a loss or decibels are plain figures
+    """Whether the metric is a fraction 0..1."""
+    return METRICS[name].share if name in METRICS else name.endswith("accuracy")  # not a loss or decibels
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether less of the metric is better."""
+    """Whether a lower value of the metric is better."""
     return METRICS[name].lower_is_better
 
 
 def score(name: str, value: float | None) -> str:
-    """A metric's value: a share in percent, anything else as a plain figure."""
+    """A metric's value as text: fractions in percent, others as plain numbers."""
     return units.percent(value) if is_share(name) else units.number(value)
 
 
@@ -173,7 +173,8 @@ def figures(report: Report, model: ModelFacts) -> dict[str, Cell]:
 
 
 def against(report: Report) -> dict[str, dict[str, Cell]]:
-    """A row for each model that was compared with the baseline: drop, interval; of decisions lost, gained, p, worst."""
+    """A row for each model that was compared with the baseline: drop, interval and, with decisions, lost, gained, p,
+    worst."""
     return {model.name: against_row(model.paired) for model in report.models if model.paired}
 
 
@@ -195,26 +196,26 @@ def against_row(paired: Paired) -> dict[str, Cell]:
 
 
 def _worse(paired: Paired, drop: float) -> str:
-    """A drop as what it makes worse: a fall in points, or a rise in the metric's own unit where lower is better."""
+    """A drop as text: a decrease in points or, when lower is better, an increase in the metric's unit."""
     if is_share(paired.metric):
         return units.points(drop, sign=False)
     return units.number(-drop if METRICS[paired.metric].lower_is_better else drop, 3)
 
 
 def worse(report: Report) -> str:
-    """What `_worse` tells, as a column's head: ``drop of accuracy``."""
+    """Column head for `_worse`, such as ``drop of accuracy``."""
     paired = next(model.paired for model in report.models if model.paired)
     return f"{METRICS[paired.metric].change} of {called(paired.metric)}"
 
 
 def _class_drop(worst: ClassDrop) -> str:
-    """``8: 3 of 35 lost, 1 gained``."""
+    """Such as ``8: 3 of 35 lost, 1 gained``."""
     gained = f", {units.whole(worst.gained)} gained" if worst.gained else ""
     return f"{worst.label}: {units.whole(worst.lost)} of {units.whole(worst.examples)} lost{gained}"
 
 
 def compared(report: Report) -> str:
-    """What the comparison with the baseline shows, for people who do not know it; "" when there was none."""
+    """An explanation of the comparison with the baseline, for new readers; "" when there is no comparison."""
     paired = next((model.paired for model in report.models if model.paired), None)
     if paired is None:
         return ""
@@ -232,13 +233,13 @@ def compared(report: Report) -> str:
 
 
 def confidence(report: Report) -> str:
-    """Of the intervals: ``95 %``."""
+    """Confidence level of the intervals, such as ``95 %``."""
     paired = next(model.paired for model in report.models if model.paired)
     return f"{units.number(paired.confidence * 100)} %"
 
 
 def front(report: Report) -> set[str]:
-    """Names of the models on the Pareto front: no other is as small and as good, and better in one of the two."""
+    """Names of the models on the Pareto front: no other model is as small and as good, and better in one of both."""
     name = metric(report)
     sign = -1 if METRICS[name].lower_is_better else 1
     scored = {each.name: (-each.bytes, sign * each.metrics[name]) for each in report.models if name in each.metrics}
@@ -250,7 +251,7 @@ def front(report: Report) -> set[str]:
 
 
 def worst_class(model: ModelFacts) -> str:
-    """``lowest recall 91.4 %, of class 8``; "" without classes."""
+    """Such as ``lowest recall 91.4 %, of class 8``; "" without classes."""
     known = [(facts.recall, facts.label) for facts in model.per_class if facts.recall is not None]
     if not known:
         return ""
@@ -263,7 +264,7 @@ def _cell(report: Report, model: ModelFacts, field: str, text: str) -> Cell:
 
 
 def _why_missing(report: Report, model: ModelFacts, field: str) -> str:
-    """Why a figure is a dash: what its check said, or that nobody asked for it."""
+    """The reason why a figure is a dash: that of its check, or that it was not asked for."""
     said = (check.why for check in report.checks if check.model == model.name and check.check == field)
     if not model.verified:
         return f"not measured: no verify stage names {model.name}"
@@ -271,7 +272,7 @@ def _why_missing(report: Report, model: ModelFacts, field: str) -> str:
 
 
 def _change(report: Report, model: ModelFacts, name: str) -> Cell:
-    """This model minus the baseline, so that a loss has a minus; points for shares."""
+    """The metric of this model minus the baseline's, so that a loss is negative; in points for fractions."""
     if model.baseline:
         return Cell("baseline")
     drop = model.drop.get(name)
@@ -295,7 +296,7 @@ def _latency(report: Report, model: ModelFacts) -> Cell:
 
 
 def _arena(report: Report, model: ModelFacts) -> Cell:
-    """What to reserve: the smallest arena that works."""
+    """The size to reserve: that of the smallest arena that works."""
     if model.arena is None:
         return Cell(units.DASH, model.arena_why if model.verified else _why_missing(report, model, "arena"))
     used, head, tail = map(units.size, (model.arena.total, model.arena.head, model.arena.tail))
@@ -304,7 +305,7 @@ def _arena(report: Report, model: ModelFacts) -> Cell:
 
 
 def arena(report: Report) -> str:
-    """What each model needs of a device's RAM, as a line; "" when nothing was measured."""
+    """The RAM that each model needs on a device, as a line; "" when it was not measured."""
     needs = [
         f"{model.name} {'does not run' if model.arena is None else units.size(model.arena.smallest)}"
         for model in report.models
@@ -318,7 +319,7 @@ def _yes(value: bool | None) -> str:
 
 
 def sparsity(model: ModelFacts) -> float | None:
-    """Share of zeros over all weights whose zeros were counted, each tensor by its number of weights."""
+    """Share of zeros among all weights whose zeros were counted, weighted by the size of each tensor."""
     tensors = [
         (layer.sparsity, prod(layer.weights_shape))
         for layer in model.layers
@@ -329,30 +330,30 @@ def sparsity(model: ModelFacts) -> float | None:
 
 
 def measured(check: CheckResult) -> str:
-    """A check's value in its unit; with more digits where rounding would hide its distance from the limit."""
+    """A check's value in its unit, with more digits when rounding would hide the distance from the limit."""
     text = units.measure(check.value, check.unit)
     alike = check.value != check.limit and text == units.measure(check.limit, check.unit)
     return f"{text} ({units.number(check.value, 8)})" if alike and isinstance(check.value, (int, float)) else text
 
 
 def limit(check: CheckResult) -> str:
-    """A check's limit in its unit, with how it is meant: ``at most 1.00 points``; a plain ``yes`` for `is`."""
+    """A check's limit in its unit with its bound, such as ``at most 1.00 points``; just ``yes`` for `is`."""
     text = units.measure(check.limit, check.unit)
     return text if check.limit is None or check.bound == "is" else f"{check.bound} {text}"
 
 
 def promise(check: CheckResult) -> str:
-    """What the check is about, in words: one check can promise two things."""
+    """The requirement of a check result in words; a check can have several."""
     return check.what or check.check
 
 
 def line(text: str) -> str:
-    """Text on one line without control characters: a name can't move a terminal's cursor or end a table's row."""
+    """Text on one line without control characters, so that a name can't move the cursor or end a table row."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
 
 
 def left_out(steps: tuple[StepFacts, ...]) -> list[LeftOut]:
-    """The layers that a stage was meant for and did not touch, in the order of the steps."""
+    """Layers that a stage could have changed but did not, in the order of the steps."""
     return [
         LeftOut(step.name, *(str(entry.get(key) or units.DASH) for key in ("layer", "kind", "why")))
         for step in steps

@@ -1,4 +1,4 @@
-"""The drawing of a sensitivity ranking: what 8 bits in one layer, and in all but it, leave of the outputs."""
+"""The figure of a sensitivity ranking: SQNR of the outputs with one layer, or all layers but one, in 8 bits."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 24  # layers in a drawing, the most sensitive ones
-WIDTH, ROW = 560, 19  # CSS pixels, of the drawing and of a layer in it
-_LETTER, _LONGEST = 6.2, 24  # CSS pixels of a letter, and letters of a name
+MOST = 24  # maximum number of layers in a figure: the most sensitive ones
+WIDTH, ROW = 560, 19  # width of the figure and height of a layer's row, in CSS pixels
+_LETTER, _LONGEST = 6.2, 24  # width of a character in CSS pixels, and maximum number of characters in a name
 
 
 class Bar(NamedTuple):
-    """A layer. alone, spared: SQNR of the outputs in dB; None without any error."""
+    """A layer. alone, spared: SQNR of the outputs in dB with only it, or all but it, in 8 bits; None if no error."""
 
     layer: str
     alone: float | None
@@ -24,7 +24,7 @@ class Bar(NamedTuple):
 
 
 def draw(bars: Sequence[Bar], everything: float | None) -> "Figure":
-    """A row for each layer, the most sensitive on top; a line at the SQNR with every layer in 8 bits."""
+    """Draw a row for each layer, the most sensitive on top, and a line at the SQNR with all layers in 8 bits."""
     shown = bars[:MOST]
     names = [_short(bar.layer) for bar in shown]
     left = round(14 + _LETTER * max(map(len, names)))
@@ -41,7 +41,7 @@ def draw(bars: Sequence[Bar], everything: float | None) -> "Figure":
 
 
 def said(bars: Sequence[Bar], everything: float | None) -> str:
-    """The drawing in words."""
+    """Text alternative of the figure."""
     layers = "; ".join(f"{bar.layer} {units.decibel(bar.alone)}" for bar in bars[:MOST])
     return f"SQNR of the outputs with all layers in 8 bits {units.decibel(everything)}, with one alone: {layers}"
 
@@ -51,7 +51,7 @@ def _scale(axes: "Axes", bars: Sequence[Bar], everything: float | None) -> None:
 
     known = [value for bar in bars for value in (bar.alone, bar.spared, everything) if value is not None] or [0.0]
     air = max(2.0, 0.08 * (max(known) - min(known)))
-    axes.set_xlim(min(known) - air, max(known) + air * 3)  # room for the names of the marks
+    axes.set_xlim(min(known) - air, max(known) + air * 3)  # space for the names of the marks
     axes.set_ylim(len(bars) - 0.4, -0.9)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(lambda value, _: units.number(value, 3))
@@ -59,7 +59,7 @@ def _scale(axes: "Axes", bars: Sequence[Bar], everything: float | None) -> None:
 
 
 def _row(axes: "Axes", row: int, bar: Bar, named: bool) -> None:
-    """A dot for the layer alone, a ring for all but it."""
+    """Draw a dot for the layer alone, and a ring for all layers but it."""
     for value, face, edge, name in (
         (bar.alone, canvas.ACCENT, canvas.ACCENT, "alone"),
         (bar.spared, "none", canvas.MUTED, "all but it"),

@@ -1,4 +1,4 @@
-"""The end of a run on the terminal: the verdict, a row a model, a line a check, the notes, and where the report is."""
+"""The report on the terminal: the verdict, tables of models and checks, notes, and the path of the report."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 _STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
-_LONGEST_HEAD = 8  # letters of the baseline's name over its column: 80 columns hold all figures
-_FIGURES = 72  # columns that the figures of a row take with two spaces between them
+_LONGEST_HEAD = 8  # maximum characters of the baseline's name in a column head, so that figures fit 80 columns
+_FIGURES = 72  # width in columns of a row's figures with two spaces between them
 
 
 def render(report: Report, console: "Console", where: str = "", mistakes: bool = False) -> None:
-    """Print to the console, and what the usual mistakes of an app cost when it is asked for.
+    """Print the report to the console.
 
-    where: the path or address of the report, printed on one line to be clicked or copied.
+    where: path or address of the report, printed on one line so that it can be clicked or copied.
+    mistakes: also print the cost of common app-side input mistakes.
     """
     console.print()
     console.print(_verdict(report, console))
@@ -55,7 +56,7 @@ def _verdict(report: Report, console: "Console") -> "Text":
 
 
 def _models(report: Report, console: "Console") -> "Table":
-    """One row a model. The figures keep their width, a long name is folded."""
+    """One row per model. Figures keep their width; a long name is wrapped."""
     from rich.table import Table
 
     longest = max((len(model.name) for model in report.models), default=0)
@@ -77,11 +78,11 @@ def _models(report: Report, console: "Console") -> "Table":
 
 
 def _ladder(found: LadderFacts, console: "Console") -> "Table":
-    """A row for each rung that was tried; the reasons of those that were missed are on the page."""
+    """One row for each rung that was tried. The reasons of rejected rungs are only on the page."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    shown = [place for place, name in enumerate(ladder.HEADS) if name != "drop"]  # the middle of its interval
+    shown = [place for place, name in enumerate(ladder.HEADS) if name != "drop"]  # the interval shows it
     for place in shown:
         name = ladder.HEADS[place]
         table.add_column(_text(ladder.head(found)[place] if name == "interval" else name, console),
@@ -94,7 +95,7 @@ def _ladder(found: LadderFacts, console: "Console") -> "Table":
 
 
 def _answers(report: Report, console: "Console") -> "Table":
-    """A row for each output of a file with examples without labels, and what it was compared with."""
+    """One row for each output and each runtime or baseline that it was compared with (examples without labels)."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
@@ -112,7 +113,7 @@ def _grid() -> "Table":
 
 
 def _checks(report: Report, console: "Console") -> "Table":
-    """A line a check: mark and word, model, check, then what was measured; the reason below when it did not pass."""
+    """One row per check: mark and word, model, check and measured value, with the reason below unless it passed."""
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", max_width=24)
@@ -125,7 +126,7 @@ def _checks(report: Report, console: "Console") -> "Table":
 
 
 def _found(check: CheckResult, console: "Console") -> "Text":
-    """``0.28 points (at most 1.00 points)``, and why when it is not a pass."""
+    """The value and limit, such as ``0.28 points (at most 1.00 points)``, and the reason unless the check passed."""
     from rich.text import Text
 
     found = [] if check.value is None else [_text(phrases.measured(check), console)]
@@ -138,7 +139,7 @@ def _found(check: CheckResult, console: "Console") -> "Text":
 
 
 def _mistakes(report: Report, console: "Console") -> "Table":
-    """A line for each usual mistake with a model that is no baseline."""
+    """One row for each common input mistake and each model but the baseline."""
     from rich.table import Table
 
     models = [model for model in report.models if model.mistakes and not model.baseline]

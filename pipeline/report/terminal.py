@@ -1,4 +1,4 @@
-"""Text of a report or a file as the terminal may show it."""
+"""Make text from a report or a file safe to print on a terminal."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ _ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x
 
 
 def text(plain: str, console: "Console", style: str = "") -> "Text":
-    """Text of the report as text: no markup, no control characters, nothing that the terminal can't encode."""
+    """Text without markup, control characters and characters that the terminal can't encode."""
     from rich.text import Text
 
     line = phrases.line(plain)

@@ -25,7 +25,7 @@ from pipeline.verify.int8.rule import (
 
 BAND = (1e-6, 1e3)  # a scale outside was never trained or calibrated (an untrained fake-quant op gives 4e-9)
 RATIO = (0.5, 4.0)  # allowed range of the input / range of the data; symmetric int16 may be twice as wide
-FAR = 16.0  # ratios beyond are no outliers: data of 0..255 on an input calibrated for 0..1 has a ratio of 255
+FAR = 16.0  # a larger factor is no outlier: data of 0..255 on an input calibrated for 0..1 is off by a factor of 255
 
 
 def parameters_valid(model: Model) -> Iterator[OpBreach]:

@@ -1,0 +1,1 @@
+"""Interpreters that run .tflite files: LiteRT and TensorFlow Lite Micro."""
