@@ -27,7 +27,20 @@ class Taught(Training, Follower):
     classifiers the latter is T^2 times the Kullback-Leibler divergence of the model's scores from the teacher's, both
     softened by the temperature T. For other tasks it is the mean squared error to the teacher's outputs.
 
-    A subclass trains with `fit` as in `Training`, which includes the teacher's loss when `teacher` is set.
+    A subclass trains with `fit`, as in `Training`, which adds the teacher's loss if `teacher` is set::
+
+        class Finetune(Taught):
+            \"\"\"Train the model further, with or without a teacher.\"\"\"
+
+            takes = gives = "keras"
+            stage: Literal["finetune"]
+
+            def run(self, inputs: Inputs, work: Path) -> None:
+                tf.start(inputs.seed)
+                model = tf.load_model(inputs.source.keras)
+                curves = self.fit(model, inputs, tf.gives_logits(model))
+                tf.save_model(model, work / KERAS)
+                write_facts(work, curves)
     """
 
     anonymous = Stage.anonymous | {"teacher"}  # the key holds the teacher's content instead
