@@ -82,6 +82,8 @@ def _read(content: bytes) -> _Parsed:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [statement for statement in node.body if not _is_docstring(statement)]
+        elif isinstance(node, ast.Call):  # of pydantic's Field
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
     return _Parsed(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports)
 
 
@@ -141,7 +143,7 @@ def _memory() -> dict[str, list[Any]]:
 def _memory_file() -> Path:
     import platformdirs
 
-    return platformdirs.user_cache_path("edgepipe") / f"code-2-{sys.version_info[0]}.{sys.version_info[1]}.json"
+    return platformdirs.user_cache_path("edgepipe") / f"code-3-{sys.version_info[0]}.{sys.version_info[1]}.json"
 
 
 def _remembered(key: str, content: bytes) -> _Parsed:

@@ -1,4 +1,4 @@
-"""Weight clustering with tfmot: wrap layers, train, strip the wrappers."""
+"""Weight clustering with tfmot: wrap layers for training, and strip the wrappers afterwards."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 def wrapped(
     model: "tf_keras.Model", chosen: Collection[str], clusters: int, initialisation: str, zeros: bool, per_channel: bool
 ) -> "tf_keras.Model":
-    """The model with those layers, by name, wrapped: each kernel has so many centroids.
+    """A copy of the model in which the layers of the names `chosen` are wrapped for clustering.
 
-    zeros: keep the zeros of kernels that have any. The wrapper itself is taken, because tfmot's `cluster_weights`
-    leaves a per-channel Conv2D without a bias alone, and does not say so.
+    clusters        number of centroids of each kernel
+    initialisation  `linear`, `density`, `random` or `kmeans++`
+    zeros           whether to keep the zeros of kernels that have any
+    per_channel     whether each output channel of a Conv2D has its own centroids
+
+    It uses tfmot's wrapper class, because `cluster_weights` silently skips a per-channel Conv2D without a bias.
     """
     import tensorflow_model_optimization as tfmot
     import tf_keras
@@ -39,14 +43,14 @@ def wrapped(
 
 
 def stripped(model: "tf_keras.Model") -> "tf_keras.Model":
-    """The model without the wrappers, weights at their centroids."""
+    """The model without the wrappers, with each weight set to its centroid."""
     import tensorflow_model_optimization as tfmot
 
     return tfmot.clustering.keras.strip_clustering(model)
 
 
 def kernel(layer: "tf_keras.layers.Layer") -> NDArray[np.float32] | None:
-    """The weights that are clustered in a layer; None for one that is not of a kind we cluster."""
+    """The kernel of a layer; None if the layer's class is not clustered."""
     from tf_keras import layers
 
     if type(layer) not in (layers.Conv1D, layers.Conv2D, layers.Conv2DTranspose, layers.Dense):
@@ -61,7 +65,7 @@ def _has_zeros(layer: "tf_keras.layers.Layer") -> bool:
 
 
 def zero_keeper(layers: list["tf_keras.layers.Layer"]) -> "tf_keras.callbacks.Callback":
-    """Sets what is zero now to zero after each step, in pruned layers that are not clustered."""
+    """A callback that keeps the zeros of these layers: after each step it resets weights that are zero now."""
     import tf_keras
 
     kernels = [weight for layer in layers for weight in layer.trainable_weights if weight.shape.rank > 1]

@@ -1,4 +1,4 @@
-"""Which layers of a model a stage works on, and why not the others."""
+"""Select the layers that a stage works on, with the reason for each layer that it leaves unchanged."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -15,9 +15,10 @@ Reason = Callable[["tf_keras.layers.Layer", bool], str]
 
 
 def choose(model: "tf_keras.Model", skip: Sequence[str], reason: Reason) -> dict[str, str]:
-    """Why each layer is left alone, by its name; "" for those that are not.
+    """Layer name -> why the layer is left unchanged; "" for the layers to work on.
 
-    reason: says so of a layer that `skip` does not name, and is told whether it is the last one with weights.
+    skip    names or patterns of layers to leave unchanged
+    reason  gives the reason for other layers; its second argument is whether the layer is the last one with weights
     """
     skipped = named(model, skip)
     output = next((layer.name for layer in reversed(model.layers) if layer.trainable_weights), "")
@@ -29,14 +30,14 @@ def choose(model: "tf_keras.Model", skip: Sequence[str], reason: Reason) -> dict
 
 
 def nothing(reasons: Mapping[str, str], verb: str) -> Iterator[PlacedFault]:
-    """What is wrong when there is a reason against every layer."""
+    """A fault if there is a reason against every layer. verb: what the stage does to layers, for the message."""
     if all(reasons.values()):
         rows = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why != "has no weights")
         yield (), Fault(f"there is no layer to {verb}", received=rows or "no layer has weights")
 
 
 def unmatched(model: "tf_keras.Model", settings: Mapping[str, Iterable[str]]) -> Iterator[PlacedFault]:
-    """Patterns that no layer's name matches, of settings by their names."""
+    """Faults for patterns that match no layer. settings: name of a setting -> its patterns."""
     names = [layer.name for layer in graph.flat(model).layers]
     for setting, patterns in settings.items():
         for pattern in patterns:
@@ -45,5 +46,5 @@ def unmatched(model: "tf_keras.Model", settings: Mapping[str, Iterable[str]]) ->
 
 
 def named(model: "tf_keras.Model", patterns: Sequence[str]) -> set[str]:
-    """Names of the layers that any of the patterns matches."""
+    """Names of the layers that match any of the patterns."""
     return {layer.name for layer in model.layers if any(fnmatchcase(layer.name, pattern) for pattern in patterns)}

@@ -1,4 +1,4 @@
-"""The exact statistics of batch normalisation, layer by layer."""
+"""Compute the exact statistics of batch normalisation, layer by layer."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ from pipeline.data.source import Examples
 if TYPE_CHECKING:
     import tf_keras
 
-BATCH = 256  # examples in memory at once; the result does not depend on it, but for the last bits
+BATCH = 256  # examples in memory at once; it affects only the last bits of the result
 
 
 def reasons(model: "tf_keras.Model") -> dict[str, str]:
-    """Why each batch normalisation, in running order, is left alone; "" for those that are not."""
+    """Name of each batch normalisation, in running order -> why it is left unchanged; "" if it is estimated."""
     import tf_keras
 
     kind = tf_keras.layers.BatchNormalization
@@ -32,7 +32,7 @@ def reasons(model: "tf_keras.Model") -> dict[str, str]:
 
 
 def _norm_of(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
-    """The layer itself, or the one that quantization-aware training has wrapped."""
+    """The layer itself, or the layer inside tfmot's quantization wrapper."""
     return layer.layer if type(layer).__name__ == "QuantizeWrapperV2" else layer
 
 
@@ -43,7 +43,11 @@ def estimate(
     drawn: NDArray[np.int64],
     report: Callable[[Progress], None],
 ) -> Iterator[dict[str, Any]]:
-    """Set the statistics of each layer without a reason against it, from the examples drawn (n,); a row for each."""
+    """Set the statistics of each layer that has no reason against it, and yield a report row for every layer.
+
+    reasons  as from the function `reasons`
+    drawn    positions (n,) of the training examples to use
+    """
     import tf_keras
 
     for done, (name, why) in enumerate(reasons.items(), start=1):
@@ -63,10 +67,10 @@ def estimate(
 
 
 def moments(batches: Iterator[NDArray[np.floating]], axis: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance (channels,), without Bessel's correction, over everything but the axis of the channels.
+    """Mean and variance (channels,), without Bessel's correction, over all axes except `axis`, that of the channels.
 
-    Batches are merged as by Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
-    Variances, 1979, equations 2.1.
+    Batches are merged by equations 2.1 of Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for
+    Computing Sample Variances, 1979.
     """
     count, mean, squares = 0, np.zeros(()), np.zeros(())
     for batch in batches:
@@ -80,6 +84,6 @@ def moments(batches: Iterator[NDArray[np.floating]], axis: int) -> tuple[NDArray
 
 
 def _moved(layer: "tf_keras.layers.Layer", mean: NDArray[np.float64]) -> float:
-    """The farthest that a channel's mean moves, in standard deviations of the former statistics."""
+    """The largest change of a channel's mean, in standard deviations of the old statistics."""
     deviation = np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
     return float(np.max(np.abs(mean - layer.moving_mean.numpy()) / deviation))

@@ -1,4 +1,4 @@
-"""What the fork server imports before the first stage, so that every stage's process starts with it in memory."""
+"""Imported by the fork server before the first stage, so that each stage's process starts with TensorFlow loaded."""
 
 from pipeline.keras import tf
 

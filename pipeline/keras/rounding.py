@@ -1,4 +1,4 @@
-"""How weights of few bits are rounded in training: the one wrapper setting that is ours and not tfmot's."""
+"""The quantization config for training weights with fewer than 8 bits, which tfmot lacks."""
 
 from functools import cache
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 
 @cache
 def few_bits() -> Any:
-    """tfmot's settings of a wrapper, for weights of fewer than 8 bits; a saved model names the class.
+    """The class of tfmot's QuantizeConfig for weights of fewer than 8 bits. A saved model refers to it by name.
 
-    Weights are symmetric in -(2^(bits-1) - 1) to 2^(bits-1) - 1 steps of a scale, one for each channel of a convolution
-    and one for a dense layer, which is all that the converter takes there (TensorFlow 2.21).
+    Weights are symmetric: integers from -(2^(bits-1) - 1) to 2^(bits-1) - 1 times a scale. There is one scale per
+    channel of a convolution, and one per dense layer, because the converter supports nothing else there (TensorFlow
+    2.21).
     """
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_quantize_registry as registry,

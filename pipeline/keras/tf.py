@@ -1,7 +1,7 @@
-"""The one door to TensorFlow: legacy Keras, seeds, determinism.
+"""Import and configure TensorFlow (Keras 2, seeds, determinism), and save, load and run Keras models.
 
-tfmot works with Keras 2 alone (tf_keras), which TensorFlow takes only when TF_USE_LEGACY_KERAS is set before its first
-import. So no other module imports TensorFlow at its top, and each calls `start` before it does so inside a function.
+tfmot works only with Keras 2 (tf_keras), which TensorFlow uses only if TF_USE_LEGACY_KERAS is set before its first
+import. So no module imports TensorFlow at its top: functions import it, after `start` was called.
 """
 
 import os
@@ -25,46 +25,49 @@ if TYPE_CHECKING:
 
 @cache
 def load() -> None:
-    """Import TensorFlow, tf_keras and tfmot. Takes seconds the first time."""
+    """Import TensorFlow, tf_keras and tfmot, which takes seconds the first time.
+
+    Raises StageError if TensorFlow was imported before with Keras 3.
+    """
     if os.environ.get("TF_USE_LEGACY_KERAS") != "1":
         if "tensorflow" in sys.modules:
             raise StageError(Fault("TensorFlow was imported before edgepipe could choose Keras 2"))
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    # Take a GPU's memory as it is needed. Said here and not by tf.config, which would open the GPU in the fork server.
+    # Allocate GPU memory as needed. tf.config has a setting for it, but it would open the GPU in the fork server.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow  # noqa: F401
     import tensorflow_model_optimization  # noqa: F401
     import tf_keras  # noqa: F401
     from tensorflow.python.autograph.core import config, config_lib
 
-    # AutoGraph rewrites Python's `if` and `for` into graph ops. tfmot and we call those ops ourselves, as Keras does,
-    # for which the same rule stands there already; without it each stage spends seconds on rewriting tfmot's source.
+    # AutoGraph converts Python's `if` and `for` into graph ops. tfmot and this package call graph ops directly and need
+    # no conversion, which would take seconds in each stage. TensorFlow has the same rule for Keras.
     config.CONVERSION_RULES += tuple(map(config_lib.DoNotConvert, ("tensorflow_model_optimization", "pipeline")))
 
 
 def start(seed: int) -> None:
-    """Make all that follows in this process a function of the seed.
+    """Load TensorFlow, and make everything that follows in this process a function of the seed.
 
-    Layers that draw random numbers get a tf.random.Generator each, whose state can be set; the generators inside
-    TensorFlow's own random kernels can't be saved, and a resumed training would differ.
+    Layers that draw random numbers get their own tf.random.Generator, whose state can be set. The state inside
+    TensorFlow's stateful random ops can't be saved, so a resumed training would differ.
     """
     load()
     import tensorflow as tf
     import tf_keras
 
-    tf_keras.backend.clear_session()  # layer names count from 1 again, and names are part of the file's bytes
+    tf_keras.backend.clear_session()  # reset the numbers in layer names, which are part of the file's bytes
     tf_keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     tf_keras.backend.experimental.enable_tf_random_generator()
 
 
 def save_model(model: "tf_keras.Model", path: Path) -> None:
-    """Save a Keras model without its optimizer as .h5, the one format whose bytes are the same at every save."""
+    """Save a Keras model without its optimizer as .h5, the only format with the same bytes at every save."""
     model.save(path, save_format="h5", include_optimizer=False)
 
 
 def load_model(path: Path) -> "tf_keras.Model":
-    """Load a model that `save_model` wrote; quantization wrappers, our layer and ConvNeXt's own are known."""
+    """Load a model that `save_model` wrote, including tfmot's wrappers, this package's layers and ConvNeXt's."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
     from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
@@ -77,7 +80,7 @@ def load_model(path: Path) -> "tf_keras.Model":
 
 
 def copy_model(model: "tf_keras.Model") -> "tf_keras.Model":
-    """The same network with weights of its own, equal to the model's."""
+    """A copy of the model with equal but separate weights."""
     import tf_keras
 
     copied = tf_keras.models.clone_model(model)
@@ -86,11 +89,11 @@ def copy_model(model: "tf_keras.Model") -> "tf_keras.Model":
 
 
 def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
-    """The model where its layers compute in that precision already, or else a copy that does, with the same weights.
+    """The model itself if its layers compute in `precision` already, or else a copy that does, with equal weights.
 
-    precision: float32, or a policy that keeps float32 variables: mixed_bfloat16, mixed_float16. The last layer computes
-    in float32 always: the scores of a softmax in half precision are too coarse for a loss. StageError when the network
-    can't be built so.
+    precision: float32, or a policy with float32 variables: mixed_bfloat16, mixed_float16. The last layer always
+    computes in float32, because softmax scores in half precision are too coarse for a loss. Raises StageError if the
+    network can't be built in that precision.
     """
     import tf_keras
 
@@ -103,12 +106,12 @@ def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
             return tf_keras.models.clone_model(layer, clone_function=copy)
         config = _retyped(layer.get_config(), "float32" if layer is last else precision)
         if isinstance(layer, tf_keras.layers.Wrapper):
-            config["dtype"] = "float32"  # in a lower one tfmot's masks would round the weights themselves at each step
+            config["dtype"] = "float32"  # in half precision tfmot's masks would round the weights at each step
         return type(layer).from_config(config)
 
     try:
         copied = tf_keras.models.clone_model(model, clone_function=copy)
-    except Exception as error:  # an operation that mixes its types raises nearly anything
+    except Exception as error:  # ops with inputs of mixed types raise exceptions of many types
         received = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise StageError(Fault(f"the network can't be built in {precision}", received=received)) from error
     copied.set_weights(model.get_weights())
@@ -116,7 +119,7 @@ def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
 
 
 def _floating_layers(model: "tf_keras.Model", last: Any) -> Iterator["tf_keras.layers.Layer"]:
-    """All layers at any depth that compute in floating point, but for `last`."""
+    """All layers at any depth that compute in floating point, except `last`."""
     import tf_keras
 
     passive = (tf_keras.Model, tf_keras.layers.InputLayer)
@@ -125,7 +128,7 @@ def _floating_layers(model: "tf_keras.Model", last: Any) -> Iterator["tf_keras.l
 
 
 def _retyped(config: Any, precision: str) -> Any:
-    """A layer's config, with those of the layers that it wraps, in another precision."""
+    """A layer's config, including those of layers that it wraps, with another precision."""
     if isinstance(config, dict):
         return {
             key: precision if key == "dtype" and _floating(value) else _retyped(value, precision)
@@ -135,12 +138,12 @@ def _retyped(config: Any, precision: str) -> Any:
 
 
 def _floating(dtype: Any) -> bool:
-    """Whether a config's dtype is a floating one, or a policy."""
+    """Whether a config's dtype is a floating-point type or a dtype policy."""
     return isinstance(dtype, dict) or "float" in str(dtype)
 
 
 def predict(model: "tf_keras.Model", examples: "Examples", batch_size: int = 256) -> NDArray[np.float32]:
-    """The model's outputs (N, ...) for all examples in their order."""
+    """The model's outputs (N, ...) for all examples, in their order."""
     positions = np.arange(len(examples))
     parts = [
         np.asarray(model(examples.batch(positions[i : i + batch_size])[0], training=False), np.float32)
@@ -150,15 +153,15 @@ def predict(model: "tf_keras.Model", examples: "Examples", batch_size: int = 256
 
 
 def gives_logits(model: "tf_keras.Model") -> bool:
-    """Whether the last layer gives logits rather than probabilities: those of a softmax, or one of a sigmoid."""
+    """Whether the model's outputs are logits: its last layer ends in no softmax or, with one output, no sigmoid."""
     import tf_keras
 
     last: Any = model.layers[-1]
-    last = getattr(last, "layer", last)  # tfmot's wrappers
+    last = getattr(last, "layer", last)  # unwrap tfmot's wrappers
     if isinstance(last, tf_keras.layers.Softmax):
         return False
     activation = getattr(last, "activation", None)
-    activation = getattr(activation, "activation", activation)  # and what they put around an activation
+    activation = getattr(activation, "activation", activation)  # and tfmot's wrapper around an activation
     if model.output_shape[-1] == 1:
         return activation is not tf_keras.activations.sigmoid
     return activation is not tf_keras.activations.softmax

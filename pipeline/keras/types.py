@@ -1,4 +1,4 @@
-"""Types of Keras objects, for annotations in rooms that import no TensorFlow. tf_keras carries no types of its own."""
+"""Types of Keras objects, for annotations in rooms that import no TensorFlow. tf_keras has no type annotations."""
 
 from typing import Any, TypeAlias
 

@@ -1,4 +1,4 @@
-"""Try the methods from the cheapest on, and ship the first file that keeps all budgets."""
+"""The stage `auto`: try the methods, cheapest first, and ship the first file that keeps all budgets."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 
 
 class Auto(Ladder):
-    """The ladder: makes a file by each rung in turn, and stops at the first that keeps every budget with confidence.
+    """Try a ladder of methods (rungs) in turn, and stop at the first whose file keeps every budget with confidence.
 
-    A rung is what a config would write as stages, so its file is theirs, byte for byte; the report names them. The
-    validation split decides, against the float32 file of the same model; the test split is left to verify. When no
-    rung keeps all budgets, the stage fails with the nearest miss. A rung that can't help is skipped: where plain
-    quantization is far too large, training it makes it no smaller.
+    Each rung is a sequence of ordinary stages. Its file is the same, byte for byte, as if a config listed these stages;
+    the report names them. Files are judged on the validation split, against the float32 file of the same model; the
+    test split is left to verify. If no rung keeps all budgets, the stage fails and names the nearest miss. A rung that
+    can't help is skipped: if the file of plain quantization is far too large, so is that of quantization-aware
+    training.
 
-    `ptq` quantizes after training; `percentile`, `mse` and `kl` do with other ranges; `equalized` equalises channels
-    before that and corrects biases behind it; `keep_int16` and `keep_float` leave the layers that a ranking says suffer
-    most at 16 bits or in float. `qat` trains quantization-aware; `pqat` prunes before that; `distilled_qat` learns from
-    a teacher meanwhile; `channel_qat` removes channels before that. The settings of training are those of every rung
-    that trains.
+    The rungs: `ptq` quantizes after training. `percentile`, `mse` and `kl` do the same with another estimator of
+    activation ranges. `equalized` equalises channels first and corrects biases afterwards. `keep_int16` and
+    `keep_float` keep the most sensitive layers at int16 or float32. `qat` is quantization-aware training; `pqat` prunes
+    before it, `channel_qat` removes channels before it, and `distilled_qat` learns from a teacher during it. Every rung
+    that trains uses the training settings of this stage.
     """
 
     takes = "keras"
@@ -59,7 +60,7 @@ class Auto(Ladder):
         yield from self.misfits(task)
 
     def aimed_at(self, target: "Target | None") -> Self:
-        """With `io`, `per_channel_dense` and the budgets of memory resolved."""
+        """Return this stage with `io`, `per_channel_dense` and the memory budgets resolved from the target."""
         aimed = convert(self).aimed_at(target)
         given = {name: getattr(aimed, name) for name in ("io", "per_channel_dense")}
         budgets = self.from_target(target) if target else {}
@@ -68,7 +69,7 @@ class Auto(Ladder):
         return stage
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        """Budgets that no rung can keep, whatever the weights."""
+        """Yield budgets that no rung can keep, whatever the weights."""
         network = graph.flat(model)
         wired = wiring(network)
         macs = wired.total_macs(wired.all)
@@ -85,7 +86,7 @@ class Auto(Ladder):
                 yield (setting,), Fault("these rungs make no network smaller", received=received, do="add channel_qat")
 
     def _out_of_reach(self, network: KerasModel, macs: int) -> Iterator[PlacedFault]:
-        """What removing channels can't do."""
+        """Yield what removing channels can't achieve."""
         beyond = self.max_macs is not None and self.max_macs < macs
         if beyond and self.keep_macs and self.keep_macs * macs > (self.max_macs or 0):
             received = f"{self.keep_macs:g} of {units.count(macs)}, and max_macs is {self.max_macs}"
@@ -106,12 +107,12 @@ class Auto(Ladder):
         chain = climb.chain(self.rungs[len(rungs) - 1])
         shutil.copyfile(chain[-1].tflite, work / TFLITE)
         keras = chain[-2] if len(chain) > 1 else inputs.source
-        shutil.copyfile(keras.keras, work / KERAS)  # what the file was converted from, for verify
+        shutil.copyfile(keras.keras, work / KERAS)  # verify compares the file with the model it was made from
         _tell(work, chain, facts)
 
 
 def _tell(work: Path, made: Sequence[Artifact], ladder: LadderFacts) -> None:
-    """What the stages of the chosen rung tell, as one stage, with the ladder."""
+    """Write the facts of the chosen rung's stages, merged into those of one stage, together with the ladder."""
     told = [(artifact.name, read_facts(artifact.path)) for artifact in made]
     curves = [facts["curves"] for _, facts in told if facts["curves"]]
     kept: dict[str, Any] = {name: {} for name in ("sparsity", "clusters")}

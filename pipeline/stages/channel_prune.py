@@ -1,4 +1,4 @@
-"""Remove whole channels, so that the network gets smaller and every kernel faster, and train on."""
+"""The stage `channel_prune`: remove whole channels, which makes the network smaller and faster, and train on."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -24,14 +24,15 @@ from pipeline.stages.sidecar import write_facts
 from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, FILLED, WRAPPED, Taught
 
-Counts = dict[str, int]  # channels to keep, by the name of a group
+Counts = dict[str, int]  # name of a group -> number of channels to keep
 
 
 class ChannelPrune(Taught):
-    """Structured pruning: filters, with all that reads them, are taken out, and what is left is trained on.
+    """Structured pruning: remove filters and the weights of all layers that read them, then train what is left.
 
-    Layers whose outputs are added, multiplied or compared lose the same channels. Channels that reach a layer of
-    unknown effect, the model's input or its output stay; the report says why, layer by layer.
+    Layers whose outputs are added, multiplied or compared lose the same channels. Channels of the model's input and
+    output stay, and so do channels that reach a layer whose effect on channels is unknown. The report gives the reason
+    for each layer.
     """
 
     takes = "keras"
@@ -41,21 +42,22 @@ class ChannelPrune(Taught):
 
     stage: Literal["channel_prune"]
     keep_macs: Portion | None = None
-    """Share of the multiply-accumulates to be left at most. What matters least in the whole network goes first."""
+    """Largest share of the multiply-accumulates to keep, a fraction. The least important channels of the whole network
+    are removed first."""
     keep: Portion | None = None
-    """Share of the channels to keep in each layer, in place of keep_macs."""
+    """Share of the channels to keep in each layer, a fraction; instead of `keep_macs`."""
     layers: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
-    """Share of the channels to keep in single layers: name or pattern -> share. The last that fits counts. Without
-    keep_macs and keep, all other layers stay whole."""
+    """Share of the channels to keep in single layers: layer name or pattern -> fraction. The last match applies. If
+    neither `keep_macs` nor `keep` is set, all other layers keep all channels."""
     criterion: Criterion = "l1"
-    """What a channel matters: the `l1` or `l2` norm of its filters, its factor in batch normalisation (`bn_scale`), or
-    the first-order change of the loss without it (`taylor`)."""
+    """How the importance of a channel is measured: the `l1` or `l2` norm of its filters, its batch normalisation factor
+    gamma (`bn_scale`), or the first-order change of the loss when it is removed (`taylor`)."""
     least: Portion = 0.25
-    """Share of its channels that each layer keeps whatever keep_macs asks."""
+    """Smallest share of its channels that each layer keeps under `keep_macs`, a fraction."""
     multiple: PositiveInt = 4
-    """Channels that are left come in multiples of it, for SIMD kernels; 8 suits most phones."""
+    """The number of channels kept is a multiple of this, for SIMD kernels; 8 suits most phones."""
     batches: PositiveInt = 8
-    """Training batches that `taylor` looks at."""
+    """Number of training batches that `taylor` uses."""
 
     @model_validator(mode="after")
     def _one_goal(self) -> "ChannelPrune":
@@ -79,7 +81,7 @@ class ChannelPrune(Taught):
             return
         scores = importance.scales(wired) if self.criterion == "bn_scale" else importance.norms(wired, 1)
         try:
-            self._counts(wired, scores)  # how many channels can go is the same whichever these are
+            self._counts(wired, scores)  # the counts do not depend on which channels score best
         except StageError as error:
             yield from (((), fault) for fault in error.faults)
 
@@ -100,12 +102,12 @@ class ChannelPrune(Taught):
         write_facts(work, curves, list(_rows(wired, kept, reasons)), [_note(wired, kept)])
 
     def _asked(self, wired: Wiring) -> dict[str, set[float]]:
-        """The shares that `layers` asks of each group."""
+        """Group -> the shares that `layers` requests for its layers."""
         asked = {name: share for p, share in self.layers.items() for name in _makers(wired) if fnmatchcase(name, p)}
         return {group.name: {asked[name] for name in group.layers if name in asked} for group in wired.groups}
 
     def _contradictions(self, wired: Wiring) -> Iterator[PlacedFault]:
-        """What `layers` asks of a group that can't be."""
+        """Yield what `layers` requests of a group that is impossible."""
         shares = self._asked(wired)
         for name, found in shares.items():
             if len(found) > 1:
@@ -117,7 +119,7 @@ class ChannelPrune(Taught):
                 yield ("layers",), Fault(f"no channel of {group.name} can go", received=received, do=group.why)
 
     def _fixed(self, wired: Wiring) -> dict[str, float]:
-        """The share that `layers` asks of a group, where it asks one."""
+        """Group -> the share that `layers` requests, for groups where it does."""
         return {name: found.pop() for name, found in self._asked(wired).items() if found}
 
     def _scores(self, wired: Wiring, inputs: Inputs) -> Scores:
@@ -140,9 +142,9 @@ class ChannelPrune(Taught):
         return importance.taylor(wired, loss, islice(batches, self.batches))
 
     def _counts(self, wired: Wiring, scores: Scores) -> tuple[dict[str, str], Counts]:
-        """Why each group keeps all channels, "" for one that need not, and how many it keeps.
+        """Why each group keeps all channels ("" if some can be removed), and how many channels each group keeps.
 
-        StageError when none can go, or not as many as asked.
+        Raises StageError if no channel can be removed, or not enough for `keep_macs`.
         """
         fixed = self._fixed(wired)
         reasons = {group.name: _why_whole(group, fixed, scores) for group in wired.groups}
@@ -160,9 +162,10 @@ class ChannelPrune(Taught):
         return reasons, counts
 
     def _within(self, wired: Wiring, scores: Scores, free: list[Group], counts: Counts) -> Counts:
-        """The counts that remove as few as possible of the least important channels, to be within keep_macs.
+        """The counts that remove as few channels as possible, least important first, to stay within keep_macs.
 
-        Counts are multiples, so removing one more channel can take several; what fits in again comes back.
+        Counts are rounded to multiples, so removing one more channel can free more than needed. Channels that still fit
+        the limit are therefore put back at the end.
         """
         limit = (self.keep_macs or 1) * wired.total_macs(wired.all)
         owner = {int(channel): group.name for group in free for channel in group.channels}
@@ -192,19 +195,19 @@ class ChannelPrune(Taught):
         return counts
 
     def _rounded(self, group: Group, share: float) -> int:
-        """Channels that are that share of a group, up to the next multiple."""
+        """That share of a group's channels, rounded up to the next multiple."""
         size = len(group.channels)
         wanted = max(1, round(share * size, 6))
         return min(size, int(-(-wanted // self.multiple)) * self.multiple)
 
 
 def _makers(wired: Wiring) -> dict[str, None]:
-    """Names of the layers that make channels, in running order."""
+    """Names of the layers that make channels, in running order, as the keys of a dict."""
     return dict.fromkeys(name for group in wired.groups for name in group.layers)
 
 
 def _why_whole(group: Group, fixed: dict[str, float], scores: Scores) -> str:
-    """Why a group keeps all channels; "" when some may go."""
+    """Why a group keeps all channels; "" if some can be removed."""
     if group.why:
         return group.why
     if fixed.get(group.name) == 1:
@@ -215,7 +218,7 @@ def _why_whole(group: Group, fixed: dict[str, float], scores: Scores) -> str:
 
 
 def _kept(wired: Wiring, scores: Scores, counts: Counts) -> Kept:
-    """The channels that stay: of each group the most important, of equals the first."""
+    """The channels to keep: the most important of each group; among equals, the first."""
     kept: Kept = wired.all.copy()
     for group in wired.groups:
         by_rank = group.channels[np.lexsort((group.channels, -scores[group.channels]))]
@@ -224,9 +227,10 @@ def _kept(wired: Wiring, scores: Scores, counts: Counts) -> Kept:
 
 
 def _rows(wired: Wiring, kept: Kept, reasons: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """What became of each layer with weights: channels, multiply-accumulates and parameters before and after.
+    """A report row for each layer with weights: channels, multiply-accumulates and parameters, before and after.
 
-    Multiply-accumulates are null for a layer whose products can't be counted. Batch normalisation goes with its layer.
+    Multiply-accumulates are null for a layer where they can't be counted. Batch normalisation and PReLU get no row:
+    they follow the layer before them.
     """
     whys = {name: reasons[group.name] for group in wired.groups for name in group.layers}
     for layer in wired.model.layers:

@@ -1,4 +1,4 @@
-"""Share weights: a kernel holds few different values while training goes on."""
+"""The stage `cluster`: train on while each kernel holds only a few different weight values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ from pipeline.stages.taught import APART, WRAPPED, Taught
 
 
 class Cluster(Taught):
-    """Weight clustering (Han et al., https://arxiv.org/abs/1510.00149) with tfmot, and the wrappers stripped.
+    """Weight clustering (Han et al., https://arxiv.org/abs/1510.00149) with tfmot.
 
-    Each weight becomes the nearest of its kernel's centroids, and training moves both. A quantization scale for each
-    channel keeps at most as many different integers in a channel, which is what TFLite Micro's compression stores.
+    Each weight takes the value of the nearest of its kernel's centroids, and training moves both. After per-channel
+    quantization each channel has at most as many different integers, which is what `compress` stores compactly.
     """
 
     takes = "keras"
@@ -36,20 +36,21 @@ class Cluster(Taught):
 
     stage: Literal["cluster"]
     clusters: Annotated[int, Field(ge=2, le=256)]
-    """Most different values in each clustered kernel at the end; asserted. 16 are 4 bits a weight once compressed."""
+    """Largest number of different values in each clustered kernel; the stage fails if a kernel has more at the end. 16
+    values take 4 bits per weight after `compress`."""
     initialisation: Literal["linear", "density", "random", "kmeans++"] = "kmeans++"
-    """Where the centroids start: evenly from the least to the largest weight, at equal shares of the weights, anywhere,
-    or spread over the weights."""
+    """Initial centroids: `linear` spaces them evenly from the smallest to the largest weight, `density` puts equal
+    numbers of weights between them, `random` draws them from that range, `kmeans++` picks weights far apart."""
     per_channel: bool = False
-    """Centroids of its own for each output channel of a Conv2D; other kernels keep one set."""
+    """Give each output channel of a Conv2D its own centroids. Other kernels have one set."""
     preserve: Literal["sparsity", "none"] | None = None
-    """Keep the zeros of a pruned model, as one of the clusters; chosen by itself after a prune stage when left out."""
+    """`sparsity` keeps the zeros of a pruned model, as one of the clusters. Default: `sparsity` after a prune stage."""
     skip: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Layers to leave alone: names or patterns such as `block1_*`."""
+    """Layers to leave unchanged: names or patterns such as `block1_*`."""
     cluster_output: bool = False
-    """Cluster the last layer with weights too; its weights decide most for their number."""
+    """Also cluster the last layer with weights, to which accuracy is usually most sensitive."""
     min_weights: Annotated[int, Field(ge=0)] = 500
-    """Kernels with fewer weights are left alone: there is little to win."""
+    """Smallest number of weights of a kernel to be clustered; smaller kernels save little."""
 
     @model_validator(mode="after")
     def _zero_has_company(self) -> "Cluster":
@@ -117,7 +118,7 @@ class Cluster(Taught):
         if (why := self._unfit(layer, output)) or kernel is None:
             return why
         least = min(np.unique(part).size for part in self._parts(layer, kernel))
-        if least <= self.clusters:  # also a channel of zeros, of which tfmot can't take centroids
+        if least <= self.clusters:  # includes a channel of zeros, for which tfmot can't compute centroids
             of = "a channel" if self._splits(layer) else "the kernel"
             return f"{of} has {least} different weights already; clusters is {self.clusters}"
         return ""
@@ -126,13 +127,13 @@ class Cluster(Taught):
         return self.per_channel and type(layer).__name__ == "Conv2D"
 
     def _parts(self, layer: KerasLayer, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """What has centroids of its own: the kernel, or each output channel of it."""
+        """The parts that have their own centroids: the whole kernel, or each of its output channels."""
         yield from np.moveaxis(kernel, -1, 0) if self._splits(layer) else (kernel,)
 
     def _achieved(
         self, model: KerasModel, reasons: dict[str, str], pruned: dict[str, float]
     ) -> Iterator[dict[str, Any]]:
-        """A row for each layer with kernels; StageError when a clustered kernel has more values than were asked."""
+        """A report row for each layer with a kernel. Raises StageError if a kernel has more values than `clusters`."""
         for layer in model.layers:
             if not any(weight.shape.rank > 1 for weight in layer.weights):  # vectors: biases, normalisation
                 continue

@@ -1,4 +1,4 @@
-"""Store the weights of a .tflite file as indices into tables of their values, for TensorFlow Lite Micro."""
+"""The stage `compress`: store weights as indices into lookup tables, for TensorFlow Lite Micro."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +20,18 @@ from pipeline.tflite.lut import DECODE, HEADER
 from pipeline.verify.runtimes import comparison
 
 TOOLS = "tflite_micro.tensorflow.lite.micro"
-OVERHEAD = 128  # bytes that a decoding op and its tensors take in a file beside the weights (measured: 88 to 112)
-MAX_BITS = 7  # of an index, by the format
-INTEGER = ("int8", "int16x8")  # conversions to weights that the format takes
+OVERHEAD = 128  # bytes of a decoding op and its tensors in a file, without the weights (measured: 88 to 112)
+MAX_BITS = 7  # largest width of an index in the format
+INTEGER = ("int8", "int16x8")  # quantizations whose weights the format supports
 
 
 class Table(NamedTuple):
-    """How a weight tensor is encoded: indices of so many bits, into a table for each index along axis, or into one."""
+    """How a weight tensor is encoded.
+
+    bits   width of an index
+    axis   the axis that has a lookup table for each of its positions; None for one table
+    bytes  size of the indices and tables
+    """
 
     bits: int
     axis: int | None
@@ -34,12 +39,12 @@ class Table(NamedTuple):
 
 
 class Compress(Follower):
-    """Weight compression of TensorFlow Lite Micro: a lookup table and indices of a few bits, decoded as the file runs.
+    """Weight compression of TensorFlow Lite Micro: lookup tables and indices of a few bits, decoded at run time.
 
-    It pays behind a cluster stage: 16 different weights a channel are indices of 4 bits. Only a TensorFlow Lite Micro
-    with the op TFLM_DECODE runs the file. The stage proves that each weight decodes to the same bytes, and that outputs
-    on examples of the validation split equal those of the plain file. Decoded weights take RAM: while an op runs, its
-    weights are in the arena.
+    It pays off after a cluster stage: 16 different weights in a channel need indices of 4 bits. Only a TensorFlow Lite
+    Micro with the op TFLM_DECODE runs the file. The stage checks that each weight decodes to the same bytes, and that
+    outputs on examples of the validation split equal those of the uncompressed file. Decoding costs RAM: while an op
+    runs, its decoded weights are in the arena.
     """
 
     takes = "tflite"
@@ -78,7 +83,7 @@ class Compress(Follower):
 
 
 def _table(tensor: tflite.Tensor) -> Table | None:
-    """The encoding: a table for each channel that has a scale; None for types and counts that the format does not take.
+    """The encoding, with a table for each quantization scale; None for types and counts that the format can't store.
 
     One table for a tensor with several scales can be smaller, but the interpreter of 2026-10 decodes it wrong.
     """
@@ -102,7 +107,7 @@ def _counts(model: tflite.Model) -> str:
 
 
 def _encode(content: bytes, chosen: dict[tflite.Tensor, Table]) -> bytes:
-    """The file with these tensors encoded. StageError without the tools."""
+    """The file with these tensors encoded. Raises StageError if tflite-micro's tools are not installed."""
     names = ("model_editor", "lut", "spec", "decode_insert")
     editor, lut, spec, insert = (_tool(f"compression.{name}") for name in names)
     model = editor.read(content)
@@ -126,7 +131,7 @@ def _tool(name: str) -> Any:
 
 
 def _tidy(model: Any) -> None:
-    """The decoded tensor gets back its name; the encoded one loses name and scales, which the tools leave it."""
+    """Give decoded tensors their original names; remove the names and scales that the tools leave on encoded ones."""
     for graph in model.subgraphs:
         for op in graph.operators:
             if op.custom_code == DECODE:
@@ -137,7 +142,7 @@ def _tidy(model: Any) -> None:
 
 
 def _check_weights(plain: tflite.Model, compressed: tflite.Model) -> None:
-    """Every op multiplies with the same bytes as before, by a decoder of our own."""
+    """Check, with our own decoder, that every op gets the same weights as before. Raises StageError otherwise."""
     pairs = zip(
         (weights for op in plain.ops for weights in op.weights),
         (weights for op in compressed.ops for weights in op.weights),
@@ -149,7 +154,10 @@ def _check_weights(plain: tflite.Model, compressed: tflite.Model) -> None:
 
 
 def _check_outputs(plain: Path, compressed: Path, model: tflite.Model, examples: Examples) -> int:
-    """Both files give equal outputs on TensorFlow Lite Micro; returns on how many examples that was seen."""
+    """Check that both files give equal outputs on TensorFlow Lite Micro; returns the number of examples.
+
+    Raises StageError if they differ.
+    """
     count = comparison.sample(model, "tflm", len(examples))
     x, _ = examples.batch(np.arange(count))
     before, after = (comparison.outputs(path, x, "tflm") for path in (plain, compressed))

@@ -1,4 +1,4 @@
-"""Convert a Keras model to TensorFlow Lite."""
+"""The stage `convert`: convert a Keras model to a .tflite file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 PARITY = 32  # examples on which a calibrated file is compared with the Keras model
 Keeps = Literal["keep_float", "keep_int16"]
-KEEPS: tuple[Keeps, ...] = ("keep_float", "keep_int16")  # settings that name layers which are not to be int8
-_FLOAT = ("float32", "float16")  # have no scales
+KEEPS: tuple[Keeps, ...] = ("keep_float", "keep_int16")  # settings that name layers of an int8 file that are not int8
+_FLOAT = ("float32", "float16")  # quantizations without scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Convert(Follower):
-    """Convert with a static batch of one, from a function whose inputs and outputs carry the Keras names.
+    """Convert a Keras model to TensorFlow Lite, with a static batch of one and Keras's names of inputs and outputs.
 
-    A model that was trained quantization-aware carries its own ranges, so it is converted without calibration first,
-    and calibrated only where floats remain.
+    A model from quantization-aware training has learnt its activation ranges. It is converted without calibration
+    first, and calibrated only if float tensors remain.
     """
 
     takes = "keras"
@@ -56,28 +56,29 @@ class Convert(Follower):
 
     stage: Literal["convert"]
     quantization: Literal["float32", "float16", "dynamic", "int8", "int16x8"]
-    """What the weights and activations are stored and computed in."""
+    """Type of weights and activations: `float32`; `float16` weights; `dynamic` (int8 weights, float activations);
+    `int8`; or `int16x8` (int16 activations, int8 weights)."""
     io: Literal["int8", "uint8", "int16", "float32"] | None = None
-    """Type of the inputs and outputs. When left out int8 for int8, int16 for int16x8 and float32 for the others, or
-    another that fits where the run's target does not take that."""
+    """Type of inputs and outputs. Default: int8 for `int8`, int16 for `int16x8`, float32 otherwise; or a type that the
+    run's target supports, if it does not support that one."""
     calibration: Calibration | None = None
-    """What int8 and int16x8 take their activation ranges from; 200 examples when left out."""
+    """How int8 and int16x8 get their activation ranges. Default: from 200 examples."""
 
     per_channel_dense: bool | None = None
-    """A scale for each unit of a dense layer, or one for all; what the run's target takes when left out, and true
-    without a target."""
+    """Quantize the weights of dense layers with one scale per unit; false: one scale per layer. Default: what the run's
+    target supports; true without a target."""
     per_channel: bool = True
-    """A scale for each channel of the weights, or one for all of a layer's, as some accelerators demand. A model that
-    was trained quantization-aware has what its qat stage was set to."""
+    """Quantize weights with one scale per channel; false: one scale per layer, as some accelerators require. After a
+    qat stage the file has that stage's `per_channel`, and false here needs false there."""
     keep_float: Patterns | Worst = ()
-    """Layers of an int8 file that compute in float32: names or patterns (`block1*`), names of ops (`SOFTMAX`), or the
-    worst by the sensitivity stage right above (`{worst: 2}`)."""
+    """Layers of an int8 file that compute in float32: names or patterns (`block1*`), ops (`SOFTMAX`), or
+    `{worst: 2}` for the most sensitive ones by the sensitivity stage directly above."""
     keep_int16: Patterns | Worst = ()
-    """Layers of an int8 file whose activations are int16 (weights stay int8), named in the same way."""
+    """Layers of an int8 file with int16 activations and int8 weights; same values as `keep_float`."""
 
     bias_correction: bool = False
-    """Take the mean shift that rounding puts on each channel, as seen on calibration examples, out of the biases; for
-    int8 alone."""
+    """Correct biases by the mean shift that rounding causes in each channel, measured on calibration examples. int8
+    only."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "Convert":
@@ -101,7 +102,7 @@ class Convert(Follower):
         return self
 
     def aimed_at(self, target: "Target | None") -> Self:
-        """With `io` and `per_channel_dense` resolved: only these of the target's fields decide the file."""
+        """Return this stage with `io` and `per_channel_dense` resolved: nothing else of the target affects the file."""
         given = dict(self._of_target(target)) if target else {}
         resolved = {"io": self.port, "per_channel_dense": self.per_channel and self.per_channel_dense is not False}
         resolved |= given
@@ -110,7 +111,7 @@ class Convert(Follower):
         return stage
 
     def _of_target(self, target: "Target") -> Iterator[tuple[str, Any]]:
-        """The settings that are left out and that a target decides."""
+        """Yield the settings that were left out and that the target decides, with their values."""
         if self.per_channel_dense is None and self.per_channel and self.quantization not in _FLOAT:
             yield "per_channel_dense", target.per_channel_dense
         sides = [set(types) for types in (target.inputs, target.outputs) if types is not None]
@@ -124,12 +125,12 @@ class Convert(Follower):
 
     @property
     def port(self) -> str:
-        """The resolved type of inputs and outputs."""
+        """Type of inputs and outputs, with the default resolved."""
         return self.io or self._ports[0]
 
     @property
     def estimator(self) -> Estimator:
-        """What activation ranges are estimated by."""
+        """The estimator of activation ranges, with the default resolved."""
         return self.calibration.ranges if self.calibration else "minmax"
 
     def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
@@ -142,7 +143,7 @@ class Convert(Follower):
                 yield (setting,), Fault(rule, received=f"{above[0].label!r}", do=do)
 
     def _unfit_trained(self, aware: Stage) -> Iterator[PlacedFault]:
-        """What a model trained quantization-aware by that stage can't be converted to."""
+        """Yield the settings that don't fit a model that the qat stage `aware` trained."""
         before = "convert the stage above it instead, with `from:`"
         if self.quantization != "int8":
             rule = f"{aware.label} trains 8-bit ranges, which convert to int8 only"
@@ -197,7 +198,7 @@ class Convert(Follower):
         write_facts(work, layers=rows, notes=notes, calibration=used)
 
     def _request(self, above: Path) -> Request:
-        """What the file is to be; a ranking is that of the stage above, in its directory."""
+        """The request for the converter. `above` is the directory of the stage above, which may hold a ranking."""
         return Request(
             self.quantization,
             self.port,
@@ -209,15 +210,15 @@ class Convert(Follower):
         )
 
     def _names(self, setting: Keeps, above: Path) -> tuple[str, ...]:
-        """The layers that are kept so, by name or pattern."""
+        """Names or patterns of the layers that `setting` selects."""
         kept: tuple[str, ...] | Worst = getattr(self, setting)
         return kept.names(above) if isinstance(kept, Worst) else kept
 
 
 def _converted(conversion: Conversion, sample: Sample | None, aware: bool) -> tuple[bytes, bool]:
-    """The file's bytes, and whether calibration had a part in them.
+    """The file's bytes, and whether calibration was used for them.
 
-    aware: whether the model was trained quantization-aware, and so has ranges of its own.
+    aware: whether the model comes from quantization-aware training, and so has learnt its ranges.
     """
     if aware:
         content = conversion.content(None)
@@ -231,16 +232,16 @@ def _converted(conversion: Conversion, sample: Sample | None, aware: bool) -> tu
 
 
 def _corrected(conversion: Conversion, content: bytes, x: NDArray[np.float32]) -> tuple[bytes, list[dict[str, Any]]]:
-    """The file with its biases corrected on examples (n, ...), and what became of each layer."""
+    """The file with its biases corrected on examples x (n, ...), and a report row for each op with weights."""
     plain: bytes = conversion.converter().convert()
     return bias_correction.corrected(content, plain, x, conversion.report)
 
 
 def _halves(conversion: Conversion, sample: Sample, data: Data, corrected: bool) -> dict[str, Any]:
-    """How far two disjoint halves of the examples move the file: a random draw's part in the result.
+    """How much two files differ that are calibrated on disjoint halves of the examples: the effect of the random draw.
 
-    range is the largest relative difference of a tensor's scale. Where something is decided, decisions is the share
-    of validation examples that they decide differently, and accuracy that of each half on them, a fraction.
+    range is the largest relative difference of a tensor's scale. For classifiers, decisions is the share of validation
+    examples that the two files classify differently, and accuracy that of each file on them, a fraction.
     """
     quiet = replace(conversion, report=lambda progress: None)
     halves = (sample.x[0::2], sample.x[1::2])
@@ -255,13 +256,13 @@ def _halves(conversion: Conversion, sample: Sample, data: Data, corrected: bool)
 
 
 def _remaining(floats: Sequence[tflite.FloatUse]) -> Iterator[str]:
-    """A note on them."""
+    """A note on the tensors that are not integer, if there are any."""
     if floats:
         yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
 
 
 def _parity(content: bytes, model: KerasModel, sample: Sample) -> str:
-    """How close a calibrated file is to the Keras model that was trained quantization-aware."""
+    """A note on how close a calibrated file is to the Keras model from quantization-aware training."""
     x = sample.x[:PARITY]
     step = tflite.read(content).outputs[0].scale or 1.0
     error = np.abs(litert.run(content, x) - np.asarray(model(x, training=False), np.float32)) / step
@@ -272,11 +273,11 @@ def _parity(content: bytes, model: KerasModel, sample: Sample) -> str:
 
 
 def _breaches(content: bytes) -> Iterator[str]:
-    """A note for what breaks the int8 specification; StageError where kernels count on what is broken."""
+    """Notes on violations of the int8 specification. Raises StageError for rules that kernels rely on."""
     found = [finding for finding in int8.breaches(tflite.read(content)) or () if finding.severity == "fail"]
     if wrong := [finding for finding in found if finding.rule in int8.COUNTED_ON]:
         rule = "the converter made a file that does not run or computes wrong numbers, by the int8 specification"
         do = "convert to another quantization, or replace the layers that these ops are of"
         raise StageError(*(Fault(rule, received=str(finding), do=do) for finding in wrong[:3]))
-    others = [finding for finding in found if finding.rule != "R1"]  # that is the note on what is not integer
+    others = [finding for finding in found if finding.rule != "R1"]  # `_remaining` notes these
     yield from (f"breaks the int8 specification: {finding}" for finding in others[:3])

@@ -1,4 +1,4 @@
-"""Train a model with a teacher."""
+"""The stage `distill`: train a model with a teacher."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,10 +18,11 @@ from pipeline.stages.taught import APART, FILLED, Taught
 
 
 class Distill(Taught):
-    """Train the config's model, or that of the stage that `from` names, with a teacher.
+    """Train the config's model, or the model of the stage that `from` names, with a teacher.
 
-    `features` has layers inside learn too: the mean squared error between both layers' outputs is added to the loss,
-    behind a 1x1 convolution where they differ in channels, which is dropped afterwards.
+    With `features`, inner layers learn from the teacher too: the mean squared error between the outputs of both layers
+    is added to the loss. If they differ in channels, a 1x1 convolution adapts the model's output; it is removed after
+    training.
     """
 
     takes = "keras"
@@ -35,11 +36,11 @@ class Distill(Taught):
 
     stage: Literal["distill"]
     teacher: str | ModelFile
-    """Name of a stage above, or a model file `{source: file, path: ...}`."""
+    """Model to learn from: the name of a stage above, or a model file `{source: file, path: ...}`."""
     features: dict[str, str] = Field(default_factory=dict)
-    """Layer of the teacher -> layer of the model that shall give the same."""
+    """Layer of the teacher -> layer of the model whose output should match it."""
     feature_weight: PositiveFloat = 1.0
-    """Weight of the features' errors in the loss."""
+    """Factor of the errors of `features` in the loss."""
 
     @model_validator(mode="after")
     def _weight_counts(self) -> "Distill":
@@ -64,7 +65,7 @@ class Distill(Taught):
         yield from ((("features",), fault) for fault in unlike(self.features, teacher, learner))
 
     def _start(self, inputs: Inputs) -> KerasModel:
-        """The model before its training."""
+        """The model before training."""
         if self.from_ is None:
             return inputs.model.build(inputs.data.spec())
         return tf.load_model(inputs.source.keras)

@@ -1,4 +1,4 @@
-"""Give the channels of a network equal ranges, for weights that share one scale."""
+"""The stage `equalize`: give the channels of a network equal weight ranges, for weights that share one scale."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,18 +17,19 @@ from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs
 
-EXAMPLES, BATCHES = 64, 8  # training examples on which results are measured, and outputs compared before and after
-EQUAL = 1e-3  # difference of outputs, relative to the largest; rounding to float32 gives 1e-7 to 1e-5
+EXAMPLES, BATCHES = 64, 8  # training examples for measuring activations and comparing outputs, and in how many batches
+EQUAL = 1e-3  # largest difference of outputs, relative to the largest output; float32 rounding gives 1e-7 to 1e-5
 
 
 class Equalize(Follower):
-    """Cross-layer equalisation (Nagel et al., https://arxiv.org/abs/1906.04721), with equal outputs.
+    """Cross-layer equalisation (Nagel et al., https://arxiv.org/abs/1906.04721), with equal outputs and no training.
 
-    Batch normalisation is folded into the kernels before it. Then, for each two layers with nothing but ReLU, pooling
-    and the like between them, each channel is scaled down in one and up in the other until both use the same part of
-    their kernels' ranges. Weights with one scale for a whole layer lose less then; with a scale for each channel it
-    changes little. Trains nothing, and makes sure on training examples that outputs are equal. Zeros stay zeros. It
-    stands before qat and cluster. What it does not reach, as what a sum reads, is listed in the report with the reason.
+    Batch normalisation is folded into the kernels before it. Then, for each pair of layers with only ReLU, pooling and
+    similar layers between them, each channel is scaled down in one layer and up in the other, until both use the same
+    part of their kernel's range. This reduces the quantization error of weights with one scale per layer; with one
+    scale per channel it changes little. The stage checks on training examples that outputs are equal. Zeros stay zeros.
+    Put it before qat and cluster. The report lists layers that can't be equalised, such as inputs of a sum, with the
+    reason.
     """
 
     takes = "keras"
@@ -41,8 +42,8 @@ class Equalize(Follower):
 
     stage: Literal["equalize"]
     relu6: Literal["keep", "replace"] = "keep"
-    """ReLU6 passes no factor on, so the layers around it stay as they are. Or replace it by ReLU, which changes
-    outputs: the report tells how far."""
+    """`keep` leaves the layers around a ReLU6 unchanged, because its limit prevents scaling. `replace` puts ReLU in its
+    place, which changes outputs; the report says by how much."""
 
     def leaves(self, model: KerasModel) -> KerasModel:
         return folding.Folded().model(graph.Rebuild().model(model))
@@ -56,7 +57,7 @@ class Equalize(Follower):
             yield (), Fault(rule, received=received, do="leave the stage out")
 
     def _start(self, model: KerasModel) -> KerasModel:
-        """The network whose outputs stay."""
+        """The network whose outputs must not change: with ReLU6 replaced, if `relu6` says so."""
         return relu6.Unlimited().model(model) if self.relu6 == "replace" else model
 
     def run(self, inputs: Inputs, work: Path) -> None:
@@ -88,7 +89,7 @@ class Equalize(Follower):
 
 
 def _require_equal(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -> float:
-    """The difference of two networks' outputs; StageError when it is more than rounding gives."""
+    """The difference of two networks' outputs, as `_difference`. Raises StageError if it is more than rounding."""
     difference = _difference(one, other, x)
     if not difference <= EQUAL:
         rule = "the folded and equalised network must give equal outputs"
@@ -97,7 +98,7 @@ def _require_equal(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -
 
 
 def _examples(data: Data) -> NDArray[np.float32]:
-    """Training examples (n, ...), evenly over the split."""
+    """Training examples (n, ...), spread evenly over the split."""
     train = data.split("train")
     return train.batch(spread(len(train), EXAMPLES))[0]
 
@@ -109,14 +110,14 @@ def _difference(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -> f
 
 
 def _spread(pair: equalization.Pair) -> float:
-    """The largest channel range of the first layer over the smallest; channels without weights aside."""
+    """The largest channel range of the first layer divided by the smallest; channels with all weights 0 don't count."""
     ranges = pair.sides[0].ranges
     used = ranges[ranges > 0]
     return float(used.max() / used.min()) if used.size else 1.0
 
 
 def _norms(fold: folding.Folded) -> Iterator[dict[str, Any]]:
-    """A row for each normalisation."""
+    """A report row for each normalisation."""
     for name in (*fold.folded, *fold.left):
         why = fold.left.get(name, "")
         yield {"layer": name, "kind": "BatchNormalization", "done": not why, "why": why}
@@ -125,7 +126,7 @@ def _norms(fold: folding.Folded) -> Iterator[dict[str, Any]]:
 def _rows(
     model: KerasModel, pairs: Sequence[equalization.Pair], before: Sequence[float], reasons: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each pair, with the spread of its first layer's channels, and for each kernel without one behind it."""
+    """A report row for each pair, with the spread of its first layer's channels, and for each layer without a pair."""
     for pair, ratio in zip(pairs, before, strict=True):
         kind = type(model.get_layer(pair.first)).__name__
         row = {"layer": pair.first, "kind": kind, "done": True, "why": "", "with": pair.second}

@@ -1,4 +1,4 @@
-"""Stages that go on from the result of another: what they can't follow, and what they find in a network."""
+"""The base class of stages that work on the result of another stage, with the checks that run before any training."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,17 +10,30 @@ from pipeline.stages.stage import Stage
 
 
 class Follower(Stage):
-    """A stage that goes on from the result of one above, and says before anything runs what does not fit.
+    """A stage that works on the result of a stage above, and reports before anything runs what does not fit.
 
-    not_behind  kind of a stage above, at any distance -> why this one can't follow it
-    resizes     whether the result's layers can have other sizes than those that it was given
+    not_behind  kind of a stage that must not stand above, at any distance -> the reason
+    resizes     whether layers of the result can have other sizes than those of the network that it reads
+
+    ::
+
+        class Clip(Follower):
+            \"\"\"Limit the weights.\"\"\"
+
+            takes = gives = "keras"
+            not_behind = {"cluster": "clipping would move shared weights off their shared values"}
+            stage: Literal["clip"]
+
+            def run(self, inputs: Inputs, work: Path) -> None:
+                model = tf.load_model(inputs.source.keras)
+                ...
     """
 
     not_behind: ClassVar[Mapping[str, str]] = {}
     resizes: ClassVar[bool] = False
 
     def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
-        """What makes no sense behind these stages, nearest first, whatever the network."""
+        """Yield what makes no sense after the stages `above` (nearest first), whatever the network."""
         for kind, why in self.not_behind.items():
             if stage := nearest(above, kind):
                 twice = kind == self.kind
@@ -29,23 +42,23 @@ class Follower(Stage):
                 yield ("from" if self.from_ else "stage",), Fault(f"can't follow {kind}: {why}", do=do)
 
     def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
-        """Patterns in the settings that no layer's name matches."""
+        """Yield patterns in the settings that no layer's name matches."""
         yield from ()
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        """What else is wrong with a network of this structure, whatever its weights, and notes on it as text."""
+        """Yield what else is wrong with a network of this structure, whatever its weights. A str is only a note."""
         yield from ()
 
     def leaves(self, model: KerasModel) -> KerasModel | None:
-        """A network with the layers that the stage's result has; None when that is not known before it runs."""
+        """Return a network with the layers of the stage's result; None if they are not known before the stage runs."""
         return model
 
     def refuse(self, model: KerasModel) -> None:
-        """StageError with all that is wrong with the network."""
+        """Raise StageError with everything that is wrong with the network, if anything is."""
         self.check([*self.unmatched(model), *self.examine(model)])
 
     def check(self, found: Iterable[PlacedFault | str]) -> None:
-        """StageError with these findings, where there are any."""
+        """Raise StageError with the faults among these findings, if there are any."""
         faults = [
             replace(fault, field=".".join(("stages", self.label, *map(str, place))))
             for place, fault in (each for each in found if not isinstance(each, str))
@@ -55,5 +68,5 @@ class Follower(Stage):
 
 
 def nearest(above: Sequence[Stage], kind: str) -> Stage | None:
-    """The nearest of the stages above that is of that kind."""
+    """The nearest stage of that kind among the stages above (nearest first); None if there is none."""
     return next((stage for stage in above if stage.kind == kind), None)

@@ -1,4 +1,4 @@
-"""Set the smallest weights to zero while training goes on."""
+"""The stage `prune`: set the smallest weights to zero while training goes on."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -19,13 +19,13 @@ from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs
 from pipeline.stages.taught import APART, WRAPPED, Taught
 
-TOLERANCE = 0.01  # of the achieved against the asked sparsity, beside the rounding to whole weights
+TOLERANCE = 0.01  # allowed difference of achieved and requested sparsity, besides the rounding to whole weights
 Block = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2, max_length=2)]
 SLOW = "zeros alone make no model faster here: the kernels multiply by them too; channel_prune takes channels out"
 
 
 class Prune(Taught):
-    """Magnitude pruning (Zhu and Gupta, https://arxiv.org/abs/1710.01878) with tfmot, and the wrappers stripped."""
+    """Set small weights to zero: magnitude pruning (Zhu and Gupta, https://arxiv.org/abs/1710.01878) with tfmot."""
 
     takes = "keras"
     gives = "keras"
@@ -33,43 +33,45 @@ class Prune(Taught):
 
     stage: Literal["prune"]
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of zeros in each pruned kernel at the end; asserted. Required, except with m_by_n."""
+    """Final share of zeros in each pruned kernel, a fraction; the stage fails if it is missed. Required, except with
+    `m_by_n`."""
     method: Literal["magnitude", "admm"] = "magnitude"
-    """Set the smallest weights to zero along a ramp, or draw the weights to a solution with these zeros until `end`,
-    then set and hold them (`admm`, Zhang et al., https://arxiv.org/abs/1804.03294)."""
+    """`magnitude` sets the smallest weights to zero along a ramp. `admm` pulls the weights towards a solution with the
+    requested zeros until `end`, then fixes the zeros (Zhang et al., https://arxiv.org/abs/1804.03294)."""
     rho: PositiveFloat = 0.01
-    """How strongly admm draws; in units of the loss over squared weights."""
+    """Strength of the pull of `admm`: factor of its penalty, in units of the loss per squared weight."""
     layers: dict[str, Share] = Field(default={})
-    """Sparsity of single layers: name or pattern -> share of zeros, 0 for none. The last that fits counts."""
+    """Sparsity of single layers: layer name or pattern -> share of zeros, 0 for none. The last match applies."""
     m_by_n: Block | None = None
-    """[2, 4] in place of sparsity: 2 zeros among each 4 consecutive inputs of a unit, which is what some processors
-    skip."""
+    """Structured sparsity, instead of `sparsity`: [2, 4] sets 2 of each 4 consecutive inputs of a unit to zero, a
+    pattern that some processors skip."""
     block_size: Block = (1, 1)
-    """Prune in blocks of this many weights (inputs, units): of dense layers, and at each place of a convolution's
-    kernel. Consecutive inputs of a unit are neighbours in the file: [8, 1] leaves runs of zeros, which pack best."""
+    """Prune blocks of this many weights, [inputs, units], of dense layers and of each position of a convolution's
+    kernel. Consecutive inputs of a unit are neighbours in the file, so [8, 1] leaves runs of zeros, which compress
+    best."""
     block_pooling: Literal["avg", "max"] = "avg"
-    """What a block counts by: the mean or the largest of its weights' sizes."""
+    """Magnitude of a block: the mean or the maximum of its absolute weights."""
     policy: Literal["xnnpack_latency"] | None = None
-    """Prune 1x1 convolutions alone, and refuse a model that XNNPACK's sparse kernels would not take as a whole."""
+    """`xnnpack_latency` prunes only 1x1 convolutions, and refuses a model that XNNPACK can't run sparse as a whole."""
     ramp: zeros.Ramp = "polynomial"
-    """How the sparsity gets there: along a polynomial from initial_sparsity, in equal jumps (`gradual`), or at once at
-    `begin`. There is no ramp with m_by_n."""
+    """How the sparsity rises: along a polynomial from `initial_sparsity`, in equal steps (`gradual`), or at once at
+    `begin` (`constant`). `m_by_n` has no ramp."""
     rises: PositiveInt = 4
-    """Jumps of a gradual ramp."""
+    """Number of steps of the ramp `gradual`."""
     initial_sparsity: Share = 0.0
-    """Where the polynomial starts."""
+    """Share of zeros at the beginning of the ramp, a fraction."""
     power: PositiveFloat = 3.0
-    """Exponent of the polynomial."""
+    """Exponent of the ramp `polynomial`."""
     begin: Share = 0.0
-    """Share of the training after which pruning begins."""
+    """When pruning begins, a fraction of the training."""
     end: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """Share of the training after which the masks no longer change; what is left is for recovery."""
+    """When the set of zeros is final, a fraction of the training; the rest lets the model recover."""
     skip: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Layers to leave alone: names or patterns such as `block1_*`."""
+    """Layers to leave unchanged: names or patterns such as `block1_*`."""
     prune_output: bool = False
-    """Prune the last layer with weights too; its weights decide most for their number."""
+    """Also prune the last layer with weights, to which accuracy is usually most sensitive."""
     min_weights: Annotated[int, Field(ge=0)] = 500
-    """Kernels with fewer weights are left alone: there is little to win."""
+    """Smallest number of weights of a layer to be pruned; smaller layers save little."""
 
     @model_validator(mode="after")
     def _pattern_fits(self) -> "Prune":
@@ -97,13 +99,13 @@ class Prune(Taught):
         return self
 
     def target(self, name: str) -> float:
-        """The sparsity that is asked of a layer."""
+        """The requested sparsity of the layer of that name, a fraction."""
         usual = self.m_by_n[0] / self.m_by_n[1] if self.m_by_n else self.sparsity or 0.0
         return next((self.layers[pattern] for pattern in reversed(self.layers) if fnmatchcase(name, pattern)), usual)
 
     @property
     def drawn(self) -> int:
-        """Epochs in which admm draws the weights."""
+        """Number of epochs in which `admm` pulls the weights."""
         return round(self.end * self.epochs)
 
     def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
@@ -155,7 +157,7 @@ class Prune(Taught):
         ]
         step = admm.callback(trained, kernels, self.rho, self.drawn)
         curves = self.fit(trained, inputs, tf.gives_logits(model), [step])
-        for layer in model.layers:  # without what ADMM added to the model
+        for layer in model.layers:  # `model` has no ADMM variables
             layer.set_weights(trained.get_layer(layer.name).get_weights())
         return curves, model
 
@@ -187,7 +189,7 @@ class Prune(Taught):
         return zeros.unfit_for_blocks(kind, shape, self.block_size) if self.block_size != (1, 1) else ""
 
     def _pruning(self, name: str, steps: int) -> dict[str, Any]:
-        """What tfmot is told about a layer, for a training of so many steps."""
+        """tfmot's pruning parameters of a layer, for a training of `steps` optimizer steps."""
         begin, end = round(self.begin * steps), max(round(self.end * steps) - 1, 0)
         ramp = "constant" if self.m_by_n else self.ramp
         target = self.target(name)
@@ -199,7 +201,7 @@ class Prune(Taught):
         }
 
     def _achieved(self, model: KerasModel, reasons: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """A row for each layer with kernels; StageError when a pruned kernel has not the sparsity that was asked."""
+        """A report row for each layer with a kernel. Raises StageError if the requested sparsity is missed."""
         for layer in model.layers:
             if not any(weight.shape.rank > 1 for weight in layer.weights):  # vectors: biases, normalisation
                 continue
@@ -226,7 +228,7 @@ class Prune(Taught):
 
 
 def _lost(above: dict[str, float], pruned: dict[str, float], model: KerasModel) -> Iterator[str]:
-    """What became of the zeros of a prune stage above, in layers that this one leaves alone."""
+    """Notes on zeros of an earlier prune stage that were lost in layers that this stage does not prune."""
     for name, before in above.items():
         kernels = [] if name in pruned else magnitude.kernels(model.get_layer(name)) or []
         now = float(np.mean([np.mean(kernel.numpy() == 0) for kernel in kernels])) if kernels else before

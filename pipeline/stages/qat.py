@@ -1,4 +1,4 @@
-"""Quantization-aware training."""
+"""The stage `qat`: quantization-aware training."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,17 +21,18 @@ from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs, Stage
 from pipeline.stages.taught import Taught
 
-RANGE_EXAMPLES = 512  # training examples from which the ranges start
-LEAK = 0.01  # loss of zeros in a kernel that is worth a note
+RANGE_EXAMPLES = 512  # training examples that the initial ranges are measured on
+LEAK = 0.01  # lost share of a kernel's zeros from which on there is a note
 
 
 class Qat(Taught):
-    """Quantization-aware training with 8-bit rounding simulated (Jacob et al., https://arxiv.org/abs/1712.05877).
+    """Quantization-aware training, which simulates 8-bit rounding (Jacob et al., https://arxiv.org/abs/1712.05877).
 
-    The network is first put into layers that have int8 kernels, with equal outputs: nested models are opened,
-    activations and raw TensorFlow ops get layers of their own, a normalisation that stands alone becomes a depthwise
-    1x1 convolution. tfmot's wrappers then round what TFLite rounds, with ranges that start from training examples.
-    Layers for which there is no such training are left to calibration at conversion and named in the report.
+    The network is first rewritten, with equal outputs, into layers that have int8 kernels: nested models are flattened,
+    activations and raw TensorFlow ops become separate layers, and a batch normalisation without a kernel before it
+    becomes a depthwise 1x1 convolution. tfmot's wrappers then round what TFLite rounds, with initial ranges measured on
+    training examples. Layers that tfmot can't train this way are left to calibration at conversion and listed in the
+    report.
     """
 
     takes = "keras"
@@ -41,16 +42,17 @@ class Qat(Taught):
 
     stage: Literal["qat"]
     preserve: Literal["sparsity", "clusters", "both", "none"] | None = None
-    """Keep the zeros of a pruned model, the shared weights of a clustered one, or both; chosen by itself after prune
-    and cluster stages when left out."""
+    """Keep the zeros of a pruned model, the shared weights of a clustered one, or both. Default: whatever the prune and
+    cluster stages above made."""
 
     per_channel: bool = True
-    """A scale for each channel of a convolution's weights, or one for all, as some accelerators demand. The network
-    must then have no batch normalisation, whose factors would give each channel a scale of its own again."""
+    """Round a convolution's weights with one scale per channel; false: one scale per layer, as some accelerators
+    require. False needs a network without batch normalisation, whose factors would again give each channel its own
+    scale: put an equalize stage above."""
     weight_bits: Literal[4, 8] = 8
-    """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8, biases 32."""
+    """Bits of the weights of convolutions and dense layers; 4 halves the file. Activations have 8 bits, biases 32."""
     keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Names or patterns (`block1*`) of layers whose weights stay 8 bits wide where weight_bits is 4."""
+    """Layers that keep 8-bit weights when `weight_bits` is 4: names or patterns (`block1*`)."""
 
     @model_validator(mode="after")
     def _bits_fit(self) -> "Qat":
@@ -129,7 +131,7 @@ class Qat(Taught):
         )
 
     def _bits(self, model: KerasModel, network: rewrite.Network) -> dict[str, int]:
-        """Layer of the network -> bits of its weights where they are few."""
+        """Layer of the rewritten network -> bits of its weights, for layers with fewer than 8."""
         if self.weight_bits == 8:
             return {}
         few = [layer.name for layer in network.model.layers if type(layer).__name__ in quantizers.FEW_BITS]
@@ -137,7 +139,7 @@ class Qat(Taught):
         return {name: self.weight_bits for name in few if network.origin[name] not in wide}
 
     def _examples(self, data: Data) -> Iterator[NDArray[np.float32]]:
-        """Batches of training examples, without augmentation, from which the ranges start."""
+        """Batches of training examples (n, ...), without augmentation, to measure the initial ranges on."""
         train = data.split("train")
         positions = spread(len(train), RANGE_EXAMPLES)
         for start in range(0, len(positions), self.batch_size):
@@ -163,7 +165,7 @@ def _no_kernels(left: dict[str, str]) -> Iterator[PlacedFault]:
 
 
 def _unfolded(network: rewrite.Network) -> Iterator[PlacedFault]:
-    """Normalisations: folded at conversion, they would scale each channel of rounded weights anew."""
+    """A fault if batch normalisation is left: folded at conversion, it would rescale each channel's rounded weights."""
     kind = "BatchNormalization"
     found = [network.origin[layer.name] for layer in network.model.layers if type(layer).__name__ == kind]
     if found:
@@ -173,14 +175,14 @@ def _unfolded(network: rewrite.Network) -> Iterator[PlacedFault]:
 
 
 def _bake_zeros(model: KerasModel) -> None:
-    """Write the masks of the prune-preserving scheme into the kernels: a saved model does not carry them."""
+    """Apply tfmot's sparsity masks to the kernels, because a saved model does not contain the masks."""
     for _, weight, variables in _weight_quantizers(model):
         if "sparsity_mask" in variables:
             weight.assign(weight * variables["sparsity_mask"])
 
 
 def _weight_quantizers(model: KerasModel) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Each weight that is rounded in training: its layer's name before quantization, itself, its quantizer's state."""
+    """Each weight that is rounded: its layer's name before quantization, the variable, its quantizer's variables."""
     return [
         (layer.layer.name, weight, variables)
         for layer in model.layers
@@ -189,7 +191,7 @@ def _weight_quantizers(model: KerasModel) -> list[tuple[str, Any, dict[str, Any]
 
 
 def _sparsity(model: KerasModel) -> Iterator[tuple[str, float]]:
-    """Share of zeros in each quantized kernel, by the name of the layer before quantization."""
+    """Name of each layer before quantization, and the share of zeros in its kernel."""
     for name, weight, _ in _weight_quantizers(model):
         yield name, float(np.mean(weight.numpy() == 0))
 

@@ -1,4 +1,4 @@
-"""Estimate the statistics of batch normalisation anew, from training examples as they are."""
+"""The stage `recalibrate`: compute the statistics of batch normalisation again, without augmentation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +17,18 @@ from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs
 
-PASSED_ON = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts on the model above that stay true
+PASSED_ON = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts of the stage above that stay true
 
 
 class Recalibrate(Follower):
-    """Batch normalisation with the exact mean and variance of training examples without augmentation.
+    """Set batch normalisation to the exact mean and variance of training examples without augmentation.
 
-    In place of the moving averages of training, which lag behind the weights and saw augmented batches (PreciseBN: Wu
-    and Johnson, https://arxiv.org/abs/2105.07576). One layer after the other, each behind layers that have theirs
-    already, so the statistics are those that the layer meets when the model is used. Trains nothing. The report tells
-    the figures on validation before and after. Behind qat it pays where weights have few bits: each step of training
-    flips some from one value to the next, and moving averages lag behind that (Nagel et al.,
-    https://arxiv.org/abs/2203.11086, section 3.3); rounded weights and ranges stay as they are.
+    This replaces the moving averages of training, which lag behind the weights and are of augmented batches (PreciseBN:
+    Wu and Johnson, https://arxiv.org/abs/2105.07576). Layers are processed in running order, each after the ones
+    before it are updated, so the statistics are those at inference. Nothing is trained. The report gives the validation
+    figures before and after. After qat it pays off for weights of few bits: training steps make some of them jump to
+    the next value, and moving averages lag behind (Nagel et al., https://arxiv.org/abs/2203.11086, section 3.3).
+    Rounded weights and ranges do not change.
     """
 
     takes = "keras"
@@ -37,7 +37,7 @@ class Recalibrate(Follower):
 
     stage: Literal["recalibrate"]
     examples: PositiveInt = 1000
-    """Training examples, drawn by the seed; all of them where there are not as many."""
+    """Number of training examples, drawn at random by the seed; all of them if there are fewer."""
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         reasons = normalization.reasons(model)
@@ -64,7 +64,7 @@ class Recalibrate(Follower):
 
 
 def _figures(model: KerasModel, inputs: Inputs) -> dict[str, float]:
-    """Loss and the task's own figures on validation."""
+    """The loss and the task's metrics on the validation split, by name."""
     spec, outputs = inputs.data.spec(), model.output_shape[1:]
     model.compile(loss=loss_of(outputs, spec.task, tf.gives_logits(model)), metrics=list(spec.task.curves))
     examples = in_order(inputs.data.split("validation"), normalization.BATCH, spec.task, outputs)
@@ -73,7 +73,7 @@ def _figures(model: KerasModel, inputs: Inputs) -> dict[str, float]:
 
 
 def _note(before: dict[str, float], after: dict[str, float], layers: int, examples: int) -> str:
-    name = list(before)[-1]  # the loss stands first
+    name = list(before)[-1]  # the loss is first
     show = units.percent if name == "accuracy" else units.number
     of = f"{layers} layer{'s' if layers > 1 else ''} and {units.whole(examples)} training examples"
     return f"validation {name} {show(before[name])} before, {show(after[name])} after, of {of}"

@@ -1,4 +1,4 @@
-"""Find out which layers suffer most from 8 bits."""
+"""The stage `sensitivity`: rank the layers by the error that 8-bit quantization of each causes."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,19 +23,20 @@ from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import SCORING
 from pipeline.verify.sqnr import sqnr_db
 
-BATCH = 250
-PASSED_ON = ("sparsity", "clusters")  # facts of the model that hold for it here too
+BATCH = 250  # examples in memory at once
+PASSED_ON = ("sparsity", "clusters")  # facts of the stage above that stay true
 
-Outputs = NDArray[np.float32]  # (n, ...) of the model, in real units
+Outputs = NDArray[np.float32]  # outputs of the model (n, ...), in real units
 
 
 class Sensitivity(Follower):
-    """Quantize one layer at a time, and all but one, and rank the layers by the error of the outputs.
+    """Quantize each layer alone, and all layers except it, and rank the layers by the error of the outputs.
 
-    A layer is what TFLite computes in one op: a convolution with its normalisation and ReLU. Simulated in Keras, which
-    takes seconds where real conversions take minutes: weights are rounded for each channel and results over the range
-    that calibration examples give them, both to 8 bits; biases and the output of a softmax are not. The examples are of
-    the validation split. The model is passed on as it is, with the ranking for a convert stage right behind.
+    A layer here is what TFLite computes in one op, such as a convolution with its normalisation and ReLU. Quantization
+    is simulated in Keras, which takes seconds where real conversions take minutes: weights are rounded to 8 bits per
+    channel, and activations to 8 bits over the range that calibration examples give them. Biases and softmax outputs
+    are not rounded. Errors are measured on the validation split. The model is passed on unchanged; a convert stage
+    directly below can use the ranking.
     """
 
     takes = "keras"
@@ -46,9 +47,9 @@ class Sensitivity(Follower):
 
     stage: Literal["sensitivity"]
     samples: PositiveInt = 500
-    """Examples of the validation split, spread evenly; all of them where there are not as many."""
+    """Number of validation examples, spread evenly over the split; all of them if there are fewer."""
     calibration: Calibration | None = None
-    """What the ranges of results come from, by `minmax`; 200 examples when left out."""
+    """How activation ranges are measured; `ranges` must be `minmax`. Default: on 200 examples."""
 
     @model_validator(mode="after")
     def _ranges_fit(self) -> "Sensitivity":
@@ -71,7 +72,7 @@ class Sensitivity(Follower):
 
 
 def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFacts:
-    """The layers of a simulated network, the one that does most harm alone first."""
+    """The layers of a simulated network, ranked: the one that causes the largest error alone is first."""
     split = inputs.data.split("validation")
     positions = spread(len(split), samples)
     x, y = split.batch(positions)
@@ -117,5 +118,5 @@ def _row(unit: Unit, alone: Effect, spared: Effect) -> LayerSensitivity:
 
 
 def _harm(row: LayerSensitivity) -> float:
-    """For sorting: the most harmful first."""
+    """Sort key: the SQNR with this layer alone in 8 bits, so the most harmful layer comes first."""
     return np.inf if row.alone.sqnr_db is None else row.alone.sqnr_db

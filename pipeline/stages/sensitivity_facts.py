@@ -1,4 +1,4 @@
-"""What 8 bits in single layers do to a model's outputs: the facts that the sensitivity stage and the report share."""
+"""The results of a sensitivity stage, which the convert stage and the report read."""
 
 from pydantic import Field
 
@@ -6,31 +6,34 @@ from pipeline.verify.model_facts import Facts
 
 
 class Effect(Facts):
-    """What rounding does to the outputs, against the float model's on the same examples."""
+    """Error of the outputs with rounding, against the outputs of the float model on the same examples."""
 
-    sqnr_db: float | None = Field(description="10 log10(sum f^2 / sum e^2) of the outputs; null when there is no error")
-    rmse: float = Field(description="sqrt(mean e^2) of the outputs, in real units")
-    flips: int | None = Field(description="examples with another decision; null where nothing is decided")
-    score: float | None = Field(description="the task's main metric; null where it can't be measured")
+    sqnr_db: float | None = Field(
+        description="signal-to-quantization-noise ratio in dB, 10 log10(sum f^2 / sum e^2), with float outputs f and "
+        "errors e; null if there is no error"
+    )
+    rmse: float = Field(description="root mean square error, sqrt(mean e^2), in units of the outputs")
+    flips: int | None = Field(description="number of examples with a different decision; null if the task has none")
+    score: float | None = Field(description="main metric of the task; null if it can't be measured")
 
 
 class LayerSensitivity(Facts):
-    """What TFLite computes in one op, named by the first of its Keras layers."""
+    """Sensitivity of the Keras layers that TFLite computes in one op, named after the first of them."""
 
     layer: str
-    kind: str = Field(description="class of that layer; InputLayer for an input of the model")
+    kind: str = Field(description="class of the first layer; InputLayer for an input of the model")
     layers: tuple[str, ...] = Field(description="all Keras layers of the op")
-    weights: int = Field(description="that are rounded")
-    alone: Effect = Field(description="with this layer in 8 bits and all others in float")
-    spared: Effect = Field(description="with this layer in float and all others in 8 bits")
+    weights: int = Field(description="number of weights that are rounded")
+    alone: Effect = Field(description="effect of this layer in 8 bits and all others in float")
+    spared: Effect = Field(description="effect of this layer in float and all others in 8 bits")
 
 
 class SensitivityFacts(Facts):
-    """Every layer of a model, the one that does most harm alone first. Simulated, and not read from a file."""
+    """Every layer of a model, most sensitive first. The figures are simulated, not measured on a .tflite file."""
 
-    examples: int = Field(description="of the validation split")
-    split_sha256: str = Field(description="of the validation split")
-    metric: str = Field(description="the task's main metric")
-    score: float | None = Field(description="of the float model on these examples")
-    all: Effect = Field(description="with every layer in 8 bits")
+    examples: int = Field(description="number of examples, from the validation split")
+    split_sha256: str = Field(description="sha256 of the validation split")
+    metric: str = Field(description="name of the task's main metric")
+    score: float | None = Field(description="main metric of the float model on these examples")
+    all: Effect = Field(description="effect of all layers in 8 bits")
     layers: tuple[LayerSensitivity, ...]

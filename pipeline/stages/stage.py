@@ -1,4 +1,4 @@
-"""A stage of the pipeline: the base class of all stages, and what one is given to run."""
+"""The base class of all stages, what a stage gets to run (`Inputs`), and what runs it (`Executor`)."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,10 +28,12 @@ KERAS, TFLITE = "model.h5", "model.tflite"  # the files of an artifact
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a finished stage left, as later stages see it.
+    """The result of a finished stage, as later stages see it.
 
+    name       label of the stage
+    kind       what the result is: a Keras model, a .tflite file, or the figures of a verify stage
     path       its directory in the store
-    made_from  the artifact that it was made from; None for the first
+    made_from  the artifact that it was made from; None for the first stage
     key        its key in the store
     """
 
@@ -43,26 +45,26 @@ class Artifact:
 
     @property
     def keras(self) -> Path:
-        """The Keras model, for one that has it."""
+        """Path of the Keras model; the file exists only if the artifact has one."""
         return self.path / KERAS
 
     @property
     def tflite(self) -> Path:
-        """The .tflite file, for one that has it."""
+        """Path of the .tflite file; it exists only if the artifact has one."""
         return self.path / TFLITE
 
 
 class Made(NamedTuple):
-    """A result in the store. cached: it was there, or another process made it meanwhile."""
+    """A result in the store. `cached`: it was already there, or another process made it in the meantime."""
 
     entry: Entry
     cached: bool
 
 
 class Executor(Protocol):
-    """Makes the results of stages and puts them into the store; one class for each place where stages can run.
+    """Run stages and put their results into the store. Write one class for each place where stages can run.
 
-    A new one needs `make` alone, for example with a queue of jobs::
+    A class needs only `make`. For example, with a job queue::
 
         class Queue:
             def make(self, stage, identity, upstream, report):
@@ -79,21 +81,25 @@ class Executor(Protocol):
         upstream: Mapping[str, Artifact],
         report: Callable[[Progress], None],
     ) -> Made:
-        """The result of a stage, from the store where it has it. Raises what the stage raises.
+        """Return the result of a stage, from the store if it is there. Raises whatever the stage raises.
 
-        identity  what the key is the digest of
-        upstream  the artifacts that it reads, by the names that the stage calls them
+        identity  everything that decides the result; the key is its digest
+        upstream  the artifacts that the stage reads, by the names that the stage uses for them
+        report    receives the progress of the stage
         """
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage is given to run.
+    """Everything that a stage gets to run.
 
-    upstream  the artifacts that it reads, by the names of the stages that made them
-    resume    a directory that outlives a crash; what it holds is this stage's own
-    report    tells the user how far the stage is
-    executor  makes other stages' results, for a stage that tries several
+    data      the config's data source
+    model     the config's model
+    seed      the config's seed
+    upstream  the artifacts that the stage reads, by the names of the stages that made them
+    resume    a directory for intermediate state that survives a crash; no other stage uses it
+    report    shows the user how far the stage is
+    executor  runs other stages, for a stage that tries several of them
     """
 
     data: Data
@@ -106,61 +112,75 @@ class Inputs:
 
     @cached_property
     def source(self) -> Artifact:
-        """What the stage's result is made from: the first of what it reads."""
+        """The artifact that the result is made from: the first one that the stage reads."""
         return next(iter(self.upstream.values()))
 
 
 class Stage(KeyedSettings):
-    """A stage of the pipeline: reads artifacts of one kind, fills an empty directory, and touches nothing else."""
+    """A stage of the pipeline: it reads artifacts of one kind, fills an empty directory, and changes nothing else.
 
-    takes: ClassVar[Kind]
-    gives: ClassVar[Kind]
-    starts: ClassVar[bool] = False  # from the config's model, where `from` is left out
-    scores: ClassVar[bool] = False  # its result holds figures of how well the data's task is done
-    libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version decides the output
+    A new stage sets `takes` and `gives`, has a `stage` setting with its name, and implements `run`::
+
+        class Copy(Stage):
+            \"\"\"Pass the model on unchanged.\"\"\"
+
+            takes = "keras"
+            gives = "keras"
+            stage: Literal["copy"]
+
+            def run(self, inputs: Inputs, work: Path) -> None:
+                shutil.copyfile(inputs.source.keras, work / KERAS)
+                write_facts(work)
+    """
+
+    takes: ClassVar[Kind]  # kind of artifact that it reads
+    gives: ClassVar[Kind]  # kind of artifact that it makes
+    starts: ClassVar[bool] = False  # whether it starts from the config's model when `from` is left out
+    scores: ClassVar[bool] = False  # whether its result contains the task's metrics, so that scoring code is in its key
+    libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version affects the result; part of the key
     anonymous = frozenset({"name", "from"})
 
     name: str | None = Field(default=None, pattern=NAME, max_length=60)
-    """Name of this stage in the run; the stage's own name when it is left out."""
+    """Name of this stage in the run. Default: the value of `stage`."""
 
     from_: str | None = Field(default=None, alias="from")
-    """Name of the stage above whose result this one reads; the nearest one above that fits when it is left out."""
+    """Name of the stage above whose result this stage reads. Default: the nearest stage above with a fitting result."""
 
-    _aimed: Mapping[str, str] = PrivateAttr(default_factory=dict)  # settings that a target gave -> its name
+    _aimed: Mapping[str, str] = PrivateAttr(default_factory=dict)  # setting from a target -> the target's name
 
     def aimed_at(self, target: "Target | None") -> Self:
-        """The same stage, with what its settings leave out taken from the target of the run."""
+        """Return this stage with settings that were left out taken from the target of the run."""
         return self
 
     @property
     def aimed(self) -> Mapping[str, str]:
-        """Settings that a target gave, each with the target's name."""
+        """Settings whose value came from a target, with the target's name."""
         return self._aimed
 
     @property
     def label(self) -> str:
-        """The name that other stages, checks and --set use."""
+        """The name by which other stages, checks and `--set` refer to this stage."""
         return self.name or self.kind
 
     def network(self, model: Model) -> Model | None:
-        """The network that it starts from, given the config's; None for a stage that reads one above instead."""
+        """The model that the stage starts from, given the config's; None if it reads the result of a stage instead."""
         return model if self.takes == "nothing" or (self.starts and self.from_ is None) else None
 
     def reads(self) -> Sequence[str] | None:
-        """Names of the stages it reads; None leaves it to `from`."""
+        """Names of the stages that it reads; None if `from` decides."""
         return None
 
     def reads_beside(self) -> Mapping[str, str]:
-        """What it reads beside that and its result is not made from: setting -> name of a stage."""
+        """Further stages that it reads but does not build its result from (a teacher): setting -> name of the stage."""
         return {}
 
     def unfit(self, task: Task) -> Iterator[PlacedFault]:
-        """The settings that are not for such a task: the place of each below this stage, and what is wrong."""
+        """Yield the settings that can't be used for this task: each with its place in the stage and what is wrong."""
         yield from ()
 
     @abstractmethod
     def run(self, inputs: Inputs, work: Path) -> None:
-        """Fill the empty directory `work`. Raises StageError or InputError with what the user can do."""
+        """Write the result into the empty directory `work`. Raises StageError or InputError, which say what to do."""
 
 
 STAGES: Chosen[Stage] = Chosen("STAGES", "stage")

@@ -1,6 +1,6 @@
-"""A stage of a run with everything that decides its result, and so its key in the store.
+"""A stage of a run together with everything that decides its result, and therefore its key in the store.
 
-A stage has the same key in a config and in a rung of the ladder.
+A stage has the same key in a config and in a rung of the ladder of `auto`.
 """
 
 import platform
@@ -20,8 +20,9 @@ from pipeline.verify.scoring.scoring import SCORING
 class Step:
     """A stage with everything that decides its result.
 
+    name      label of the stage
     needs     the steps that it reads, in the order in which the stage names them
-    identity  what the key is the digest of
+    identity  everything that decides the result; the key is its digest
     """
 
     name: str
@@ -31,28 +32,29 @@ class Step:
 
     @cached_property
     def key(self) -> str:
-        """Of the result in the store."""
+        """Key of the result in the store."""
         return key_of(self.identity)
 
     @property
     def source(self) -> "Step | None":
-        """The one step that the result is made from; None for the first, and for one that judges several."""
+        """The step that the result is made from; None for the first step and for one that reads several (verify)."""
         return self.needs[0] if len(self.needs) - len(self.stage.reads_beside()) == 1 else None
 
     @property
     def chain(self) -> tuple["Step", ...]:
-        """What the result was made from, nearest first."""
+        """All steps that the result was made from, nearest first."""
         return (self.source, *self.source.chain) if self.source else ()
 
 
 def identity(
     stage: Stage, needs: Sequence[str], data: Mapping[str, Any], network: Mapping[str, Any] | None, seed: int, task: str
 ) -> dict[str, Any]:
-    """What decides a stage's result.
+    """Everything that decides a stage's result, as JSON values.
 
     needs    keys of the results that it reads, in the order in which the stage names them
-    network  identity of the network that it starts from; None for a stage that reads one above
-    task     the name of the data's task
+    data     identity of the data source
+    network  identity of the model that it starts from; None for a stage that reads the result of another
+    task     name of the data's task
     """
     return {
         **stage.identity(),

@@ -1,4 +1,4 @@
-"""A stage that can learn from a teacher: its settings."""
+"""The base class of stages that can learn from a teacher (knowledge distillation)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -21,21 +21,38 @@ FILLED = "training on would fill its zeros"
 
 
 class Taught(Training, Follower):
-    """Settings of a stage that can learn from a teacher (Hinton, Vinyals and Dean, https://arxiv.org/abs/1503.02531).
+    """A stage that can learn from a teacher (Hinton, Vinyals and Dean, https://arxiv.org/abs/1503.02531).
 
-    The loss is `alpha` times that of the labels plus `1 - alpha` times that of the teacher: T^2 times the
-    Kullback-Leibler divergence of the model's scores from the teacher's, both softened by the temperature T. Without
-    labels to decide for, it is the mean squared error to the teacher's outputs.
+    The loss is `alpha` times the loss on the labels plus `1 - alpha` times the loss against the teacher. For
+    classifiers the latter is T^2 times the Kullback-Leibler divergence of the model's scores from the teacher's, both
+    softened by the temperature T. For other tasks it is the mean squared error to the teacher's outputs.
+
+    A subclass trains with `fit`, as in `Training`, which adds the teacher's loss if `teacher` is set::
+
+        class Finetune(Taught):
+            \"\"\"Train the model further, with or without a teacher.\"\"\"
+
+            takes = gives = "keras"
+            stage: Literal["finetune"]
+
+            def run(self, inputs: Inputs, work: Path) -> None:
+                tf.start(inputs.seed)
+                model = tf.load_model(inputs.source.keras)
+                curves = self.fit(model, inputs, tf.gives_logits(model))
+                tf.save_model(model, work / KERAS)
+                write_facts(work, curves)
     """
 
-    anonymous = Stage.anonymous | {"teacher"}  # a stage counts through what is read, a file through its content
+    anonymous = Stage.anonymous | {"teacher"}  # the key holds the teacher's content instead
 
     teacher: str | ModelFile | None = None
-    """Name of a stage above, or a model file `{source: file, path: ...}`. It sees the same, augmented, examples."""
+    """Model to learn from: the name of a stage above, or a model file `{source: file, path: ...}`. It gets the same
+    augmented examples as the model."""
     temperature: PositiveFloat = 4.0
-    """Softens the scores: what the teacher thinks of the labels that it does not decide for counts more."""
+    """Divides the logits of teacher and model before the softmax. Higher values give more weight to the teacher's
+    scores for the less likely labels. Classifiers only."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the loss that comes from the examples' own labels or values."""
+    """Weight of the loss on the examples' own labels or values, a fraction; the teacher's loss gets the rest."""
 
     @model_validator(mode="after")
     def _teaching_fits(self) -> "Taught":
@@ -60,7 +77,7 @@ class Taught(Training, Follower):
         return {"teacher": self.teacher} if isinstance(self.teacher, str) else {}
 
     def unteachable(self, learner: KerasModel, teacher: KerasModel) -> Iterator[PlacedFault]:
-        """What keeps a network from learning from the teacher's."""
+        """Yield what prevents the network `learner` from learning from the network `teacher`."""
         yield from ()
 
     def lesson(self, inputs: Inputs) -> "Lesson | None":

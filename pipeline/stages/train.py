@@ -1,4 +1,4 @@
-"""Train the model of the config from its initial, or its file's, weights."""
+"""The stage `train`: train a model from its initial weights, or from those of its file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +17,18 @@ from pipeline.stages.training import Training
 
 
 class Train(Training):
-    """Train the model with cross entropy, or with the mean squared error of values and of what is given back."""
+    """Train the model with cross entropy (classification) or mean squared error (regression, anomaly detection)."""
 
     takes = "nothing"
     gives = "keras"
-    anonymous = Training.anonymous | {"model"}  # it counts through `network`
+    anonymous = Training.anonymous | {"model"}  # the key holds the identity of `network` instead
 
     stage: Literal["train"]
     epochs: NonNegativeInt
-    """Passes over the training split; 0 takes the model as it is, which is for a file that is trained already."""
+    """Passes over the training split. 0 takes the model unchanged, for a file that is already trained."""
 
     model: AnyModel | None = None
-    """Another network than the config's, such as a teacher."""
+    """Model to train instead of the config's, such as a teacher."""
 
     def network(self, model: Model) -> Model:
         return self.model or model

@@ -1,4 +1,4 @@
-"""A stage that trains."""
+"""The base class of stages that train."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +15,23 @@ if TYPE_CHECKING:
 
 
 class Training(TrainingSettings, Stage):
-    """A stage that trains."""
+    """A stage that trains: it has the settings of training, and `fit`, which can be interrupted and resumed.
+
+    ::
+
+        class Finetune(Training):
+            \"\"\"Train the model further.\"\"\"
+
+            takes = gives = "keras"
+            stage: Literal["finetune"]
+
+            def run(self, inputs: Inputs, work: Path) -> None:
+                tf.start(inputs.seed)
+                model = tf.load_model(inputs.source.keras)
+                curves = self.fit(model, inputs, tf.gives_logits(model))
+                tf.save_model(model, work / KERAS)
+                write_facts(work, curves)
+    """
 
     libraries: ClassVar[tuple[str, ...]] = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
 
@@ -29,12 +45,12 @@ class Training(TrainingSettings, Stage):
             yield ("early_stopping", "monitor"), Fault(rule, received=self.early_stopping.monitor)
 
     def lesson(self, inputs: Inputs) -> "Lesson | None":
-        """What a teacher adds to the loss, where there is one."""
+        """What the teacher adds to the loss; None without a teacher."""
         return None
 
     def fit(
         self, model: KerasModel, inputs: Inputs, from_logits: bool, callbacks: Sequence[KerasCallback] = ()
     ) -> dict[str, list[float]]:
-        """Train the model in place by these settings, from the last finished epoch on; see keras.training.fit."""
+        """Train the model in place, from the last finished epoch on; returns its curves. See `keras.training.fit`."""
         lesson = self.lesson(inputs)
         return fit(model, self, inputs.data, inputs.seed, from_logits, inputs.resume, inputs.report, callbacks, lesson)

@@ -1,4 +1,4 @@
-"""What a verify stage measures of one file. Nothing of it depends on checks, limits or the target."""
+"""The measurements of a verify stage. None depends on checks, limits or the target."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,8 @@ MEASURED, DECISIONS = "measured.json", "decisions.npz"  # the files of a verify 
 
 
 def measure(inputs: Inputs, work: Path, device: Asked) -> None:
-    """Write the facts and the verdicts of every model into the empty directory `work`."""
-    processes.start_server(None, processes.RUNTIMES)  # its imports overlap what comes before its first process
+    """Measure every model, and write facts (MEASURED) and verdicts (DECISIONS) into the empty directory `work`."""
+    processes.start_server(None, processes.RUNTIMES)  # its imports run in parallel with the next lines
     tf.start(inputs.seed)
     test = inputs.data.split("test")
     x, y = test.batch(np.arange(len(test)))
@@ -67,9 +67,10 @@ def named(name: str, path: Path) -> Iterator[None]:
 def measure_file(
     name: str, path: Path, made: Artifact | None, device: Asked, data: Data, x: NDArray[np.float32], y: Truth
 ) -> tuple[ModelFacts, Verdicts]:
-    """All facts of one file, and its verdicts (N,). x: (N, ...) float32 and y: (N, ...) are the test split.
+    """All facts of one file, and its verdicts (N,).
 
-    made: the artifact that the file is of; without it nothing is compared with the Keras model.
+    made  the artifact that the file belongs to; if None, nothing is compared with the Keras model
+    x, y  the test split: examples (N, ...) float32, and labels or values (N, ...)
     """
     spec = data.spec()
     found = measurement.run(measurement.read(name, path), path, x, y, spec, data.split("test").sha256)
@@ -77,7 +78,7 @@ def measure_file(
     def elsewhere() -> dict[str, Any]:
         return {"runtimes": comparison.compare(path, x, y, spec, found.raw), **device.measure(path)}
 
-    with ThreadPoolExecutor(1) as pool:  # waits for processes of their own, while this one is busy with TensorFlow
+    with ThreadPoolExecutor(1) as pool:  # it waits for other processes while this one runs TensorFlow
         others = pool.submit(elsewhere)
         here = {"mistakes": app_mistakes.measure(path, data)}
         keras = _against_keras(path, made, found, data, x) if made else {}
@@ -87,7 +88,7 @@ def measure_file(
 def _against_keras(
     path: Path, made: Artifact, found: measurement.Measured, data: Data, x: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """The fields of ModelFacts that tell how far a file is from the Keras model that it was made from."""
+    """The fields of ModelFacts that compare a file with the Keras model that it was made from."""
     model, facts, source = tflite.read(path), found.facts, _loaded(_keras(made).keras)
     pruned = _touched(made, facts, "sparsity")
     traced = tensor_errors.sample(model, x)
@@ -100,7 +101,7 @@ def _against_keras(
     }
 
 
-@lru_cache(maxsize=1)  # files that are verified one after the other are mostly made from the same
+@lru_cache(maxsize=1)  # consecutive files are often made from the same model
 def _loaded(path: Path) -> KerasModel:
     return tf.load_model(path)
 
@@ -113,18 +114,18 @@ def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
 
 
 def _keras(made: Artifact) -> Artifact:
-    """The artifact with the Keras model that a file was made from: a stage that makes both has it beside the file."""
+    """The artifact with the Keras model that a file was made from; `made` itself if its stage made both (auto)."""
     return next(each for each in _chain(made) if each.keras.is_file())
 
 
 def _touched(made: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
-    """Names of the weight tensors that belong to layers which a prune stage pruned, or a cluster stage clustered."""
+    """Names of the weight tensors of layers that a prune stage pruned, or that a cluster stage clustered."""
     layers = {layer for each in _chain(made) for layer in read_facts(each.path).get(what, {})}
     return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
 
 
 def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
-    """Zeros over all weights of those tensors together; None without any."""
+    """Share of zeros among all weights of the tensors of those names; None if they have no weights."""
     sizes = {tensor.name: tensor.elements for op in model.ops for tensor in op.weights}
     total = sum(sizes[name] for name in names)
     zeros = model.sparsity()
@@ -132,7 +133,7 @@ def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
 
 
 def _errors(output: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
-    """Of outputs (N, ...) against the Keras model's, in real units."""
+    """Errors of outputs (N, ...) against the Keras model's, in real units."""
     error = output.astype(np.float64) - keras
     flips = comparison.flips(output, keras, spec)
     power = float(np.sum(error**2))

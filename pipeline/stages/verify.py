@@ -1,4 +1,4 @@
-"""Measure .tflite files on LiteRT, over the whole test split, and judge them by checks."""
+"""The stage `verify`: measure .tflite files over the whole test split, and judge them by checks."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,31 +24,32 @@ if TYPE_CHECKING:
 
 
 class Verify(Stage):
-    """Measure every named model on `ai_edge_litert`, or on TFLite Micro what that alone runs, from the bytes that ship.
+    """Measure the .tflite files of the named stages, exactly as they ship, and judge them by checks.
 
-    The measurements depend on the files and the test split alone, so other checks or limits measure nothing again; but
-    the figures of an NPU are only estimated when a check, or the target, asks for them.
+    Files run on LiteRT (`ai_edge_litert`); a file that only TensorFlow Lite Micro can run runs there. Measurements
+    depend only on the files and the test split, so changed checks or limits measure nothing again. Figures of an NPU
+    are estimated only if a check or the target needs them.
     """
 
     takes = "tflite"
     gives = "checks"
     scores = True
     libraries = ("ai-edge-litert", "tflite-micro", "tensorflow", "tf_keras", "numpy", "scikit-learn")
-    decided_by = verification.__name__  # checks, and how they are judged, decide no measurement
-    anonymous = Stage.anonymous | {"of", "baseline", "checks"}  # `of` and `baseline` count through what they name
+    decided_by = verification.__name__  # checks and how they are judged don't affect the measurements
+    anonymous = Stage.anonymous | {"of", "baseline", "checks"}  # the key holds what `of` and `baseline` name instead
 
     stage: Literal["verify"]
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    """Names of the convert and compress stages to verify."""
+    """Names of the stages whose .tflite files to verify: convert, compress or auto."""
     baseline: str | None = None
-    """Name of the convert stage that drops are measured against."""
+    """Name of the stage that drops are measured against, usually a float32 convert stage."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
-    """What must hold for each model."""
+    """Checks that each model must pass."""
 
     _target: Any = PrivateAttr(default=None)  # the config's Target
 
     def aimed_at(self, target: "Target | None") -> Self:
-        """The same stage, which also runs the checks that the target implies."""
+        """Return this stage with the checks that the target implies added."""
         stage = self.model_copy()
         stage._target = target
         return stage
@@ -64,7 +65,7 @@ class Verify(Stage):
 
     @property
     def asked(self) -> Asked:
-        """What the checks need of a device."""
+        """The device measurements that the checks need."""
         return asked((*self.checks, *self._implied))
 
     @model_validator(mode="after")
@@ -91,7 +92,7 @@ class Verify(Stage):
         verification.measure(inputs, work, self.asked)
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
-        """The measurements of a finished verify stage, with drops against the baseline."""
+        """The measurements of a finished verify stage in its directory, with drops against the baseline."""
         names = self.reads()
         loaded = [
             ModelFacts.model_validate(row)
@@ -103,7 +104,7 @@ class Verify(Stage):
     def compared(
         self, models: Sequence[ModelFacts], y: Truth, verdicts: Mapping[str, Verdicts]
     ) -> tuple[ModelFacts, ...]:
-        """The measurements with drops against the baseline, from the verdicts (N,) of each model on the truth y."""
+        """Add drops against the baseline, from the verdicts (N,) of each model on the labels or values y (N, ...)."""
         if self.baseline is None:
             return tuple(models)
         base = next(facts for facts in models if facts.name == self.baseline)
@@ -115,19 +116,19 @@ class Verify(Stage):
         )
 
     def decisions(self, folder: Path) -> tuple[Truth, dict[str, Verdicts]]:
-        """The test split's labels or values, and what each model of a finished stage decided on it, (N,), by its name.
+        """The test split's labels or values (N, ...), and the verdicts (N,) of each model of a finished stage, by name.
 
-        Without decisions it is what each example adds to the main metric, in floating point.
+        A verdict is the decision; for tasks without decisions, what the example adds to the main metric, as a float.
         """
         with np.load(folder / verification.DECISIONS) as kept:
             return kept["y"], dict(zip(self.reads(), kept["decisions"], strict=True))
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:
-        """Every check on every model that it is for."""
+        """Judge the models of a finished stage by all checks."""
         return self.judged(self.measured(folder))
 
     def judged(self, measured: Sequence[ModelFacts]) -> tuple[CheckResult, ...]:
-        """The same of these measurements, with drops against the baseline."""
+        """Judge these measurements, which include drops against the baseline, by all checks."""
         models = {facts.name: facts for facts in measured}
         base = models.get(self.baseline or "")
         own = (

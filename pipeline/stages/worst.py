@@ -1,4 +1,4 @@
-"""The layers that a sensitivity stage ranked as the worst."""
+"""The setting that selects layers by the ranking of a sensitivity stage."""
 
 from pathlib import Path
 
@@ -11,13 +11,16 @@ from pipeline.stages.sidecar import read_facts
 
 
 class Worst(Settings):
-    """Layers by the ranking of the sensitivity stage right above."""
+    """The most sensitive layers, as ranked by the sensitivity stage directly above."""
 
     worst: PositiveInt
-    """How many: those that do most harm in 8 bits, the model's input left out."""
+    """Number of layers: those that cause the largest error in 8 bits. The model's input does not count."""
 
     def names(self, folder: Path) -> tuple[str, ...]:
-        """The Keras layers' names, from the facts of the stage above. StageError when these are all that it ranked."""
+        """Names of the Keras layers. `folder` is the directory of the sensitivity stage.
+
+        Raises StageError if `worst` is not less than the number of ranked layers.
+        """
         found = SensitivityFacts.model_validate(read_facts(folder)["sensitivity"])
         names = [row.layer for row in found.layers if row.kind != "InputLayer"]
         if self.worst >= len(names):

@@ -1,11 +1,11 @@
-"""Bias correction: the mean shift that rounding puts on each channel of a quantized file, taken out of its biases.
+"""Bias correction: subtract from the biases the mean shift that rounding causes in each channel of a quantized file.
 
 Nagel et al., https://arxiv.org/abs/1906.04721, section 4.2 and appendix D; Banner et al., https://arxiv.org/abs/1810.05723.
 
-What an op adds up before its activation is linear in its input, so its mean over examples is what the op makes of the
-mean input. E[W_q x_q + b_q] - E[W x + b], with x_q the op's input in the quantized file and x that in the float file,
-needs neither the accumulators nor the activation, which may be fused into the op. Ops are corrected in running order,
-each behind the corrected ones: what reaches it is then only what could not be corrected before it.
+The sum that an op computes before its activation is linear in its input. So the mean of the sum over examples follows
+from the mean input, and the shift is E[W_q x_q + b_q] - E[W x + b], with the op's input x_q in the quantized file and x
+in the float file. Neither the accumulators nor the activation, which may be fused into the op, are needed. Ops are
+corrected in running order, each with the ops before it already corrected.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,19 +21,23 @@ from pipeline.tflite.accumulator import OPS, Array, constant, mean_sums
 from pipeline.tflite.values import real, stored
 from pipeline.verify.interpreters import litert
 
-EXAMPLES, BATCH = 128, 16  # calibration examples at most, and in memory at once
-NEAR = 0.51  # steps of its scale that a rounded weight may be off
+EXAMPLES, BATCH = 128, 16  # largest number of calibration examples, and how many are in memory at once
+NEAR = 0.51  # largest distance of a rounded weight from the float weight, in steps of its scale
 
-Sums = dict[int, Array]  # (channels,) by the index of the op
+Sums = dict[int, Array]  # index of an op -> mean of its sums (channels,)
 
 
 def corrected(
     content: bytes, plain: bytes, x: NDArray[np.float32], report: Callable[[Progress], None]
 ) -> tuple[bytes, list[dict[str, Any]]]:
-    """The bytes of an int8 file with corrected biases, and a row for each op with weights.
+    """The bytes of an int8 file with corrected biases, and a report row for each op with weights.
 
-    plain: the same network as a float32 file; x: calibration examples (n, ...). Of a row, `shift_before` and `shift`
-    are the largest mean shift of a channel without and with the correction, in steps of the scale of the op's output.
+    content  the int8 file
+    plain    the same network as a float32 file
+    x        calibration examples (n, ...)
+
+    In a row, `shift_before` and `shift` are the largest mean shift of a channel without and with the correction, in
+    steps of the scale of the op's output.
     """
     given, reference = _File(content, x[:EXAMPLES]), _File(plain, x[:EXAMPLES])
     twins = _twins(given, reference)
@@ -50,7 +54,7 @@ def corrected(
 
 
 class _File:
-    """A file and the examples (n, ...) that it runs on."""
+    """A .tflite file and the examples x (n, ...) that it runs on."""
 
     def __init__(self, content: bytes, x: NDArray[np.float32]) -> None:
         self.content, self.x, self.model = content, x, tflite.read(content)
@@ -59,14 +63,14 @@ class _File:
         self.made = {op.outputs[0]: op.index for op in graph.ops if op.outputs}
 
     def sums(self, places: Sequence[int]) -> Sums:
-        """The mean over examples and positions of what these ops add up."""
+        """The mean over examples and positions of the sums that the ops at these indices compute."""
         ops = [self.model.subgraphs[0].ops[place] for place in places]
         options = edit.unpacked(self.content).subgraphs[0].operators
         means = self._means({op.reads[0] for op in ops})
         return {op.index: mean_sums(op, means[op.reads[0]], options[op.index].builtinOptions) for op in ops}
 
     def _means(self, tensors: Collection[tflite.Tensor]) -> dict[tflite.Tensor, Array]:
-        """The mean over examples of the real values of tensors, without the batch dimension."""
+        """The mean of the real values of tensors over the examples, without the batch dimension."""
         runner = litert.Runner(self.model, kernels="builtin", keep=True)
         totals = {tensor: np.zeros(tensor.shape[1:]) for tensor in tensors}
         for start in range(0, len(self.x), BATCH):
@@ -78,12 +82,12 @@ class _File:
         return {tensor: total / len(self.x) for tensor, total in totals.items()}
 
     def recordable(self, tensor: tflite.Tensor) -> bool:
-        """Whether its values can be read for each example."""
+        """Whether the tensor's values can be read for each example."""
         port = self.model.inputs[0]
         return tensor.shape[:1] == port.shape[:1] and (tensor in self.made or tensor is port)
 
     def shifted(self, place: int, shift: Array) -> "_File":
-        """The file whose op adds so much more to its channels (channels,)."""
+        """The file with `shift` (channels,), in real units, added to the bias of the op at index `place`."""
         bias = _bias(self.model.subgraphs[0].ops[place])
         assert bias is not None
         values, limits = bias.data(), np.iinfo(bias.dtype.lower())
@@ -93,7 +97,7 @@ class _File:
 
 
 def note(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the correction did, in words."""
+    """A note that summarizes the correction."""
     done = [row for row in rows if row["done"]]
     before, after = (max((row[column] for row in done), default=0.0) for column in ("shift_before", "shift"))
     return (
@@ -103,7 +107,7 @@ def note(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _with_constant(content: bytes, tensor: tflite.Tensor, values: NDArray[Any]) -> bytes:
-    """The file with other values in a constant of the first subgraph; in a buffer of its own where others share it."""
+    """The file with other values in a constant tensor of the first subgraph. A shared buffer is copied first."""
     from ai_edge_litert.schema_py_generated import BufferT
 
     model = edit.unpacked(content)
@@ -116,7 +120,7 @@ def _with_constant(content: bytes, tensor: tflite.Tensor, values: NDArray[Any]) 
 
 
 def _twins(given: _File, reference: _File) -> dict[int, tflite.Op]:
-    """The op of the float file that each op, by its index, has the rounded weights of; both are in running order."""
+    """Index of each op -> the op of the float file with the same weights before rounding. Both are in running order."""
     rest, found = list(reference.ops), {}
     for op in given.ops:
         twin = next((other for other in rest if _alike(op, other)), None)
@@ -142,7 +146,7 @@ def _bias(op: tflite.Op) -> tflite.Tensor | None:
 
 
 def _unfit(given: _File, op: tflite.Op, reference: _File, twins: Mapping[int, tflite.Op]) -> str:
-    """Why the bias of an op is left as it is; "" for those that are corrected."""
+    """Why the bias of an op is not corrected; "" if it is."""
     bias = _bias(op)
     if not op.weights[0].scales or not op.reads[0].quantized:
         return "computes in floats"
@@ -158,7 +162,7 @@ def _unfit(given: _File, op: tflite.Op, reference: _File, twins: Mapping[int, tf
 
 
 def _most(sums: Sums, expected: Sums) -> dict[int, float]:
-    """The largest shift of a channel of each op."""
+    """Index of each op -> the largest shift of a channel, in real units."""
     return {place: float(np.abs(values - expected[place]).max()) for place, values in sums.items()}
 
 

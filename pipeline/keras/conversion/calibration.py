@@ -1,7 +1,7 @@
-"""The representative dataset: drawn by seed, and examined before anything is learnt from it.
+"""The representative dataset for calibration: drawn by the seed, and checked before use.
 
-Every one of these mistakes converts without a word and gives a file that is wrong: noise, a single class, images that
-missed the preprocessing, test images.
+The converter accepts each of these mistakes silently and makes a wrong file: noise, examples of a single class, images
+without the preprocessing. With test images, the figures on the test split are of what was calibrated on.
 """
 
 from collections.abc import Iterator
@@ -19,32 +19,32 @@ from pipeline.core.settings import Settings
 from pipeline.data.source import Data, Examples, spread
 from pipeline.keras.conversion.estimators import Estimator
 
-SAMPLES = 200  # when the config names no number
-KEPT = 0.9999  # share of the values that a percentile keeps, when the config names none
-SPAN = (0.5, 4.0)  # of calibration's range over training's; un-normalised images are 255 times wider
-NOISE = 0.1  # correlation of neighbouring values below which examples look like noise
-SIGNAL = 0.3  # and of the training examples above which that is a finding
+SAMPLES = 200  # default number of examples
+KEPT = 0.9999  # default of `percentile`
+SPAN = (0.5, 4.0)  # allowed ratio of calibration's range to training's; un-normalised images are 255 times wider
+NOISE = 0.1  # examples look like noise if the correlation of neighbouring values is below this,
+SIGNAL = 0.3  # and that of the training examples above this
 
 
 class Calibration(Settings):
-    """The representative dataset, drawn by seed from the calibration split."""
+    """How activation ranges are measured: on a representative dataset, drawn at random from the calibration split."""
 
     samples: PositiveInt | None = None
-    """Examples that the converter observes; 200, or all of the split when it has fewer, when left out."""
+    """Number of examples. Default: 200, or all of the split if it has fewer."""
     ranges: Estimator = "minmax"
-    """How int8 ranges follow from what is observed. `minmax` cuts nothing off; `percentile`, `mse` and `kl` cut off
-    outliers for finer steps; `moving_average` averages the ends of batches of examples."""
+    """Estimator of int8 activation ranges. `minmax` includes all values; `percentile`, `mse` and `kl` clip outliers for
+    smaller quantization steps; `moving_average` averages the minimum and maximum over batches of examples."""
     percentile: Annotated[float, Field(gt=0.5, lt=1)] = KEPT
-    """Share of the values that a range holds, where ranges is percentile."""
+    """Share of the values within the range, a fraction; for `ranges: percentile`."""
     draw: PositiveInt = 1
-    """Another number draws other examples."""
+    """Number of the random draw; another number draws other examples."""
     halves: bool = False
-    """Convert with each half of the examples too, and report how far ranges, decisions and accuracy move."""
+    """Also convert with each half of the examples, and report how much ranges, decisions and accuracy differ."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the converter observes: examples (n, ...) float32 and the range of the training examples."""
+    """The calibration examples x (n, ...), and the range (low, high) of the training examples."""
 
     x: NDArray[np.float32]
     low: float
@@ -56,7 +56,7 @@ class Sample:
 
 
 def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
-    """The examples, drawn and examined; InputError with every finding that makes them unfit."""
+    """Draw the examples and check them. Raises InputError with everything that makes them unsuitable."""
     split = data.split("calibration")
     asked = settings.samples if settings else None
     count = asked or min(len(split), SAMPLES)
@@ -76,7 +76,7 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
 
 
 def check_input(content: bytes, sample: Sample) -> None:
-    """StageError when the range of a quantized input in the file does not fit the training examples."""
+    """Raise StageError if the range of a quantized input in the file does not fit the training examples."""
     (tensor,) = tflite.read(content).inputs
     if tensor.scale is None or tensor.zero_point is None:
         return
@@ -85,7 +85,7 @@ def check_input(content: bytes, sample: Sample) -> None:
     ratio = (high - low) / max(sample.high - sample.low, 1e-12)
     if (
         tensor.dtype != "INT16" and not SPAN[0] <= ratio <= SPAN[1]
-    ):  # int16 is symmetric around zero, and so twice as wide
+    ):  # int16 is symmetric around zero, so its range can be twice as wide
         rule = f"the input's quantized range must fit the training examples, {sample.low:.4g} to {sample.high:.4g}"
         raise StageError(Fault(rule, received=f"{low:.4g} to {high:.4g}"))
 
@@ -112,7 +112,7 @@ def _unfit(x: NDArray[np.float32], train: NDArray[np.float32]) -> Iterator[Fault
 
 
 def _smoothness(x: NDArray[np.float32]) -> float:
-    """Correlation of values that are neighbours along the first axis of an example that has any."""
+    """Correlation of neighbouring values along the examples' first axis longer than 1; 1 if there is none."""
     axis = next((axis for axis in range(1, x.ndim) if x.shape[axis] > 1), None)
     if axis is None:
         return 1.0
@@ -129,7 +129,7 @@ def _one_class(y: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterator[Faul
 
 
 def _seen(x: NDArray[np.float32], test: Examples) -> Iterator[Fault]:
-    """A fault when calibration examples are in the test split, by content."""
+    """A fault if calibration examples are in the test split, by their content."""
     seen = {example_digest(row) for row in x}
     batches = (test.batch(part)[0] for part in np.array_split(np.arange(len(test)), max(1, len(test) // 1000)))
     shared = sum(example_digest(row) in seen for batch in batches for row in batch)

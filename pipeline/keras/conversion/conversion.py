@@ -1,4 +1,4 @@
-"""The conversion of a Keras model to a .tflite file, in one step or in two."""
+"""Convert a Keras model to a .tflite file: in one step, or in two (calibrate, then quantize)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,21 +20,21 @@ from pipeline.tflite.int16 import widened
 if TYPE_CHECKING:
     import tf_keras
 
-INTEGER = ("int8", "int16x8")  # quantizations that take ranges of activations
-Patterns = tuple[str, ...]  # names of layers or of ops, `*` for any characters
+INTEGER = ("int8", "int16x8")  # quantizations that need ranges of activations
+Patterns = tuple[str, ...]  # names of layers or ops, with `*` for any characters
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a file is to be.
+    """The requested properties of a file.
 
     quantization        float32, float16, dynamic, int8 or int16x8
-    port                the type of inputs and outputs
-    per_channel         a scale for each channel of the weights, or one for all of a layer's
-    per_channel_dense   the same of dense layers
-    estimator           what activation ranges are estimated by
-    percentile          share of the values that a range holds, for the estimator of that name
-    keep_float, keep_int16  layers and ops of an int8 file that are not to be int8
+    port                type of inputs and outputs
+    per_channel         whether weights have one scale per channel, or one per layer
+    per_channel_dense   the same for dense layers
+    estimator           estimator of activation ranges
+    percentile          share of the values within a range, for the estimator of that name
+    keep_float, keep_int16  layers and ops of an int8 file that stay float32 or have int16 activations
     """
 
     quantization: str
@@ -51,10 +51,11 @@ class Request:
 class Conversion:
     """The conversion of one model.
 
-    asked   what the file is to be
+    asked   the requested properties of the file
+    model   the Keras model
     shape   of one example, for dimensions that the model leaves open
-    origin  layers of a rewritten network, see Layers
-    report  tells the user how far calibration is
+    origin  for a rewritten network: layer -> the original layer, as for `Layers`
+    report  receives the progress of calibration
     """
 
     asked: Request
@@ -68,9 +69,10 @@ class Conversion:
         return converter_of(self.model, self.shape)
 
     def content(self, samples: NDArray[np.float32] | None) -> bytes:
-        """The file. Ranges of activations come from examples (n, ...), or from the model where there are none.
+        """The bytes of the file. samples: calibration examples (n, ...); None if the model has its ranges already.
 
-        Where keep_float or an estimator asks for it in two steps: with ranges, then rounded in them.
+        If keep_float is set or the estimator is not minmax, there are two steps: calibrate a float file, then quantize
+        it. Raises StageError if the converter skips examples, or a pattern matches nothing.
         """
         import tensorflow as tf
 
@@ -102,7 +104,7 @@ class Conversion:
         return self._widened(content) if self.asked.keep_int16 else content
 
     def _rounded(self, content: bytes, samples: NDArray[np.float32] | None) -> bytes:
-        """A float file that carries ranges in int8, but for the layers that stay float."""
+        """Quantize a float file that contains ranges to int8, except for the layers in keep_float."""
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
 
@@ -121,19 +123,19 @@ class Conversion:
         return rounded
 
     def _widened(self, content: bytes) -> bytes:
-        """An int8 file with int16 activations where keep_int16 says so."""
+        """The int8 file with int16 activations in the layers in keep_int16."""
         chosen = Layers(content, self.origin).kept(self.asked.keep_int16, "keep_int16", "quantization: int16x8")
         return widened(content, chosen)
 
     def kept(self, content: bytes) -> Iterator[str]:
-        """Notes on the layers of the finished file that are not int8, as was asked for."""
+        """Notes on the layers of the finished file that are not int8 because keep_float or keep_int16 requested it."""
         layers = Layers(content, self.origin)
         for dtype, patterns in (("float32", self.asked.keep_float), ("int16", self.asked.keep_int16)):
             if patterns:
                 yield f"{dtype} as asked: {layers.listed(layers.matching(patterns))}"
 
     def floats(self, content: bytes) -> list[tflite.FloatUse]:
-        """Where an integer file uses floats though nobody asked for it: the converter itself says nothing."""
+        """Where an integer file uses floats without a request for it, which the converter does not report."""
         layers = Layers(content, self.origin)
         if layers.model.quantization in (*INTEGER, "int8x4"):
             return []

@@ -1,4 +1,4 @@
-"""TensorFlow's converter for a Keras model: a static batch of one, and Keras's names."""
+"""TensorFlow's converter for a Keras model, with a static batch of one and Keras's names, and its calibration feed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ def converter_of(model: "tf_keras.Model", shape: Sequence[int]) -> Any:
     """TensorFlow's converter for the model at batch 1. shape: of one example, for dimensions that are left open."""
     import tensorflow as tf
 
-    holder = tf.Module()  # of the variables alone: given the model, the converter would trace every layer anew
+    holder = tf.Module()  # holds only the variables: with the model, the converter would trace every layer again
     holder.variables_of_the_model = model.variables
     return tf.lite.TFLiteConverter.from_concrete_functions([function_of(model, shape)], holder)
 
@@ -27,7 +27,7 @@ def converter_of(model: "tf_keras.Model", shape: Sequence[int]) -> Any:
 def function_of(model: "tf_keras.Model", shape: Sequence[int]) -> Any:
     """The model at batch 1 as a concrete function with named inputs and outputs, all of static shapes.
 
-    tfmot prefixes the layers it wraps with `quant_`; the names that an app uses stay those of the plain model.
+    The prefix `quant_` that tfmot gives to wrapped layers is removed, so that apps see the names of the original model.
     """
     import tensorflow as tf
 
@@ -52,7 +52,7 @@ def _closed(dimensions: Sequence[int | None], shape: Sequence[int]) -> list[int]
 
 
 class Feed:
-    """A representative dataset that feeds examples by the input's name and counts what the converter took."""
+    """A representative dataset: yields examples by the input's name, and counts in `given` how many were used."""
 
     def __init__(
         self,

@@ -1,17 +1,17 @@
-"""Which range an activation is rounded in: estimators from the values that it takes on examples. Pure NumPy.
+"""Estimators of the quantization range of an activation, from its values on examples. Pure NumPy.
 
 8 bits map a range [low, high] that contains zero onto 255 steps of (high - low) / 255 (Jacob et al.,
-https://arxiv.org/abs/1712.05877, section 2.1). A wide range rounds coarsely, a narrow one cuts values off.
+https://arxiv.org/abs/1712.05877, section 2.1). A wide range rounds coarsely, a narrow one clips values.
 
 ::
 
-    minmax          all values: nothing is cut off
-    percentile      a share of the values, cut off alike at both ends
-    mse             least squared error of rounding and cutting off
-    kl              least information lost, by Kullback and Leibler's divergence
-    moving_average  exponential average of the least and the greatest value of each batch of examples
+    minmax          range of all values: nothing is clipped
+    percentile      range of a share of the values, clipped equally at both ends
+    mse             smallest squared error of rounding and clipping
+    kl              smallest Kullback-Leibler divergence of the quantized from the true distribution
+    moving_average  exponential moving average of the minimum and maximum of each batch of examples
 
-Zero is always exact, so the zeros that a ReLU leaves are counted apart and have no say but in the percentiles.
+Zero is always exact, so zeros, such as those of a ReLU, are counted separately and affect only the percentiles.
 """
 
 from collections.abc import Iterator
@@ -23,19 +23,22 @@ from numpy.typing import NDArray
 Range = tuple[float, float]
 Estimator = Literal["minmax", "percentile", "mse", "kl", "moving_average"]
 
-BINS = 4096  # of a histogram: 16 for each of the steps of the full range
-STEPS = 255  # of an 8 bit range
-BATCH = 16  # examples, for the moving average
-DECAY = 0.9  # of the moving average, a batch at a time: 200 examples are 13 batches
-ENOUGH = 10  # values a bin, for kl: of fewer, chance makes more of a divergence than rounding does
-CANDIDATES = 128  # ranges, or ends of ranges, that are compared
-EPSILON = 1e-4  # probability of a bin that the rounded distribution has empty
+BINS = 4096  # bins of a histogram: 16 for each step of the full range
+STEPS = 255  # steps of an 8-bit range
+BATCH = 16  # examples per batch, for the moving average
+DECAY = 0.9  # decay of the moving average per batch; 200 examples are 13 batches
+ENOUGH = 10  # values per bin that kl needs: with fewer, chance contributes more to the divergence than rounding
+CANDIDATES = 128  # number of ranges, or of ends of ranges, that are compared
+EPSILON = 1e-4  # lower limit of a bin's probability times the number of bins, which keeps the divergence finite
 
 
 class Histogram:
-    """The distribution of an activation in BINS equal bins from low to high, in a size that no example changes.
+    """The distribution of an activation in BINS equal bins from low to high; its size does not grow with examples.
 
-    low, high: the least and the greatest value, widened to contain zero. counts (BINS,) are without the zeros.
+    low, high  smallest and largest value, extended to include zero
+    counts     number of values per bin (BINS,), without zeros
+    zeros      number of zeros
+    average    moving average of the minimum and maximum of each batch; None before the first
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -45,7 +48,7 @@ class Histogram:
         self.average: Range | None = None
 
     def add(self, batch: NDArray[np.float32]) -> None:
-        """The values of BATCH examples, or of what is left of them, in any shape."""
+        """Add the activation's values for a batch of at most BATCH examples, in any shape."""
         values = np.clip(batch.ravel(), self.low, self.high)
         other = values[values != 0]
         self.zeros += values.size - other.size
@@ -56,19 +59,19 @@ class Histogram:
 
     @property
     def edges(self) -> NDArray[np.float64]:
-        """(BINS + 1,)"""
+        """Edges of the bins (BINS + 1,)."""
         return np.linspace(self.low, self.high, BINS + 1)
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """(BINS,)"""
+        """Centres of the bins (BINS,)."""
         return (self.edges[:-1] + self.edges[1:]) / 2
 
 
 def estimate(estimator: Estimator, seen: Histogram, kept: float) -> Range:
-    """The range by that estimator: low <= 0 <= high.
+    """The range by that estimator: low <= 0 <= high; the full range if all values are zero.
 
-    kept: share of the values, for percentile. All of the range where nothing but zeros was seen.
+    kept: share of the values within the range, for `percentile`.
     """
     if not seen.counts.any():
         return seen.low, seen.high
@@ -83,7 +86,7 @@ def estimate(estimator: Estimator, seen: Histogram, kept: float) -> Range:
 
 
 def percentile(seen: Histogram, kept: float) -> Range:
-    """What holds that share of the values, with half of the others on each side; linear within a bin."""
+    """The range that holds the share `kept` of the values, with half of the rest on each side; linear within a bin."""
     below = np.concatenate([[0], np.cumsum(seen.counts)]).astype(np.float64)
     below += seen.zeros * np.clip(np.sign(seen.edges), 0, 1)  # zeros lie below every positive edge
     rest = (1 - kept) / 2 * below[-1]
@@ -91,10 +94,11 @@ def percentile(seen: Histogram, kept: float) -> Range:
 
 
 def mse(seen: Histogram) -> Range:
-    """Least sum of squared errors: those of what is cut off, and step^2 / 12 of every value that is rounded.
+    """The range with the smallest sum of squared errors: those of clipped values, plus step^2 / 12 per rounded value.
 
-    That is the error of a value anywhere within a step, as in Banner et al., https://arxiv.org/abs/1810.05723,
-    section 4; least squares as in Nagel et al., https://arxiv.org/abs/2106.08295, section 3.1. Both ends are free.
+    step^2 / 12 is the mean squared error of a value uniformly distributed within a step (Banner et al.,
+    https://arxiv.org/abs/1810.05723, section 4). The criterion is that of Nagel et al.,
+    https://arxiv.org/abs/2106.08295, section 3.1. Both ends are chosen independently.
     """
     lows, highs = (np.linspace(end, 0, CANDIDATES) for end in (seen.low, seen.high))
     inside = seen.counts.sum()
@@ -105,24 +109,25 @@ def mse(seen: Histogram) -> Range:
 
 
 def _cut(values: NDArray[np.float64], counts: NDArray[np.int64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of squared distances (ends,) of the values that lie beyond each of the ends, which are positive or zero."""
+    """For each end >= 0, the sum of squared distances of the values beyond it: (ends,)."""
     return np.array([np.sum(counts * np.maximum(values - end, 0) ** 2) for end in ends])
 
 
 def kl(seen: Histogram) -> Range:
-    """Least divergence of the rounded distribution from the true one (Migacz, 8-bit Inference with TensorRT, GTC 2017).
+    """The range with the smallest divergence of the quantized distribution (Migacz, 8-bit Inference with TensorRT,
+    GTC 2017).
 
-    The values are cut off at a threshold on their magnitude: a range is [-t, t] within what was seen. The true
-    distribution has what is cut off at its ends; the rounded one has none of it, and in each step spreads what is left
-    evenly over the bins that are not empty. Bins are joined until they hold ENOUGH values on average, up to 8 of them;
-    nothing is cut off where that is too few.
+    Values are clipped at a threshold t on their magnitude: the range is [-t, t], limited to the observed values. The
+    true distribution has clipped values in its outermost bins. The quantized one is without them, and spreads the
+    values of each step evenly over its non-empty bins. Bins are joined, up to 8 into one, until they hold ENOUGH values
+    on average; if even that is too few, nothing is clipped.
     """
     joined = next((n for n in (1, 2, 4, 8) if seen.counts.sum() * n >= ENOUGH * BINS), 0)
     if not joined:
         return seen.low, seen.high
     counts, edges = seen.counts.reshape(-1, joined).sum(axis=1), seen.edges[::joined]
     greatest = max(-seen.low, seen.high)
-    least = greatest * STEPS / len(counts)  # below, steps are narrower than bins, and rounding can't be seen
+    least = greatest * STEPS / len(counts)  # below this, steps are narrower than bins, so rounding has no effect
     thresholds = np.linspace(least, greatest, CANDIDATES)
     losses = [_divergence(counts, edges, *_within(seen, t)) for t in thresholds]
     return _within(seen, float(thresholds[int(np.argmin(losses))]))
@@ -133,7 +138,7 @@ def _within(seen: Histogram, threshold: float) -> Range:
 
 
 def _divergence(counts: NDArray[np.int64], edges: NDArray[np.float64], low: float, high: float) -> float:
-    """Kullback and Leibler's divergence of a histogram (bins,) that is cut off and rounded, in nats."""
+    """Kullback-Leibler divergence of a clipped and quantized histogram (bins,) from the true one, in nats."""
     first, last = np.searchsorted(edges, [low, high], "left")
     kept = counts[first : max(last, first + 1)].astype(np.float64)
     if not kept.any():
@@ -141,7 +146,7 @@ def _divergence(counts: NDArray[np.int64], edges: NDArray[np.float64], low: floa
     true = kept.copy()
     true[0] += counts[:first].sum()
     true[-1] += counts[max(last, first + 1) :].sum()
-    step = np.arange(len(kept)) * STEPS // len(kept)  # (bins,) the step that each bin is rounded to
+    step = np.arange(len(kept)) * STEPS // len(kept)  # (bins,) index of the step that each bin is rounded to
     full = kept > 0
     mean = np.bincount(step, kept) / np.maximum(np.bincount(step, full), 1)
     rounded = np.where(full, mean[step], 0)

@@ -1,4 +1,4 @@
-"""How far two files are apart that were calibrated on disjoint halves of the examples."""
+"""Compare the decisions of two files that were calibrated on disjoint halves of the examples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.verify.interpreters import litert
 
 
 def decided(files: Sequence[bytes], examples: Examples, spec: Spec) -> dict[str, Any]:
-    """How far two files are apart in what they decide; empty where nothing is decided."""
+    """Difference of two files' decisions and accuracy, as fractions; empty if the task has no decisions."""
     if not spec.task.decides:
         return {}
     x, y = examples.batch(np.arange(len(examples)))
@@ -22,7 +22,7 @@ def decided(files: Sequence[bytes], examples: Examples, spec: Spec) -> dict[str,
 
 
 def spread_of(halves: dict[str, Any]) -> str:
-    """The same in words."""
+    """A note on the differences."""
     text = f"calibrated on either half of the examples, ranges differ by up to {halves['range']:.1%}"
     if "decisions" not in halves:
         return text

@@ -1,4 +1,4 @@
-"""The ops of a file that a config names, by the layers that they come from or by what they are."""
+"""Find the ops of a file that a config names, by the Keras layers that they come from or by the op's name."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,9 +10,9 @@ from pipeline.verify import tensor_errors
 
 
 class Layers:
-    """What computes in the first subgraph of a file, by the names of the Keras layers that are fused into each op.
+    """The ops of a file's first subgraph, with the names of the Keras layers that are fused into each.
 
-    origin: the layer that each layer of a rewritten network stands for, by name; of both names either will do.
+    origin: for a rewritten network, layer -> the original layer; both names can be used.
     """
 
     def __init__(self, content: bytes, origin: Mapping[str, str]) -> None:
@@ -25,13 +25,14 @@ class Layers:
                 self.of[op] = sorted({*names, *(origin[name] for name in names if name in origin)})
 
     def matching(self, patterns: Sequence[str]) -> tuple[tflite.Op, ...]:
-        """Ops that any of the patterns matches: of layers' names (`block1*`), or of ops' (`SOFTMAX`)."""
+        """Ops that match any of the patterns, by the name of a layer (`block1*`) or of the op (`SOFTMAX`)."""
         return tuple(op for op in self.of if any(fnmatchcase(n, each) for n in self._known(op) for each in patterns))
 
     def kept(self, patterns: Sequence[str], setting: str, instead: str) -> tuple[tflite.Op, ...]:
-        """The same. StageError for a pattern that matches none, and when all ops match.
+        """Same as `matching`. Raises StageError for a pattern that matches nothing, and if all ops match.
 
-        setting: that has the patterns. instead: the settings with which all of the file is of that kind.
+        setting  name of the setting with the patterns
+        instead  the setting that applies to the whole file, for the message
         """
         for pattern in patterns:
             if not self.matching((pattern,)):
@@ -44,7 +45,7 @@ class Layers:
         return found
 
     def listed(self, ops: Sequence[tflite.Op]) -> str:
-        """``conv1 (CONV_2D), scores (SOFTMAX)`` for a note."""
+        """The ops as text for a note, as ``conv1 (CONV_2D), scores (SOFTMAX)``."""
         return ", ".join(dict.fromkeys(f"{(self.of[op] or ['?'])[0]} ({op.name})" for op in ops))
 
     def _known(self, op: tflite.Op) -> list[str]:
@@ -52,7 +53,7 @@ class Layers:
 
 
 def _ends(model: tflite.Model) -> dict[tflite.Op, str]:
-    """The ops that compute the outputs, with these' names: the caller's type may be another, made behind them."""
+    """The op that computes each output -> the output's name. Conversions to the caller's type are skipped."""
     made = {tensor: op for op in model.subgraphs[0].ops for tensor in op.outputs}
     ends = {}
     for name, tensor in model.signature.outputs.items():

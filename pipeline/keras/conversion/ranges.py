@@ -1,8 +1,8 @@
-"""The ranges of activations by an estimator, in place of the least and greatest values that the converter notes.
+"""Replace the activation ranges of a calibrated file, which are minimum and maximum, by those of an estimator.
 
-The converter calibrates a float file: each of its tensors carries the range that was observed, and a second step rounds
-the file in these ranges. Between the two they are replaced. All that follows is the converter's own work: ranges that
-ops must share, and outputs whose range the specification fixes.
+The converter first calibrates a float file, in which each tensor has its observed range, then quantizes the file to
+these ranges. They are replaced between the two steps. The converter then does the rest: ranges that ops must share, and
+outputs whose range the specification fixes.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,15 @@ def estimated(
     kept: float,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> bytes:
-    """The calibrated file with ranges by that estimator in every activation of its first subgraph.
+    """The calibrated file with ranges by the estimator for every activation of its first subgraph.
 
-    samples: (n, ...) the examples that it was calibrated with. kept: share of the values, for percentile.
+    samples  the examples (n, ...) that it was calibrated with
+    kept     share of the values within the range, for `percentile`
     """
     file = edit.unpacked(calibrated)
     graph = file.subgraphs[0]
     read = tflite.read(calibrated).subgraphs[0]
-    activations = (*read.inputs, *(tensor for op in read.ops for tensor in op.outputs))  # no state, no intermediates
+    activations = (*read.inputs, *(tensor for op in read.ops for tensor in op.outputs))  # no state tensors
     noted = {t.index: graph.tensors[t.index].quantization for t in activations if t.dtype == "FLOAT32"}
     seen = {
         index: Histogram(float(range_.min[0]), float(range_.max[0]))
@@ -48,7 +49,7 @@ def estimated(
 def _observe(
     content: bytes, samples: NDArray[np.float32], seen: dict[int, Histogram], report: Callable[[Progress], None]
 ) -> None:
-    """Run the float file on the examples, and add the tensors' values to their histograms, by tensor index."""
+    """Run the float file on the examples, and add the tensors' values to `seen`: tensor index -> histogram."""
     runner = litert.Runner(content, kernels="builtin", keep=True)
     tensors = {index: runner.model.subgraphs[0].tensors[index] for index in seen}
     for start in range(0, len(samples), BATCH):

@@ -1,4 +1,4 @@
-"""The networks of tf_keras.applications, untrained."""
+"""The model `applications`: networks of tf_keras.applications, untrained."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,24 +20,25 @@ _PREPROCESS = (
     "MobileNetV3Large",
     "EfficientNetV2B0",
     "ConvNeXtTiny",
-)  # unless they are told not to
+)  # networks whose `include_preprocessing` must be switched off
 
 
 class Applications(Model):
-    """A network of tf_keras.applications with random weights and one output for each label.
+    """A network of tf_keras.applications with random weights and one output per label.
 
-    Examples go in as the data source gives them: layers of a network's own that rescale them are left out.
-    EfficientNetB0 has one that can't be: it divides by 255.
+    It gets examples as the data source gives them: rescaling layers of the network itself are left out. Only
+    EfficientNetB0's can't be left out: it divides by 255.
     """
 
     source: Literal["applications"]
     network: Network
-    """The network's name in tf_keras.applications."""
+    """Name of the network in tf_keras.applications."""
     alpha: PositiveFloat = 1.0
-    """Factor of the number of filters in each layer; MobileNets alone have one."""
+    """Width multiplier: factor of the number of filters in each layer. MobileNets only."""
 
     norm_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Of the moving averages of normalisation; the network's own, up to 0.999, lags behind in short trainings."""
+    """Momentum of the moving averages of batch normalisation. Default: the network's own, up to 0.999, which is too
+    slow for short trainings."""
 
     @model_validator(mode="after")
     def _alpha_fits(self) -> "Applications":
@@ -57,7 +58,7 @@ class Applications(Model):
             network: tf_keras.Model = getattr(applications, self.network)(
                 input_shape=spec.shape, weights=None, classes=len(spec.labels), **options
             )
-        except ValueError as error:  # the least size differs from network to network, and Keras knows it
+        except ValueError as error:  # Keras knows the smallest image size of each network
             raise self._wrong(str(error).splitlines()[0].rstrip("."), spec) from error
         for layer in network.layers:
             if self.norm_momentum is not None and hasattr(layer, "moving_mean"):

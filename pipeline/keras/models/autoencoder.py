@@ -1,4 +1,4 @@
-"""The fully connected autoencoder of MLPerf Tiny's anomaly detection."""
+"""The model `autoencoder`: the fully connected autoencoder of MLPerf Tiny's anomaly detection."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Autoencoder(Model):
-    """Dense layers down to a narrow code and up again: it gives back what it is given, badly so for an anomaly.
+    """Fully connected autoencoder for anomaly detection: the reconstruction error is the anomaly score.
 
-    With 128 units and a code of 8 on 640 values (5 frames of 128 mel bands) it is MLPerf Tiny's: 264,192
-    multiply-accumulates. It is for anomaly detection: the error of what it gives back is the score.
+    With 128 units and a code of 8 on 640 values (5 frames of 128 mel bands) it is the network of MLPerf Tiny: 264,192
+    multiply-accumulates.
     Sources: Koizumi et al., https://arxiv.org/abs/2006.05822 (DCASE 2020 task 2); github.com/mlcommons/tiny.
     """
 
@@ -24,11 +24,11 @@ class Autoencoder(Model):
 
     source: Literal["autoencoder"]
     units: Annotated[int, Field(gt=0, le=4096)] = 128
-    """Units of each hidden layer."""
+    """Number of units of each hidden layer."""
     code: Annotated[int, Field(gt=0, le=4096)] = 8
-    """Units of the narrow layer in the middle."""
+    """Number of units of the bottleneck layer in the middle."""
     depth: Annotated[int, Field(gt=0, le=16)] = 4
-    """Hidden layers before the narrow one, and as many after it."""
+    """Number of hidden layers before the bottleneck, and again after it."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras

@@ -1,4 +1,4 @@
-"""DS-CNN, the keyword spotting network of MLPerf Tiny."""
+"""The model `ds_cnn`: DS-CNN, the keyword spotting network of MLPerf Tiny."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,23 +12,24 @@ from pipeline.keras.models.model import Model
 if TYPE_CHECKING:
     import tf_keras
 
-KERNEL = (10, 4)  # frames, coefficients: of the first convolution
+KERNEL = (10, 4)  # kernel size of the first convolution: frames, coefficients
 
 
 class DsCnn(Model):
-    """A 10x4 convolution that halves, depthwise separable convolutions, an average over everything, a dense layer.
+    """A 10x4 convolution of stride 2, depthwise separable convolutions, global average pooling and a dense layer.
 
-    With 64 filters and 4 blocks on 49x10x1 MFCCs of 12 words it is MLPerf Tiny's: 2,656,768 multiply-accumulates.
+    With 64 filters and 4 blocks on 49x10x1 MFCCs of 12 words it is the network of MLPerf Tiny: 2,656,768
+    multiply-accumulates.
     Sources: Zhang et al., https://arxiv.org/abs/1711.07128 (DS-CNN-S); github.com/mlcommons/tiny, keyword_spotting.
     """
 
     source: Literal["ds_cnn"]
     filters: Annotated[int, Field(gt=0, le=1024)] = 64
-    """Filters of every convolution."""
+    """Number of filters of every convolution."""
     blocks: Annotated[int, Field(gt=0, le=32)] = 4
-    """Depthwise separable convolutions."""
+    """Number of depthwise separable convolutions."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    """Share of the features dropped in training before the average; half of it after the first convolution."""
+    """Dropout rate before the pooling; after the first convolution it is half of that."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras

@@ -1,4 +1,4 @@
-"""A Keras model file of the user's own. It is untrusted: nothing in it may run code unless the user says so."""
+"""The model `file`: a user's Keras model file. It is untrusted: it must not run code unless the user allows it."""
 
 import builtins
 import json
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Layers that hold Python byte code, raw TensorFlow ops, or names of methods to call.
 _HOLD_CODE = {"Lambda", "__lambda__", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty"}
-_CALL_FUNCTIONS = {"TFOpLambda", "SlicingOpLambda"}  # TensorFlow functions, by name
-# The functions that these may call: pure arithmetic. Others can touch files.
+_CALL_FUNCTIONS = {"TFOpLambda", "SlicingOpLambda"}  # layers that call a TensorFlow function by its name
+# The functions that these layers may call: pure arithmetic. Others can access files.
 _PURE = ("math.", "nn.", "__operators__.", "linalg.", "image.resize")
 _PURE_NAMES = {
     "cast", "reshape", "concat", "stack", "split", "transpose", "expand_dims", "squeeze", "pad", "clip_by_value",
@@ -32,13 +32,14 @@ _SAVE_AGAIN = "save the model again with tf_keras"
 
 
 class File(Model):
-    """A model in a .h5 or .keras file that Keras 2 (tf_keras) wrote, with its weights."""
+    """A model with its weights from a .h5 or .keras file that Keras 2 (tf_keras) wrote."""
 
     source: Literal["file"]
     path: Annotated[Path, Field(strict=False)]
-    """The file; relative to the config file's folder."""
+    """Path of the file, relative to the config file's folder."""
     trust: bool = False
-    """Load layers that hold code (Lambda and classes by module name). Code in the file then runs on this machine."""
+    """Load layers that contain code (Lambda layers and classes by module name). Code in the file then runs on this
+    machine."""
 
     anonymous = frozenset({"path"})
     tasks = ("classification", "regression", "anomaly")
@@ -64,7 +65,7 @@ class File(Model):
         return tf.in_precision(model, "float32")
 
     def _described(self) -> tuple[Any, str]:
-        """The network's description and the Keras version that wrote it, read without Keras."""
+        """The network's config and the Keras version that wrote it, read without Keras."""
         if self.path.suffix == ".keras":
             return self._described_keras()
         if self.path.suffix in (".h5", ".hdf5"):
@@ -106,7 +107,7 @@ class File(Model):
 
         try:
             model = tf_keras.models.load_model(self.path, compile=False, safe_mode=not self.trust)
-        except Exception as error:  # Keras raises nearly anything for a damaged file
+        except Exception as error:  # for a damaged file Keras raises exceptions of many types
             do = f"{_SAVE_AGAIN}, with Keras's own layers only"
             raise self._wrong("can't be loaded by Keras", _first_line(error), do) from error
         if not getattr(model, "_is_graph_network", False):
@@ -145,15 +146,15 @@ def _first_line(error: Exception) -> str:
 
 
 def _code_in(config: Any) -> Iterator[str]:
-    """Names of what would run code: Lambda layers, classes by module name, TensorFlow functions that are not pure.
+    """Names of everything that could run code: Lambda layers, classes by module name, impure TensorFlow functions.
 
-    The loading of classes by module name is Keras's own: `_retrieve_class_or_fn` in tf_keras's serialization_lib.
+    Keras loads classes by module name in `_retrieve_class_or_fn` of tf_keras's serialization_lib.
     """
     if isinstance(config, list):
         for item in config:
             yield from _code_in(item)
     elif isinstance(config, dict):
-        names = {str(config.get("class_name")), str(config.get("registered_name"))}  # Keras goes by either
+        names = {str(config.get("class_name")), str(config.get("registered_name"))}  # Keras uses either
         inner = config.get("config")
         settings = inner if isinstance(inner, dict) else {}
         for kind in names & _HOLD_CODE:
@@ -170,7 +171,7 @@ def _code_in(config: Any) -> Iterator[str]:
 
 
 def _of_keras(module: str, name: str, function: bool) -> bool:
-    """Whether the module and name of a class or function lead to one of Keras's own, and not to what Keras imports."""
+    """Whether the module and name refer to one of Keras's own classes or functions, not to something Keras imports."""
     package, *inside = module.split(".")
     if "." in name or (function and "src" in inside):
         return False

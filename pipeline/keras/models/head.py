@@ -1,4 +1,4 @@
-"""The end of a network: what its last features become."""
+"""The output layers that the models share."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def head(x: "tf.Tensor", spec: Spec) -> "tf.Tensor":
-    """Features (n, values) to scores of each label that sum to 1, or to the numbers of regression as they are."""
+    """Output layers on features x (n, values): softmax scores of the labels (n, labels), or for regression (n, M)."""
     from tf_keras import layers
 
     (units,) = spec.outputs

@@ -1,4 +1,4 @@
-"""A network of dense layers for flat examples: tables, sensors, features."""
+"""The model `mlp`: dense layers for flat examples, such as tables, sensor values or features."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Mlp(Model):
-    """Dense layers with ReLU, one behind the other."""
+    """Multilayer perceptron: a sequence of dense layers with ReLU."""
 
     source: Literal["mlp"]
     units: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] = (64, 32)
-    """Units of each hidden layer."""
+    """Number of units of each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of each hidden layer's outputs dropped in training."""
+    """Dropout rate after each hidden layer."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras

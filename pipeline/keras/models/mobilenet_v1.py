@@ -1,4 +1,4 @@
-"""MobileNet v1, the visual wake words network of MLPerf Tiny."""
+"""The model `mobilenet_v1`: MobileNet v1, the visual wake words network of MLPerf Tiny."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,15 +18,15 @@ BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),
 
 
 class MobilenetV1(Model):
-    """A 3x3 convolution, 13 depthwise separable blocks, an average over everything, a dense layer.
+    """A 3x3 convolution, 13 depthwise separable blocks, global average pooling and a dense layer.
 
-    With alpha 0.25 on 96x96x3 images of 2 classes it is MLPerf Tiny's: 7,489,664 multiply-accumulates.
+    With alpha 0.25 on 96x96x3 images of 2 classes it is the network of MLPerf Tiny: 7,489,664 multiply-accumulates.
     Sources: Howard et al., https://arxiv.org/abs/1704.04861; github.com/mlcommons/tiny, visual_wake_words.
     """
 
     source: Literal["mobilenet_v1"]
     alpha: Annotated[float, Field(gt=0, le=2)] = 0.25
-    """Width: the number of filters is that of the paper times alpha."""
+    """Width multiplier: factor of the number of filters in the paper."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras

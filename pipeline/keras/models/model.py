@@ -1,4 +1,4 @@
-"""A network to train: the base class of all models."""
+"""The base class of all models."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -17,16 +17,33 @@ from pipeline.data.spec import Spec
 
 
 class Model(KeyedSettings):
-    """A network to train."""
+    """A model: its settings, and how to build the network.
 
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")  # that it can learn
+    ::
+
+        class Linear(Model):
+            \"\"\"One dense layer.\"\"\"
+
+            source: Literal["linear"]
+
+            def build(self, spec: Spec) -> "tf_keras.Model":
+                import tf_keras
+
+                inputs = tf_keras.Input(spec.shape, name="features")
+                return tf_keras.Model(inputs, head(inputs, spec), name="linear")
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")  # names of the tasks that it can learn
 
     @abstractmethod
     def build(self, spec: Spec) -> "tf_keras.Model":
-        """The network for such examples, with outputs of `spec.outputs`. InputError when it doesn't fit the data."""
+        """Build the network, with inputs (n, *spec.shape) and outputs (n, *spec.outputs).
+
+        Raises InputError if the network does not fit the data.
+        """
 
     def unfit(self, task: Task) -> Iterator[PlacedFault]:
-        """The settings that are not for such a task: the place of each below this part, and what is wrong."""
+        """Yield the settings that can't be used for this task: each with its place in the model and what is wrong."""
         if task.name not in self.tasks:
             rule = f"{self.kind} is for {' and '.join(self.tasks)}"
             yield ("source",), Fault(rule, received=f"data for {task.name}", do=task.models)

@@ -1,4 +1,4 @@
-"""ResNet-8, the image classification network of MLPerf Tiny."""
+"""The model `resnet8`: ResNet-8, the image classification network of MLPerf Tiny."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Resnet8(Model):
-    """Three residual blocks of two 3x3 convolutions, the last two behind a halving, then a dense layer.
+    """Three residual blocks of two 3x3 convolutions, the second and third with stride 2, and a dense layer.
 
-    With 16 filters on 32x32x3 images of 10 classes it is MLPerf Tiny's: 12,501,632 multiply-accumulates.
+    With 16 filters on 32x32x3 images of 10 classes it is the network of MLPerf Tiny: 12,501,632 multiply-accumulates.
     Sources: Banbury et al., https://arxiv.org/abs/2106.07597; github.com/mlcommons/tiny, `resnet_v1_eembc`.
     """
 
     source: Literal["resnet8"]
     filters: Annotated[int, Field(gt=0, le=1024)] = 16
-    """Filters of the first block; the second has twice and the third four times as many."""
+    """Number of filters of the first block; the second has twice and the third four times as many."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras
@@ -49,14 +49,14 @@ class Resnet8(Model):
 
 
 def _block(x: "tf.Tensor", filters: int, stride: int, name: str) -> "tf.Tensor":
-    """Two convolutions, added to the input or, where that is halved, to a 1x1 convolution of it."""
+    """Two convolutions, added to the input or, if the stride is above 1, to a 1x1 convolution of it."""
     from tf_keras import layers
 
     y = layers.BatchNormalization(name=f"{name}_norm1")(_conv(x, filters, 3, stride, f"{name}_conv1"))
     y = layers.ReLU(name=f"{name}_relu1")(y)
     y = layers.BatchNormalization(name=f"{name}_norm2")(_conv(y, filters, 3, 1, f"{name}_conv2"))
     if stride > 1:
-        x = _conv(x, filters, 1, stride, f"{name}_skip", bias=True)  # no normalisation follows it
+        x = _conv(x, filters, 1, stride, f"{name}_skip", bias=True)  # has a bias, because no normalisation follows
     return layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([x, y]))
 
 

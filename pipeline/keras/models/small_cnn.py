@@ -1,4 +1,4 @@
-"""A small convolutional network for small images."""
+"""The model `small_cnn`: a small convolutional network for small images."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import tf_keras
 
 
-MOMENTUM = 0.9  # of the moving averages: Keras's 0.99 lags behind in epochs of some tens of steps
+MOMENTUM = 0.9  # of the moving averages; Keras's default 0.99 is too slow for epochs of a few dozen steps
 
 
 class SmallCnn(Model):
-    """Three 3x3 convolutions with batch normalisation and ReLU, the last two behind a halving, then a dense layer."""
+    """Three 3x3 convolutions with batch normalisation and ReLU, 2x2 max pooling between them, and a dense layer."""
 
     source: Literal["small_cnn"]
     filters: Annotated[int, Field(gt=0, le=1024)] = 16
-    """Filters of the first convolution; the second has twice and the third four times as many."""
+    """Number of filters of the first convolution; the second has twice and the third four times as many."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the features dropped in training before the dense layer."""
+    """Dropout rate before the dense layer."""
 
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras

@@ -1,8 +1,9 @@
 """Pruning by the alternating direction method of multipliers (ADMM).
 
-Zhang et al., https://arxiv.org/abs/1804.03294. The weights W are drawn to Z, the nearest weights with the zeros that
-are asked for: the loss has rho / 2 * |W - Z + U|^2 added, and after each epoch Z becomes W + U without its smallest
-values, and U grows by W - Z. At the end of this phase the smallest weights are zero for good, and the others go on.
+Zhang et al., https://arxiv.org/abs/1804.03294. The weights W are pulled towards Z, the nearest weights with the
+requested zeros: rho / 2 * |W - Z + U|^2 is added to the loss, and after each epoch Z becomes W + U with its smallest
+values set to zero, and U becomes U + W - Z. At the end of this phase the smallest weights are set to zero for good, and
+the others are trained further.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def project(values: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
-    """The nearest values with that share of zeros: the smallest are zero, of equals the last."""
+    """The nearest values with that share of zeros: the smallest are set to zero; among equals, the last."""
     count = values.size - max(1, round(values.size * (1 - sparsity)))
     order = np.argsort(-np.abs(values), axis=None, kind="stable")
     projected: NDArray[np.float32] = values.copy().ravel()
@@ -28,9 +29,10 @@ def project(values: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]
 def callback(
     model: "tf_keras.Model", kernels: Sequence[tuple[Any, float]], rho: float, epochs: int
 ) -> "tf_keras.callbacks.Callback":
-    """Adds the penalty to a model's loss, and moves Z and U, for so many epochs; then holds the zeros.
+    """A callback that updates Z and U for `epochs` epochs and then keeps the zeros; adds the penalty to the loss.
 
-    kernels: (variable, sparsity). Z and U become variables of the model, so that a checkpoint has them.
+    kernels: each variable to prune with its sparsity. Z and U become variables of the model, so that checkpoints
+    contain them.
     """
     import tensorflow as tf
     import tf_keras
@@ -39,16 +41,16 @@ def callback(
     targets = [tf.Variable(project(kernel.numpy(), s), trainable=False) for kernel, s in kernels]
     duals = [tf.Variable(tf.zeros_like(kernel), trainable=False) for kernel in weights]
     strength = tf.Variable(rho, trainable=False, dtype=tf.float32)
-    model.admm = [*targets, *duals, strength]  # Keras keeps what is set as an attribute among the model's variables
+    model.admm = [*targets, *duals, strength]  # Keras tracks variables in attributes of the model
 
     def penalty() -> "tf.Tensor":
         parts = zip(weights, targets, duals, strict=True)
-        return strength * tf.add_n([tf.nn.l2_loss(w - z + u) for w, z, u in parts])  # l2_loss has the half
+        return strength * tf.add_n([tf.nn.l2_loss(w - z + u) for w, z, u in parts])  # l2_loss includes the factor 1 / 2
 
     model.add_loss(penalty)
 
     class Admm(tf_keras.callbacks.Callback):  # type: ignore[misc]
-        """Stands before the checkpoint, so that what it changes is what the next epoch starts from."""
+        """Must be before the checkpoint in the list of callbacks, so that the checkpoint saves its changes."""
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             for w, z, u, (_, sparsity) in zip(weights, targets, duals, kernels, strict=True):

@@ -1,8 +1,8 @@
-"""Which channels of a Keras network stand and fall together, and what the network costs without some of them.
+"""Find the channels of a Keras network that can only be removed together, and remove them.
 
-Every channel of a tensor, a position on its last axis, has a number. A convolution or dense layer makes new ones, a
-pooling layer passes on those it reads, a sum makes those that meet in it one. So a channel can be removed from the
-network when all tensors that carry its number lose it. What is not in the table of layers keeps its channels.
+Every channel of a tensor, a position on its last axis, gets a number. A convolution or dense layer makes new numbers, a
+pooling layer passes its inputs' numbers on, and a sum merges the numbers at equal positions. A channel can be removed
+from the network if all tensors with its number lose it. Layers that are not in the tables below keep all channels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import tf_keras
 
 Ids = NDArray[np.int64]
-Kept = NDArray[np.bool_]  # by the number of a channel
+Kept = NDArray[np.bool_]  # (channels,) whether to keep each channel, indexed by channel number
 
 _CONVS = ("Conv1D", "Conv2D", "Conv3D")
 _TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-MIXING = ("Dense", *_CONVS, *_TRANSPOSED, *_SEPARABLE)  # each channel that they make depends on all that they read
-COUNTED = (*MIXING, *_DEPTHWISE)  # what has multiply-accumulates
+MIXING = ("Dense", *_CONVS, *_TRANSPOSED, *_SEPARABLE)  # each output channel depends on all input channels
+COUNTED = (*MIXING, *_DEPTHWISE)  # layers with multiply-accumulates
 _PASSING = (
     "Activation", "ActivityRegularization", "AlphaDropout", "BatchNormalization", "Dropout", "ELU", "GaussianDropout",
     "GaussianNoise", "LeakyReLU", "PReLU", "ReLU", "RepeatVector", "Rescaling", "Softmax", "ThresholdedReLU",
@@ -37,11 +37,11 @@ _JOINING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Channels that the same layers make, each with its part in all of them.
+    """Channels that the same layers make, so that all these layers lose the same channels.
 
-    channels  numbers, in the order of the first layer
+    channels  channel numbers, in the order of the first layer
     layers    names of the layers that make them, in running order
-    why       why they stay as they are; "" when some can go
+    why       why none can be removed; "" if some can
     """
 
     channels: Ids
@@ -50,13 +50,19 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The layers, in words."""
+        """The names of the layers, as text."""
         return " + ".join(self.layers)
 
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
-    """The channels that each layer reads and makes, by layer name; `frozen` tells why some must stay."""
+    """The channels that each layer of a model reads and makes.
+
+    reads   layer name -> channel numbers of its input, for layers with one input
+    gives   layer name -> channel numbers of its output
+    frozen  channel number -> why the channel can't be removed
+    count   number of channels
+    """
 
     model: "tf_keras.Model"
     reads: Mapping[str, Ids]
@@ -66,12 +72,12 @@ class Wiring:
 
     @cached_property
     def all(self) -> Kept:
-        """Every channel."""
+        """The selection of all channels."""
         return np.ones(self.count, np.bool_)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """All channels that layers make, by the layers that make them."""
+        """All channels that layers make, grouped by the layers that make them."""
         makers: dict[int, dict[str, None]] = {}
         for layer in self.model.layers:
             for channel in self.gives[layer.name] if _kind(layer) in MIXING else ():
@@ -85,7 +91,7 @@ class Wiring:
         return next((self.frozen[channel] for channel in ids if channel in self.frozen), "")
 
     def slices(self, layer: "tf_keras.layers.Layer") -> Iterator[tuple[Any, dict[int, Ids]]]:
-        """The variables of a layer that have channels: for each the axes, counted from the end, and their channels."""
+        """Variables of a layer that have channels, each with axis (counted from the end) -> its channel numbers."""
         reads, gives = self.reads.get(layer.name), self.gives.get(layer.name)
         if reads is None or gives is None:
             return
@@ -97,7 +103,7 @@ class Wiring:
         elif kind in _TRANSPOSED:
             yield layer.kernel, {-1: reads, -2: gives}
         elif kind in MIXING:
-            # A grouped convolution has fewer inputs a kernel than it reads; all of its channels stay.
+            # Each kernel of a grouped convolution has only some of the inputs, so all its channels stay.
             grouped = getattr(layer, "groups", 1) > 1
             yield layer.kernel, {} if grouped else {-2: reads, -1: gives}
         if kind in ("BatchNormalization", "PReLU"):
@@ -106,7 +112,7 @@ class Wiring:
             yield layer.bias, {-1: gives}
 
     def macs(self, layer: "tf_keras.layers.Layer", kept: Kept) -> int:
-        """Multiply-accumulates of a layer with the kept channels, one example, counted as in pipeline.tflite.macs."""
+        """Multiply-accumulates of a layer with the kept channels per example, counted as in `pipeline.tflite.macs`."""
         if _kind(layer) not in COUNTED:
             return 0
         shape = layer.input_shape if _kind(layer) in _TRANSPOSED else layer.output_shape
@@ -115,17 +121,17 @@ class Wiring:
         return positions * sum(prod(_shape(variable, axes, kept)) for variable, axes in kernels)
 
     def parameters(self, layer: "tf_keras.layers.Layer", kept: Kept) -> int:
-        """Values in all variables of a layer with the kept channels."""
+        """Number of values in all variables of a layer with the kept channels."""
         axes_of = {variable.ref(): axes for variable, axes in self.slices(layer)}
         return sum(prod(_shape(variable, axes_of.get(variable.ref(), {}), kept)) for variable in layer.weights)
 
     def total_macs(self, kept: Kept) -> int:
-        """Multiply-accumulates of the network with the kept channels, for one example."""
+        """Multiply-accumulates of the network with the kept channels, per example."""
         return sum(self.macs(layer, kept) for layer in self.model.layers)
 
 
 def wiring(model: "tf_keras.Model") -> Wiring:
-    """Follow the channels through a functional or sequential model."""
+    """Number the channels of a functional or sequential model, and follow them through its layers."""
     trace = _Trace()
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
@@ -142,7 +148,7 @@ def wiring(model: "tf_keras.Model") -> Wiring:
 
 
 def without(model: "tf_keras.Model", wired: Wiring, kept: Kept) -> "tf_keras.Model":
-    """The same network, smaller: with the kept channels alone, and their weights."""
+    """A copy of the network with only the kept channels and their weights."""
     import tf_keras
 
     def resized(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":
@@ -159,7 +165,7 @@ def without(model: "tf_keras.Model", wired: Wiring, kept: Kept) -> "tf_keras.Mod
 
 
 def _resize(config: dict[str, Any], kind: str, wired: Wiring, kept: Kept) -> None:
-    """Change the sizes in a layer's settings to those of the kept channels."""
+    """Change the sizes in a layer's Keras config to the number of kept channels."""
     size = int(kept[wired.gives[config["name"]]].sum())
     if kind == "Dense":
         config["units"] = size
@@ -183,7 +189,7 @@ def _shape(variable: Any, axes: dict[int, Ids], kept: Kept) -> list[int]:
 
 
 def _kind(layer: "tf_keras.layers.Layer") -> str:
-    """The class of one of Keras's own layers; "" for a subclass or a layer of anyone else."""
+    """Name of the class for Keras's own layers; "" for a subclass or a custom layer."""
     import tf_keras
 
     name = type(layer).__name__
@@ -192,16 +198,16 @@ def _kind(layer: "tf_keras.layers.Layer") -> str:
 
 @dataclass
 class _Trace:
-    """Channel numbers of tensors while the network is followed, as a forest of the numbers that became one."""
+    """Channel numbers of tensors while the network is traversed. Merged numbers form a disjoint-set forest."""
 
     parents: list[int] = field(default_factory=list)
     frozen: dict[int, str] = field(default_factory=dict)
-    of: dict[int, Ids] = field(default_factory=dict)  # by the identity of a tensor
+    of: dict[int, Ids] = field(default_factory=dict)  # id of a tensor -> its channel numbers
     reads: dict[str, Ids] = field(default_factory=dict)
     gives: dict[str, Ids] = field(default_factory=dict)
 
     def follow(self, node: Any) -> None:
-        """One call of a layer."""
+        """Follow the channels through one call of a layer."""
         import tensorflow as tf
 
         layer, outputs = node.layer, tf.nest.flatten(node.outputs)
@@ -236,7 +242,7 @@ class _Trace:
             self.frozen.setdefault(channel, why)
 
     def join(self, one: Ids, other: Ids) -> None:
-        """Make the channels at equal positions one. What differs in width is broadcast, and stays whole."""
+        """Merge the channels at equal positions. If the widths differ, the narrow one is broadcast and is frozen."""
         if len(one) != len(other):
             self.freeze(one if len(one) < len(other) else other, "is broadcast over channels")
             return
@@ -246,7 +252,7 @@ class _Trace:
 
     @property
     def settled(self) -> Ids:
-        """The number that each number became."""
+        """Channel number -> the number that it was merged into."""
         return np.array([self._root(channel) for channel in range(len(self.parents))], np.int64)
 
     def _root(self, channel: int) -> int:
@@ -295,7 +301,7 @@ def _passes(trace: _Trace, layer: Any, inputs: list[Ids], output: Any) -> Ids:
 
 
 def _repeats(trace: _Trace, layer: Any, inputs: list[Ids], output: Any) -> Ids:
-    """Depthwise: output channel c * depth_multiplier + m comes from input channel c."""
+    """Depthwise convolution: output channel c * depth_multiplier + m comes from input channel c."""
     return np.repeat(inputs[0], layer.depth_multiplier)
 
 
@@ -314,7 +320,7 @@ def _concatenates(trace: _Trace, layer: Any, inputs: list[Ids], output: Any) -> 
 
 
 def _flattens(trace: _Trace, layer: Any, inputs: list[Ids], output: Any) -> Ids:
-    """Channels are the fastest axis: position p has them from p * channels on."""
+    """Channels are the fastest axis: those of position p begin at p * channels."""
     return np.tile(inputs[0], output.shape[-1] // len(inputs[0]))
 
 

@@ -1,7 +1,7 @@
-"""How much a channel matters: the criteria that structured pruning ranks channels by.
+"""Criteria for the importance of a channel, by which structured pruning ranks channels.
 
-A score is a float64 for each number of a channel (see pipeline.channels), higher for what matters more, summed over all
-layers that make or read the channel; nan where the criterion has nothing to go by.
+Scores are float64 (channels,), indexed by channel number (see `pipeline.keras.pruning.channels`); higher is more
+important. A score is summed over all layers that make or read the channel, and is nan if the criterion does not apply.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,14 +20,14 @@ Scores = NDArray[np.float64]
 
 
 def norms(wired: Wiring, order: int) -> Scores:
-    """L1 or L2 norm of the filters that make a channel (Li et al., https://arxiv.org/abs/1608.08710).
+    """L1 or L2 norm (order 1 or 2) of the filters that make a channel (Li et al., https://arxiv.org/abs/1608.08710).
 
-    Layers differ in the size of their weights, so each group's norms are divided by their root mean square.
+    Layers differ in the magnitude of their weights, so each group's norms are divided by their root mean square.
     """
     scores = np.zeros(wired.count)
     for layer in wired.model.layers:
         for variable, axes in wired.slices(layer):
-            if -2 in axes and len(axes) == 2:  # a kernel with an axis for what it reads and one for what it makes
+            if -2 in axes and len(axes) == 2:  # a kernel with an axis of inputs and one of outputs
                 axis = next(axis for axis, ids in axes.items() if ids is wired.gives[layer.name])
                 np.add.at(scores, axes[axis], _norm(variable.numpy(), axis, order))
     for group in wired.groups:
@@ -42,9 +42,9 @@ def _norm(values: NDArray[Any], axis: int, order: int) -> Scores:
 
 
 def scales(wired: Wiring) -> Scores:
-    """Mean size of the factors (gamma) with which batch normalisation scales a channel.
+    """Mean absolute factor gamma with which batch normalisation scales a channel.
 
-    Network slimming, Liu et al., https://arxiv.org/abs/1708.06519; there gamma is trained with an L1 penalty.
+    As in network slimming, Liu et al., https://arxiv.org/abs/1708.06519, but there gamma is trained with an L1 penalty.
     """
     total, count = np.zeros(wired.count), np.zeros(wired.count)
     for layer in wired.model.layers:
@@ -58,8 +58,8 @@ def scales(wired: Wiring) -> Scores:
 def taylor(wired: Wiring, loss: Callable[[Any, Any], Any], batches: Iterable["tuple[tf.Tensor, ...]"]) -> Scores:
     """Mean over batches of the squared first-order change of the loss when a channel is removed.
 
-    Molchanov et al., https://arxiv.org/abs/1906.10771, with a gate on the channel: removing it takes its weights out of
-    all layers that read it, so the change is the sum of weight times gradient over these.
+    Molchanov et al., https://arxiv.org/abs/1906.10771, with a gate on the channel: removing the channel removes its
+    weights from all layers that read it, so the change is the sum of weight times gradient over these weights.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Magnitude pruning with tfmot: wrap layers, train, strip the wrappers."""
+"""Magnitude pruning with tfmot: wrap layers for training, and strip the wrappers afterwards."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def wrapped(model: "tf_keras.Model", pruned: Mapping[str, Mapping[str, Any]]) -> "tf_keras.Model":
-    """The model with those layers, by name, wrapped; with what tfmot's `prune_low_magnitude` is told about each."""
+    """A copy of the model with layers wrapped. pruned: layer -> its arguments of tfmot's `prune_low_magnitude`."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
@@ -21,21 +21,21 @@ def wrapped(model: "tf_keras.Model", pruned: Mapping[str, Mapping[str, Any]]) ->
 
 
 def step() -> "tf_keras.callbacks.Callback":
-    """The callback that a training of a wrapped model needs."""
+    """The callback that the training of a wrapped model needs."""
     import tensorflow_model_optimization as tfmot
 
     return tfmot.sparsity.keras.UpdatePruningStep()
 
 
 def stripped(model: "tf_keras.Model") -> "tf_keras.Model":
-    """The model without the wrappers, zeros left in its weights."""
+    """The model without the wrappers, with zeros in its weights."""
     import tensorflow_model_optimization as tfmot
 
     return tfmot.sparsity.keras.strip_pruning(model)
 
 
 def kernels(layer: "tf_keras.layers.Layer") -> list[Any] | None:
-    """The weights that tfmot prunes in a layer; None when it doesn't know the layer."""
+    """The weights that tfmot prunes in a layer; None if tfmot does not support the layer."""
     from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
     if not PruneRegistry.supports(layer):

@@ -1,4 +1,4 @@
-"""Which weights become zero and when: schedules, patterns of zeros, and what a fast sparse kernel demands."""
+"""Schedules and patterns of pruning, and the requirements of XNNPACK's sparse kernels."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     import tf_keras
 
 Ramp = Literal["polynomial", "gradual", "constant"]
-UPDATES = 100  # of the masks over the schedule: tfmot's own default of one in 100 steps misses short trainings
+UPDATES = 100  # mask updates over the schedule; tfmot's default, one in 100 steps, is too rare for short trainings
 
 
 def schedule(ramp: Ramp, first: float, last: float, power: float, rises: int, begin: int, end: int) -> Any:
-    """tfmot's schedule from training step `begin` to `end`, with its last update exactly on its last step."""
+    """tfmot's schedule of the sparsity from `first` to `last` between two training steps, updated last at `end`."""
     from tensorflow_model_optimization.sparsity import keras as sparsity
 
     frequency = max(1, (end - begin) // (rises if ramp == "gradual" else UPDATES))
     begin = end - max(0, end - begin) // frequency * frequency
     if ramp == "constant" or begin == end:
         return sparsity.ConstantSparsity(last, begin, end, frequency)
-    # A polynomial of power 1 whose masks are updated `rises` times is a staircase of equal steps.
+    # A polynomial of power 1 with `rises` mask updates gives equal steps.
     return sparsity.PolynomialDecay(first, last, begin, end, 1.0 if ramp == "gradual" else power, frequency)
 
 
 def unfit_for_m_by_n(kind: str, shape: tuple[int, ...], n: int) -> str:
-    """Why a kernel can't have m zeros of each n consecutive inputs; "" when it can."""
+    """Why a kernel can't have m zeros in each n consecutive inputs; "" if it can."""
     if kind in ("Conv2DTranspose", "Conv1D", "Conv3D", "Conv3DTranspose") or len(shape) not in (2, 4):
         return f"tfmot has no m:n pattern for {kind}"
     return f"has {shape[-2]} inputs, no multiple of {n}" if shape[-2] % n else ""
 
 
 def unfit_for_blocks(kind: str, shape: tuple[int, ...], block: tuple[int, ...]) -> str:
-    """Why a kernel can't be pruned in blocks; "" when it can."""
+    """Why a kernel can't be pruned in blocks; "" if it can."""
     if kind not in ("Dense", "Conv2D"):
         return f"is {kind}; blocks are for Dense and Conv2D"
     fits = shape[-2] % block[0] == 0 and shape[-1] % block[1] == 0
@@ -43,17 +43,17 @@ def unfit_for_blocks(kind: str, shape: tuple[int, ...], block: tuple[int, ...]) 
 
 
 def prune_convolutions_in_blocks() -> None:
-    """Let tfmot's wrappers, which know blocks of dense kernels, prune Conv2D in them too, from here on.
+    """Patch tfmot, for the rest of the process, to prune Conv2D in blocks too; it supports only dense kernels.
 
-    A kernel (height, width, inputs, units) is to them the matrix of all its places below each other. The class is
-    replaced, because the wrapper makes an object of it anew in each call.
+    A kernel (height, width, inputs, units) is treated as the matrix (height * width * inputs, units). The class is
+    replaced, because tfmot's wrapper creates a new object of it in each call.
     """
     import tensorflow as tf
     from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
 
     class Blocks(pruning_impl.Pruning):  # type: ignore[misc]  # has no types
         def _validate_block(self) -> None:
-            """A kernel of any rank will do."""
+            """Accept a kernel of any rank."""
 
         def _maybe_update_block_mask(self, weights: Any) -> Any:
             if self._block_size == [1, 1]:
@@ -66,15 +66,15 @@ def prune_convolutions_in_blocks() -> None:
 
 
 def least_zeros(values: NDArray[Any], n: int) -> int:
-    """The fewest zeros among n consecutive inputs of a kernel (..., inputs, outputs), in TFLite's order."""
+    """The smallest number of zeros in n consecutive inputs of a kernel (..., inputs, outputs), in TFLite's order."""
     rows = np.moveaxis(values, -2, -1).reshape(-1, n)
     return int((rows == 0).sum(axis=1).min())
 
 
 def xnnpack_faults(model: "tf_keras.Model") -> Iterator[Fault]:
-    """All that keeps XNNPACK from running the model's 1x1 convolutions sparse, by tfmot's own rules.
+    """Faults for everything that prevents XNNPACK from running the model's 1x1 convolutions sparse, by tfmot's rules.
 
-    Sources: tfmot's PruneForLatencyOnXNNPack, which tells the first alone; https://arxiv.org/abs/1911.09723.
+    Sources: tfmot's PruneForLatencyOnXNNPack, which reports only the first; https://arxiv.org/abs/1911.09723.
     """
     import tensorflow_model_optimization as tfmot
 
@@ -95,7 +95,7 @@ def xnnpack_faults(model: "tf_keras.Model") -> Iterator[Fault]:
 
 
 def _between(policy: Any, starts: set[Any], ends: set[Any]) -> list[Any]:
-    """The layers behind the first ones, up to the last ones, each once."""
+    """The layers after `starts`, up to and including `ends`, each once."""
     found: dict[int, Any] = {}
     waiting = [layer for start in starts for layer in policy._get_consumers(start)]
     while waiting:

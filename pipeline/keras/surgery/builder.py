@@ -1,4 +1,4 @@
-"""What the rewriting of layers has in common: tensors in two shapes, and the few layers that most rules are made of."""
+"""The base class of the rewriting of layers: tensors of rank 4, and the layers that most rules need."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class Builder(Rebuild):
-    """A new model in which what works along one axis is computed in two, with a height of 1, as TFLite does.
+    """A new model in which layers that work along one axis compute in two, with a height of 1, as in TFLite.
 
-    A tensor that came out of such a layer is kept in both shapes: layer after layer goes on with the one of rank 4, and
-    reshapes that no one reads are not part of the new model.
+    The output of such a layer is kept in both shapes. The next layer uses the one of rank 4 if it can, and reshapes
+    that nothing reads are not part of the new model.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._wide: dict[int, Any] = {}  # id of a tensor of rank 2 or 3 -> itself, kept alive, and the one of rank 4
+        self._wide: dict[int, Any] = {}  # id of a tensor of rank 2 or 3 -> it, kept alive, and its form of rank 4
 
     def is_wide(self, x: Any) -> bool:
-        """Whether the tensor is there as (n, height, width, channels) already."""
+        """Whether the tensor already exists as (n, height, width, channels)."""
         return id(x) in self._wide
 
     def wide(self, call: Call) -> Any:
@@ -40,7 +40,7 @@ class Builder(Rebuild):
         return self._wide[id(x)][1]
 
     def narrow(self, call: Call, wide: Any) -> Any:
-        """A result of rank 4 in the rank that the old layer gave, which the layers after it may not need."""
+        """A result of rank 4 in the rank of the old layer's output; later layers may not need this form."""
         from tf_keras import layers
 
         rank = call.x.shape.rank
@@ -52,25 +52,25 @@ class Builder(Rebuild):
         return narrow
 
     def pointwise(self, call: Call) -> Any:
-        """A copy of a layer that treats every value alike wherever it stands."""
+        """A copy of a layer that treats all values alike, whatever their position."""
         if self.is_wide(call.x) and getattr(call.layer, "noise_shape", None) is None:
             return self.narrow(call, self.copy(call.on(self.wide(call))))
         return self.copy(call)
 
     def scaled(self, call: Call, x: Any, factor: Any, suffix: str = "") -> Any:
-        """factor * x, where factor is a number or one for each channel."""
+        """factor * x, where factor is a number or has one number per channel."""
         from tf_keras import layers
 
         return self.put(call, lambda name: layers.Rescaling(factor, name=name), x, suffix=suffix)
 
     def shifted(self, call: Call, x: Any, offset: Any, suffix: str = "") -> Any:
-        """x + offset, where offset is a number or one for each channel."""
+        """x + offset, where offset is a number or has one number per channel."""
         from tf_keras import layers
 
         return self.put(call, lambda name: layers.Rescaling(1.0, offset, name=name), x, suffix=suffix)
 
     def affine(self, call: Call, x: Any, scale: Any, offset: Any) -> Any:
-        """scale * x + offset for each channel of x (n, h, w, c), not trained: a depthwise 1x1 convolution is exact."""
+        """scale * x + offset per channel of x (n, h, w, c), not trained, as a depthwise 1x1 convolution."""
         from tf_keras import layers
 
         channels = x.shape[-1]
@@ -91,7 +91,7 @@ class Builder(Rebuild):
         return self.scaled(call, self.relu6(call, y, "_relu6"), 1 / 6)
 
     def paired(self, call: Call, kind: "Callable[..., tf_keras.layers.Layer]", suffix: str = "") -> Any:
-        """A merge, two inputs at a time as TFLite computes it: each result that is rounded has a range of its own."""
+        """A merge of two inputs at a time, as TFLite computes it, because each rounded result has its own range."""
         total, *more = call.x
         for i, x in enumerate(more, start=1):
             end = suffix if i == len(more) else f"{suffix}_{i}"

@@ -1,4 +1,4 @@
-"""Normalisation and constant factors: a multiplication and an addition for each channel."""
+"""Rules that rewrite normalisation and scaling layers: a multiplication and an addition per channel."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from pipeline.keras.surgery.builder import Builder
 from pipeline.keras.surgery.graph import Call
 from pipeline.keras.surgery.rsqrt import rsqrt
 
-_EPSILON = 1e-7  # of the Normalization layer, which is Keras's own everywhere
+_EPSILON = 1e-7  # Keras's default epsilon, which the Normalization layer uses
 
 
 def batch_normalization(build: Builder, call: Call) -> Any:
-    """Of vectors and sequences: as of images, where it is folded into a convolution."""
+    """Rewrite normalisation of vectors and sequences as that of images, which folds into a convolution."""
     old, rank = call.layer, call.x.shape.rank
     if rank not in (2, 3) or list(old.axis) != [rank - 1] or old.renorm:
         return build.copy(call)
@@ -26,7 +26,7 @@ def batch_normalization(build: Builder, call: Call) -> Any:
 
 
 def layer_normalization(build: Builder, call: Call) -> Any:
-    """(x - mean) / sqrt(variance + epsilon) over the channels of each position, op by op, each rounded."""
+    """(x - mean) / sqrt(variance + epsilon) over the channels of each position, as one layer per rounded result."""
     import tensorflow as tf
     from tf_keras import layers
 
@@ -49,12 +49,12 @@ def layer_normalization(build: Builder, call: Call) -> Any:
 
 
 def layer_scale(build: Builder, call: Call) -> Any:
-    """ConvNeXt's trained factor for each channel."""
+    """ConvNeXt's LayerScale: a trained factor per channel."""
     return _trained(build, call, call.x, call.layer.get_weights()[0]) if call.x.shape.rank == 4 else build.copy(call)
 
 
 def normalization(build: Builder, call: Call) -> Any:
-    """(x - mean) / sqrt(variance) for each channel."""
+    """The Normalization layer: (x - mean) / sqrt(variance) per channel."""
     old = call.layer
     if call.x.shape.rank != 4 or old.axis not in ((3,), (-1,)) or old.invert:
         return build.copy(call)
@@ -64,7 +64,7 @@ def normalization(build: Builder, call: Call) -> Any:
 
 
 def rescaling(build: Builder, call: Call) -> Any:
-    """In two steps when it multiplies and adds, for a value that is rounded must have a range of its own."""
+    """The Rescaling layer, as two steps if it multiplies and adds, because each rounded result has its own range."""
     scale, offset = np.asarray(call.layer.scale, float), np.asarray(call.layer.offset, float)
     if np.all(scale == 1) or np.all(offset == 0):
         return build.copy(call)
@@ -74,7 +74,7 @@ def rescaling(build: Builder, call: Call) -> Any:
 
 
 def _trained(build: Builder, call: Call, x: Any, gamma: Any, beta: Any = None) -> Any:
-    """gamma * x + beta for each channel of x (n, h, w, c), trained: a depthwise 1x1 convolution."""
+    """gamma * x + beta per channel of x (n, h, w, c), trained, as a depthwise 1x1 convolution."""
     from tf_keras import layers
 
     weights = [gamma.reshape(1, 1, -1, 1), *([] if beta is None else [beta])]

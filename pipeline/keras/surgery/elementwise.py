@@ -1,4 +1,4 @@
-"""Activations, merges, and pooling and padding along one axis."""
+"""Rules that rewrite activations, merges, and pooling, upsampling, padding and cropping along one axis."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ def activation(build: Builder, call: Call) -> Any:
 
 
 def relu(build: Builder, call: Call) -> Any:
-    """A ceiling other than 6 becomes 6 between two factors: there are kernels for that one alone."""
+    """A ReLU with another limit than 6 becomes a ReLU6 between two factors, because TFLite has no other kernel."""
     old = call.layer
     top = None if old.max_value is None else float(old.max_value)
     if float(old.negative_slope) or float(old.threshold) or top in (None, 6.0, 0.0):
@@ -28,14 +28,14 @@ def relu(build: Builder, call: Call) -> Any:
 
 
 def average(build: Builder, call: Call) -> Any:
-    """The sum, divided."""
+    """The average as a sum times a factor."""
     from tf_keras import layers
 
     return build.scaled(call, build.paired(call, layers.Add, "_sum"), 1 / len(call.x))
 
 
 def merge(build: Builder, call: Call) -> Any:
-    """Add, Multiply, Maximum, Minimum."""
+    """Add, Multiply, Maximum and Minimum, two inputs at a time."""
     return build.paired(call, type(call.layer))
 
 
@@ -70,13 +70,13 @@ def cropping1d(build: Builder, call: Call) -> Any:
 
 
 def _along(build: Builder, call: Call, make: "Callable[[str], tf_keras.layers.Layer]") -> Any:
-    """A layer that works along one axis as one that works along two."""
+    """A layer that works along one axis, as the layer from `make`, which works along two."""
     if getattr(call.layer, "data_format", "channels_last") != "channels_last":
         return build.copy(call)
     return build.narrow(call, build.put(call, make, build.wide(call)))
 
 
 def _windows(call: Call) -> tuple[tuple[int, int], tuple[int, int], str]:
-    """Size, stride and padding of a pooling."""
+    """Size, stride and padding of a pooling layer, for two axes."""
     old = call.layer
     return (1, int(np.max(old.pool_size))), (1, int(np.max(old.strides))), old.padding

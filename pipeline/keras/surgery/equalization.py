@@ -1,9 +1,10 @@
-"""Cross-layer equalisation: channels that all make use of a kernel's range, with equal outputs.
+"""Cross-layer equalisation: scale channels so that all use the full range of their kernel, with equal outputs.
 
 Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, https://arxiv.org/abs/1906.04721,
-section 4.1. Between two layers stands only what is positively homogeneous, f(s x) = s f(x) for s > 0. So channel i of
-the first layer may be divided by s_i, when the second layer's weights for that channel are multiplied by s_i. With r1_i
-and r2_i the channel's largest weights in the two, s_i = sqrt(r1_i r2_i) / r2_i gives both the range sqrt(r1_i r2_i).
+section 4.1. If everything between two layers is positively homogeneous, f(s x) = s f(x) for s > 0, channel i of the
+first layer can be divided by s_i while the second layer's weights for that channel are multiplied by s_i. With r1_i and
+r2_i the channel's largest absolute weights in the two layers, s_i = sqrt(r1_i r2_i) / r2_i makes both ranges
+sqrt(r1_i r2_i).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,8 @@ from pipeline.keras.surgery.folding import INPUTS, OUTPUTS, SEPARABLE, Array, Ax
 if TYPE_CHECKING:
     import tf_keras
 
-SETTLED = 1e-3  # change of a scale, relative, below which a round ends the iteration
-ROUNDS = 1000  # at most; a chain of 50 layers takes some hundred
+SETTLED = 1e-3  # the iteration ends when no scale changes by more than this, relative
+ROUNDS = 1000  # largest number of rounds; a chain of 50 layers takes a few hundred
 _HOMOGENEOUS = {
     "Flatten", "Reshape", "Dropout", "GaussianDropout", "GaussianNoise", "ActivityRegularization", "LeakyReLU", "PReLU",
     *(f"{name}{n}D" for n in (1, 2, 3) for name in ("MaxPooling", "AveragePooling", "GlobalMaxPooling",
@@ -29,7 +30,7 @@ _HOMOGENEOUS = {
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two layers: the kernel, its axes that hold the channels, and the bias that goes with them."""
+    """One of the two layers: its kernel, the kernel's axes with the channels, and the bias that is scaled with them."""
 
     kernel: Any
     axes: Axes
@@ -37,15 +38,17 @@ class Side:
 
     @property
     def ranges(self) -> Array:
-        """The largest weight of each channel, by absolute value: (channels,)."""
+        """The largest absolute weight of each channel (channels,)."""
         return _ranges(self.kernel.numpy(), self.axes)
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two layers by name, and their sides. The second side has each channel a number of times behind a Flatten.
+    """Two layers whose channels are scaled together. After a Flatten the second side has each channel several times.
 
-    between  what the second layer reads; None inside of a separable convolution
+    first, second  names of the layers; equal for the two kernels of a separable convolution
+    sides          kernel and bias of each
+    between        the tensor that the second layer reads; None inside a separable convolution
     """
 
     first: str
@@ -55,7 +58,10 @@ class Pair:
 
 
 def pairs(model: "tf_keras.Model") -> tuple[tuple[Pair, ...], dict[str, str]]:
-    """The pairs of a model that `Rebuild` made, and why each other layer with a kernel has none behind it."""
+    """The pairs of a model, and for each other layer with a kernel why it is not the first of a pair.
+
+    The model must come from `Rebuild`.
+    """
     found, reasons = [], {}
     for layer in model.layers:
         if kind(layer) not in OUTPUTS:
@@ -73,9 +79,9 @@ def pairs(model: "tf_keras.Model") -> tuple[tuple[Pair, ...], dict[str, str]]:
 
 
 def largest(model: "tf_keras.Model", found: Sequence[Pair], batches: Iterable[NDArray[np.float32]]) -> list[Array]:
-    """The largest value between the layers of each pair, by channel (channels,); zeros where nothing is between.
+    """For each pair, the largest absolute value per channel (channels,) between its layers; zeros for separable ones.
 
-    batches: (n, ...) inputs of the model.
+    batches: inputs of the model (n, ...).
     """
     import tf_keras
 
@@ -92,12 +98,12 @@ def largest(model: "tf_keras.Model", found: Sequence[Pair], batches: Iterable[ND
 
 
 def equalize(found: Sequence[Pair], results: Sequence[Array]) -> int:
-    """Scale the channels of all pairs until none moves any more; the number of rounds that took.
+    """Scale the channels of all pairs until the scales no longer change. Returns the number of rounds.
 
-    A channel without weights in one of the layers stays as it is. None is scaled up so far that its results, of which
-    `largest` tells the size, become the largest of their layer: a channel with small weights and a large bias would
-    take the range of the results from the others. (The paper moves such biases on, after which outputs are equal only
-    for most inputs.)
+    results: the activations' sizes, from `largest`. A channel whose weights in one of the layers are all zero is not
+    scaled. No channel is scaled up so far that its activations become the largest of the layer: a channel with small
+    weights and a large bias would take up the activation range of the others. (The paper absorbs such biases into the
+    next layer, after which outputs are equal only for most inputs.)
     """
     variables = {id(v): v for pair in found for side in pair.sides for v in (side.kernel, side.bias) if v is not None}
     values = {key: variable.numpy().astype(np.float64) for key, variable in variables.items()}
@@ -112,7 +118,7 @@ def equalize(found: Sequence[Pair], results: Sequence[Array]) -> int:
 
 
 def _balance(pair: Pair, ends: Array, values: dict[int, Array]) -> float:
-    """Give the channels of a pair equal ranges in both layers; the largest change of a scale."""
+    """Give the channels of a pair equal ranges in both layers. Returns the largest relative change of a scale."""
     one, other = pair.sides
     mine = _ranges(values[id(one.kernel)], one.axes)
     repeats = _ranges(values[id(other.kernel)], other.axes).reshape(-1, len(mine))
@@ -141,7 +147,7 @@ def _side(layer: "tf_keras.layers.Layer", table: dict[str, tuple[str, Axes]], bi
 
 
 def _second(model: "tf_keras.Model", first: "tf_keras.layers.Layer") -> tuple[Any, str]:
-    """The layer that makes up for what the first one's channels are divided by, or why there is none."""
+    """The next layer with a kernel, which compensates the scaling of the first; or why there is none."""
     outputs = {tensor._keras_history.layer.name for tensor in model.outputs}
     channels, layer = first.output_shape[-1], first
     while not (why := next(_obstacles(layer, layer is first, outputs, channels), "")):
@@ -153,7 +159,7 @@ def _second(model: "tf_keras.Model", first: "tf_keras.layers.Layer") -> tuple[An
 
 
 def _obstacles(layer: "tf_keras.layers.Layer", first: bool, outputs: set[str], channels: int) -> Iterator[str]:
-    """What forbids to scale the channels of what a layer gives, or of what reaches it."""
+    """Yield what prevents scaling the channels of a layer's output; `first`: the layer is the first of the pair."""
     who = "" if first else f"reaches {layer.name}, which "
     if len(layer.inbound_nodes) > 1:
         yield f"{who}is called several times"
@@ -168,7 +174,7 @@ def _obstacles(layer: "tf_keras.layers.Layer", first: bool, outputs: set[str], c
 
 
 def _homogeneous(layer: "tf_keras.layers.Layer", first: bool) -> bool:
-    """Whether a layer, or the activation of a layer with a kernel, passes on a positive factor."""
+    """Whether a layer, or the activation of the first layer, is positively homogeneous."""
     if first or kind(layer) == "Activation":
         return getattr(layer.activation, "__name__", "") in ("linear", "relu", "leaky_relu")
     if kind(layer) == "ReLU":

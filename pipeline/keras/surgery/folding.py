@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the kernels before it, and what is known of the channels of a kernel."""
+"""Fold batch normalisation into the kernels before it, and know which axes of a kernel hold channels."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Axes = tuple[int, ...]
 
-# The kernel whose axes hold the output channels of a layer, in their order, and the one whose axis holds the input's.
+# OUTPUTS: class of a layer -> the kernel whose axes hold its output channels, and these axes, counted from the end.
+# INPUTS: the same for its input channels.
 _PLAIN = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 _TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
@@ -32,13 +33,13 @@ INPUTS: dict[str, tuple[str, Axes]] = {
 
 
 class Folded(Rebuild):
-    """The network with normalisations folded into the kernels before them: equal outputs in use, not in training.
+    """A new network with batch normalisation folded into kernels. Outputs are equal at inference, not in training.
 
-    gamma (w x + b - mean) / sqrt(variance + epsilon) + beta is one kernel and one bias. The old model must be one that
-    `Rebuild` made: every call of a layer is one of the model.
+    gamma (w x + b - mean) / sqrt(variance + epsilon) + beta becomes one kernel and one bias. The old model must come
+    from `Rebuild`, so that every call of a layer is part of the model.
 
-    folded  names of the normalisations that are no more
-    left    names of those that stay, each with the reason
+    folded  names of the normalisation layers that were folded
+    left    names of those that remain -> the reason
     """
 
     def __init__(self) -> None:
@@ -65,13 +66,13 @@ class Folded(Rebuild):
 
 
 def kind(layer: "tf_keras.layers.Layer") -> str:
-    """The class of one of Keras's own layers whose channels are on the last axis; "" for any other."""
+    """Name of the class for Keras's own layers with channels on the last axis; "" for any other layer."""
     own = type(layer).__module__.startswith("tf_keras.")
     return type(layer).__name__ if own and getattr(layer, "data_format", None) != "channels_first" else ""
 
 
 def scaled(values: Array, axes: Axes, factors: Array) -> Array:
-    """A kernel times a factor for each channel, whose index runs over these axes."""
+    """A kernel times a factor per channel; `axes` are the axes of the channels, in their order."""
     shape = np.ones(values.ndim, int)
     for axis in axes:
         shape[axis] = values.shape[axis]
@@ -79,7 +80,7 @@ def scaled(values: Array, axes: Axes, factors: Array) -> Array:
 
 
 def _unfit(norm: "tf_keras.layers.BatchNormalization") -> str:
-    """Why a normalisation can't be folded; "" when it can."""
+    """Why a normalisation layer can't be folded; "" if it can."""
     if len(norm.inbound_nodes) > 1:
         return "is called several times"
     (node,) = norm.inbound_nodes
@@ -98,7 +99,7 @@ def _unfit(norm: "tf_keras.layers.BatchNormalization") -> str:
 
 
 def _weights(layer: "tf_keras.layers.Layer", norm: "tf_keras.layers.BatchNormalization") -> list[Array]:
-    """The weights of a layer that does what both do."""
+    """The weights of one layer that replaces both, with a bias."""
     *kernels, bias = layer.get_weights() if layer.use_bias else [*layer.get_weights(), np.zeros(())]
     mean, variance, gamma, beta = (
         np.asarray(default if variable is None else variable.numpy(), np.float64)

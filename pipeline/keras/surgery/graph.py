@@ -1,7 +1,7 @@
-"""Rebuild a functional Keras model call by call, with every layer copied, kept or replaced.
+"""Rebuild a functional Keras model call by call, with every layer copied or replaced.
 
-A Keras model is a graph of calls (nodes): a layer that is called twice is shared by both. The copy of a shared layer is
-shared in the new model too, and so are the layers that replace it.
+A Keras model is a graph of calls (nodes). A layer that is called several times is shared by these calls; in the new
+model its copy, or the layers that replace it, are shared in the same way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer in the old model, with its arguments in the new one.
+    """One call of a layer in the old model, with its arguments in the new model.
 
-    layer   of the old model
-    args, kwargs  as the layer was called, with tensors of the new model
-    readers  the layers that read the result in the old model, None for the model's own output; of a layer that is
-             called several times those of all calls, unless each call has readers of the same types
-    alone    whether no other call reads what this one is given
+    layer    the layer of the old model
+    args, kwargs  the arguments of the call, with tensors of the new model
+    readers  the layers that read the result in the old model; None among them stands for an output of the model. For a
+             layer that is called several times: the readers of all calls, unless all calls have readers of equal types
+    alone    whether this call is the only one that reads its input
     """
 
     layer: "tf_keras.layers.Layer"
@@ -33,12 +33,12 @@ class Call:
 
     @property
     def x(self) -> Any:
-        """The first argument: a tensor, or a list of them for a layer that merges."""
+        """The first argument: a tensor, or a list of tensors for a merge layer."""
         return self.args[0]
 
     @property
     def reader(self) -> "tf_keras.layers.Layer | None":
-        """The one layer that reads the result; None for several, or for an output of the model."""
+        """The only layer that reads the result; None if there are several, or if it is an output of the model."""
         return self.readers[0] if len(self.readers) == 1 else None
 
     def on(self, x: Any) -> "Call":
@@ -47,11 +47,21 @@ class Call:
 
 
 class Rebuild:
-    """A new model from an old one: subclasses say in `visit` what stands for each call.
+    """Make a new model from an old one. Subclasses override `visit`, which replaces each call of a layer.
 
-    Nested models are opened: the new model has none.
+    Nested models are flattened: the new model has none.
 
-    origin  name of the old layer that each layer of the new model stands for
+    origin  name of a layer of the new model -> name of the old layer that it replaces
+
+    ::
+
+        class WithoutDropout(Rebuild):
+            \"\"\"The network without its dropout layers.\"\"\"
+
+            def visit(self, call: Call) -> Any:
+                return call.x if type(call.layer).__name__ == "Dropout" else self.copy(call)
+
+        smaller = WithoutDropout().model(old)
     """
 
     def __init__(self) -> None:
@@ -59,15 +69,15 @@ class Rebuild:
         self._made: dict[tuple[int, str], tf_keras.layers.Layer] = {}
 
     def visit(self, call: Call) -> Any:
-        """The tensor, or tensors, of the new model that stand for what the call gives."""
+        """Return the tensor, or tensors, of the new model that replace the result of the call."""
         return self.copy(call)
 
     def read(self, x: "tf_keras.KerasTensor") -> "tf_keras.KerasTensor":
-        """What an input of the new model is read through."""
+        """Return the tensor that replaces input x of the new model for the layers that read it."""
         return x
 
     def model(self, old: "tf_keras.Model") -> "tf_keras.Model":
-        """The new model, whose inputs and outputs keep their names. StageError when the old one is no graph."""
+        """The new model, with the same names of inputs and outputs. Raises StageError for a subclassed model."""
         import tf_keras
 
         if not getattr(old, "_is_graph_network", False):
@@ -100,14 +110,18 @@ class Rebuild:
         weights: Sequence[Any] = (),
         **kwargs: Any,
     ) -> Any:
-        """Call the layer that `make` gives for its name; the one of an earlier call of the same old layer again."""
+        """Call the new layer that `make` creates from its name, or the one of an earlier call of the same old layer.
+
+        suffix   is appended to the old layer's name; it distinguishes several new layers for one old layer
+        weights  values to set in the new layer, as for Keras's `set_weights`
+        """
         key = (id(call.layer), suffix)
         first = key not in self._made
         if first:
             self._made[key] = make(self._free(call.layer.name + suffix))
             self.origin[self._made[key].name] = call.layer.name
         layer = self._made[key]
-        if not layer._call_spec.expects_training_arg:  # an argument of the old layer may reach one that has none
+        if not layer._call_spec.expects_training_arg:  # the new layer may not have this argument
             kwargs.pop("training", None)
         output = layer(*args, **kwargs)
         if first and weights:
@@ -115,12 +129,12 @@ class Rebuild:
         return output
 
     def _free(self, name: str) -> str:
-        """The name, or with a number when a layer of another nested model has it."""
+        """The name, with a number if a layer of another nested model already has it."""
         taken = self.origin
         return name if name not in taken else next(n for i in range(1, 10**6) if (n := f"{name}_{i}") not in taken)
 
     def _walk(self, old: "tf_keras.Model", inputs: Sequence[Any], training: bool | None) -> list[Any]:
-        """The new model's tensors for the outputs of an old, perhaps nested, model."""
+        """The new model's tensors for the outputs of an old model, which may be nested."""
         import tensorflow as tf
         import tf_keras
 
@@ -146,7 +160,7 @@ class Rebuild:
         return [new[id(tensor)] for tensor in old.outputs]
 
     def _name_outputs(self, outputs: Sequence[Any], names: Sequence[str]) -> None:
-        """Give the layers that make the outputs the old names, which the app that runs the model uses."""
+        """Give the layers that make the outputs their old names, which apps use."""
         layers = {layer.name: layer for layer in self._made.values()}
         for tensor, name in zip(outputs, names, strict=True):
             layer = tensor._keras_history.layer
@@ -160,7 +174,7 @@ class Rebuild:
 
 
 def flat(model: "tf_keras.Model") -> "tf_keras.Model":
-    """The model with its nested models opened; the same one when it has none. StageError for a subclassed one."""
+    """The model with nested models flattened; itself if it has none. Raises StageError for a subclassed model."""
     import tf_keras
 
     nested = any(isinstance(layer, tf_keras.Model) for layer in model.layers)
@@ -175,13 +189,13 @@ def _graph(nested: "tf_keras.Model") -> "tf_keras.Model":
 
 
 def _calls(model: "tf_keras.Model") -> Iterator[Any]:
-    """Every call in the model, after those whose results it reads."""
+    """Every call in the model, in topological order."""
     for depth in sorted(model._nodes_by_depth, reverse=True):
         yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
 
 
 def _readers(model: "tf_keras.Model") -> dict[int, tuple[Any, ...]]:
-    """The layers that read the result of each call, by the call's id; None among them stands for the model's output."""
+    """Id of each call -> the layers that read its result; None among them stands for an output of the model."""
     outputs = {id(tensor) for tensor in model.outputs}
     found: dict[int, list[Any]] = {id(node): [] for node in _calls(model)}
     for node in _calls(model):
@@ -192,7 +206,7 @@ def _readers(model: "tf_keras.Model") -> dict[int, tuple[Any, ...]]:
     calls: dict[int, list[int]] = {}
     for node in _calls(model):
         calls.setdefault(id(node.layer), []).append(id(node))
-    for nodes in calls.values():  # a layer that is called several times is one layer in the new model
+    for nodes in calls.values():  # a shared layer is one layer in the new model too
         if len({tuple(map(type, found[node])) for node in nodes}) > 1:
             everyone = [reader for node in nodes for reader in found[node]]
             found |= dict.fromkeys(nodes, everyone)

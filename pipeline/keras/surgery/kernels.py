@@ -1,4 +1,4 @@
-"""Layers with kernels: as convolutions over two axes, and with an activation that TFLite's op can apply itself."""
+"""Rules that rewrite layers with kernels: as 2D convolutions, with only activations that TFLite's op can fuse."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,17 +8,17 @@ import numpy as np
 from pipeline.keras.surgery.builder import Builder
 from pipeline.keras.surgery.graph import Call
 
-FUSED = ("linear", "relu", "relu6")  # activations that a TFLite op applies to its own result
+FUSED = ("linear", "relu", "relu6")  # activations that a TFLite op applies itself
 _SHARED = ("use_bias", "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint")
 
 
 def convolution(build: Builder, call: Call) -> Any:
-    """Conv2D, DepthwiseConv2D, Conv2DTranspose."""
+    """Conv2D, DepthwiseConv2D and Conv2DTranspose: only the activation is rewritten."""
     return _activated(build, call, lambda linear: _linear(build, call) if linear else build.copy(call))
 
 
 def dense(build: Builder, call: Call) -> Any:
-    """A 1x1 convolution where a normalisation follows, or the input has positions: it has a scale for each channel."""
+    """A dense layer, as a 1x1 convolution (one scale per channel) before normalisation or on inputs with positions."""
     from tf_keras import layers
 
     rank = call.x.shape.rank
@@ -46,7 +46,7 @@ def depthwise_conv1d(build: Builder, call: Call) -> Any:
 
 
 def separable_conv2d(build: Builder, call: Call) -> Any:
-    """A depthwise convolution and a 1x1 convolution, between which the values are rounded."""
+    """A depthwise convolution and a 1x1 convolution, because TFLite rounds the values between them."""
     old = call.layer
     settings = {name: getattr(old, name) for name in ("kernel_size", "strides", "padding", "dilation_rate")}
     return _separable(build, call, call.x, settings, old.get_weights())
@@ -78,7 +78,7 @@ def _separable(build: Builder, call: Call, x: Any, settings: dict[str, Any], wei
 
 
 def _convolution(build: Builder, call: Call, kind: Any, names: Sequence[str], **settings: Any) -> Any:
-    """A layer that works on vectors or along one axis as a convolution over (n, 1, length, channels)."""
+    """A layer that works on vectors or along one axis, as a convolution over (n, 1, length, channels)."""
     old = call.layer
     settings |= {name: getattr(old, name) for name in names} | {"trainable": old.trainable}
     kernel, *bias = old.get_weights()
@@ -99,9 +99,9 @@ def _put(
 
 
 def _activated(build: Builder, call: Call, kernel: Callable[[bool], Any]) -> Any:
-    """A kernel layer, with an activation that its TFLite op can't apply in a layer of its own.
+    """A layer with a kernel; an activation that its TFLite op can't fuse becomes a separate layer.
 
-    kernel gives the layer's result, or with `True` the one before the activation.
+    kernel: makes the layer's result, or with `True` the result before the activation.
     """
     from tf_keras import layers
 
@@ -124,7 +124,7 @@ def _linear(build: Builder, call: Call) -> Any:
 
 
 def _along(call: Call) -> dict[str, Any]:
-    """Settings of a 1D convolution for two axes. One stride is for both, which a height of 1 allows."""
+    """Arguments of a 1D convolution, for two axes. The stride applies to both, which a height of 1 allows."""
     old = call.layer
     size, stride, dilation = (int(np.max(value)) for value in (old.kernel_size, old.strides, old.dilation_rate))
     padding = "valid" if old.padding == "causal" else old.padding
@@ -132,7 +132,7 @@ def _along(call: Call) -> dict[str, Any]:
 
 
 def _padded(build: Builder, call: Call, wide: Any) -> Any:
-    """With the zeros that a causal convolution puts before the first position."""
+    """The input with the zeros that a causal convolution needs before the first position."""
     from tf_keras import layers
 
     old = call.layer

@@ -1,19 +1,20 @@
-"""tfmot's wrappers around the layers of a network, so that each value that TFLite rounds is rounded in training too.
+"""Put tfmot's wrappers around layers, so that training rounds every value that TFLite rounds.
 
-tfmot decides by layer type and six patterns where a rounding goes. Here the graph decides, for any of its layers:
+tfmot decides by layer type and six patterns where to round. Here the graph decides, by the role of each layer:
 
-kernel   its weights have a scale for each channel (a dense layer has one), and its result has a range
-range    the result has a range of its own
-pass     the result has the range of the input, as the int8 kernel demands (rule R9): tfmot gives AveragePooling2D one
-         of its own, and the converter then gets biases wrong (rule R7)
-fixed    the specification fixes the result's range (rule R8)
+kernel   its weights have a scale per channel (a dense layer has one), and its result has a range
+range    its result has its own range
+pass     its result has the range of the input, as the int8 kernel requires (rule R9): tfmot gives AveragePooling2D its
+         own range, and the converter then computes wrong biases (rule R7)
+fixed    the specification fixes the range of its result (rule R8)
 
-Within what TFLite computes in one op, as a convolution, its normalisation and a ReLU, only the last result is rounded.
+If TFLite computes several layers in one op, such as a convolution, its normalisation and a ReLU, only the last result
+is rounded.
 
-Zeros of pruned kernels are kept whatever stands behind the layer. In tfmot 0.8.1 a pattern that is meant for Add + ReLU
-(`LayerReLUQuantize`) fits a Conv2D or Dense with a ReLU layer right behind it too, and takes all of its settings away:
-the kernel is then neither rounded nor masked in training. That is what 1x1 convolutions without normalisation lost
-their zeros by; a 3x3 kernel loses them in the same way, and one with normalisation before its ReLU does not.
+Zeros of pruned kernels are kept, whatever layer follows. In tfmot 0.8.1 the pattern for Add + ReLU
+(`LayerReLUQuantize`) also matches a Conv2D or Dense that is directly followed by a ReLU layer, and removes all of its
+quantization settings: the kernel is then neither rounded nor masked in training, and loses its zeros. A kernel with
+normalisation before its ReLU is not affected.
 """
 
 from collections.abc import Mapping
@@ -46,23 +47,23 @@ ACTIVATIONS = {
     "sigmoid": "fixed", "tanh": "fixed", "softmax": "fixed",
 }  # fmt: skip
 _BEFORE_RELU = {"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "Add", "Subtract", "Multiply", "Rescaling"}
-FEW_BITS = {"Conv2D", "Dense"}  # kernels that take 4 bit weights on LiteRT and on TFLite Micro
+FEW_BITS = {"Conv2D", "Dense"}  # layers that can have 4-bit weights on LiteRT and on TFLite Micro
 
 
 class Quantized(Rebuild):
     """The network with tfmot's wrappers, which round weights and results to 8 bits in training.
 
-    preserve   whether zeros in kernels stay zeros
-    bits       old layer -> bits of its weights, where they are fewer than 8
-    per_channel  whether a convolution's weights have a scale for each channel, or one for all
-    left       names of the old layers that are left to calibration, each with the reason
+    preserve     whether zeros in kernels stay zeros
+    bits         old layer -> bits of its weights, for layers with fewer than 8
+    per_channel  whether a convolution's weights have one scale per channel, or one per layer
+    left         name of an old layer that is left to calibration -> the reason
     """
 
     def __init__(self, preserve: bool, bits: Mapping[str, int] | None = None, per_channel: bool = True) -> None:
         super().__init__()
         self.preserve, self.bits, self.per_channel = preserve, bits or {}, per_channel
         self.left: dict[str, str] = {}
-        self._ranged: dict[str, dict[str, Any]] = {}  # old layer -> the variables that hold its result's range
+        self._ranged: dict[str, dict[str, Any]] = {}  # old layer -> the variables with the range of its result
 
     def read(self, x: "tf_keras.KerasTensor") -> "tf_keras.KerasTensor":
         from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
@@ -94,7 +95,7 @@ class Quantized(Rebuild):
         return y
 
     def _rounded(self, call: Call, y: Any) -> Any:
-        """The result of a raw op, for which there is no wrapper, rounded by a layer of its own."""
+        """The result of a raw op, rounded by a separate layer, because there is no wrapper for raw ops."""
         from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
         from tensorflow_model_optimization.quantization.keras import quantizers
 
@@ -104,7 +105,7 @@ class Quantized(Rebuild):
         return y
 
     def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
-        """Start from what the float network's layers give, by their names; tfmot starts at -6 to 6 and is slow."""
+        """Set the initial ranges: old layer -> (low, high). tfmot's own, -6 to 6, adapt slowly."""
         for name, variables in self._ranged.items():
             low, high = ranges[name]
             variables["min_var"].assign(min(low, 0.0))
@@ -112,11 +113,11 @@ class Quantized(Rebuild):
 
     @property
     def ranged(self) -> tuple[str, ...]:
-        """Names of the old layers whose result has a range of its own."""
+        """Names of the old layers whose result has its own range."""
         return tuple(self._ranged)
 
     def _wrapped(self, call: Call, ranged: bool) -> "tf_keras.layers.Layer":
-        """A copy of the layer in a wrapper. It is built first, for the wrapper remembers where its zeros are."""
+        """A wrapped copy of the layer. It is built first, because the wrapper records the positions of zeros."""
         import tensorflow as tf
         from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
@@ -129,7 +130,7 @@ class Quantized(Rebuild):
         return QuantizeWrapperV2(layer, self._config(old, ranged))
 
     def _config(self, layer: "tf_keras.layers.Layer", ranged: bool) -> Any:
-        """tfmot's settings of a wrapper: which weights it rounds, and whether it rounds the result."""
+        """tfmot's QuantizeConfig of a layer: which weights are rounded, and whether the result is (`ranged`)."""
         from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
             prune_preserve_quantize_registry as preserving,
         )
@@ -146,7 +147,7 @@ class Quantized(Rebuild):
         weights = [KERNELS[kind]]
         if kind == "Conv2DTranspose":
             config = registry.Default8BitConvTransposeQuantizeConfig(weights, [], ranged)
-            if self.preserve:  # tfmot has none for it; with one scale for all, the order of the axes does not matter
+            if self.preserve:  # tfmot lacks one for this layer; with one scale the order of the axes is irrelevant
                 config.weight_quantizer = preserving.PrunePreserveDefault8BitWeightsQuantizer()
             return config
         make, keep = {
@@ -162,7 +163,7 @@ class Quantized(Rebuild):
 
 
 def role(layer: "tf_keras.layers.Layer") -> str:
-    """kernel, range, pass or fixed; "" for a layer that is left to calibration."""
+    """Role of a layer: kernel, range, pass or fixed; "" for a layer that is left to calibration."""
     kind = type(layer).__name__
     if not type(layer).__module__.startswith(("tf_keras.", "pipeline.")):
         return ""
@@ -177,16 +178,16 @@ def role(layer: "tf_keras.layers.Layer") -> str:
 
 
 def _folds(call: Call) -> bool:
-    """Whether a normalisation can be folded into the convolution before it."""
+    """Whether a normalisation layer can be folded into the convolution before it."""
     before = call.x._keras_history.layer
     return call.alone and type(getattr(before, "layer", None)).__name__ in ("Conv2D", "DepthwiseConv2D")
 
 
 def _joined(layer: "tf_keras.layers.Layer") -> bool:
-    """Whether a layer that passes ranges on has the range of the layer before it instead, which then has none.
+    """Whether a layer with role `pass` gets a range, and the layer before it none.
 
-    A concatenation demands its own range of its inputs. Through a layer that passes ranges on, the layer before it and
-    all its other readers would get that one.
+    The inputs of a concatenation must have its range. Through a `pass` layer, the layer before it and all other readers
+    would get this range too.
     """
     if role(layer) != "pass" or len(layer.inbound_nodes) != 1:
         return False
@@ -197,14 +198,14 @@ def _joined(layer: "tf_keras.layers.Layer") -> bool:
 
 
 def _fused(call: Call) -> bool:
-    """Whether a result is not rounded, for the layer that reads it is computed in the same op or rounds it itself."""
+    """Whether a result is not rounded, because the layer that reads it is in the same op, or rounds it itself."""
     reader, kind = call.reader, type(call.layer).__name__
     if reader is None:
         return False
     if type(reader).__name__ == "BatchNormalization":
         return kind in ("Conv2D", "DepthwiseConv2D")
     if type(reader).__name__ == "Concatenate":
-        return kind not in ("Maximum", "Minimum")  # the range would reach their inputs
+        return kind not in ("Maximum", "Minimum")  # otherwise their inputs would get the range
     return _joined(reader) or (kind in _BEFORE_RELU and _is_relu(reader))
 
 

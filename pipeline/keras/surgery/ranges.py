@@ -1,4 +1,4 @@
-"""The range of what each layer gives, from a pass over examples."""
+"""Measure the range of each layer's output on examples."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 def measure(
     model: "tf_keras.Model", names: Collection[str], batches: Sequence[NDArray[np.float32]]
 ) -> dict[str, tuple[float, float]]:
-    """The mean over batches of each layer's least and greatest value, which tfmot's moving average tends to.
+    """Layer -> the mean over batches of its minimum and maximum, to which tfmot's moving average converges.
 
-    It spans what the network gives in use and in training, where normalisation goes by the batch: a network whose
-    moving averages lag behind would be cut off, and its gradients explode. The model's moving averages are changed.
+    The range covers the outputs at inference and in training, where normalisation uses batch statistics: otherwise the
+    outputs of a network whose moving averages lag behind would be clipped, and its gradients explode. The model's
+    moving averages are changed.
 
-    batches: (n, ...) inputs. A layer that is called several times has one range for all its results.
+    batches: inputs (n, ...). A layer that is called several times has one range for all its outputs.
     """
     layers, ends = _ends(model, names)
     used, trained = (np.mean([ends(x, mode) for x in batches], axis=0) for mode in (False, True))
@@ -29,9 +30,9 @@ def measure(
 def observe(
     model: "tf_keras.Model", names: Collection[str], batches: Sequence[NDArray[np.float32]]
 ) -> dict[str, tuple[float, float]]:
-    """The least and the greatest value of each layer over all batches (n, ...), as the converter's calibration sees it.
+    """Layer -> its minimum and maximum over all batches (n, ...), as in the converter's calibration.
 
-    The network is run as it is used; nothing of it changes.
+    The network runs in inference mode and is not changed.
     """
     layers, ends = _ends(model, names)
     found = np.stack([ends(x, False) for x in batches])  # (batches, 2, layers)
@@ -41,7 +42,7 @@ def observe(
 def _ends(
     model: "tf_keras.Model", names: Collection[str]
 ) -> tuple[list[str], Callable[[NDArray[np.float32], bool], NDArray[np.float32]]]:
-    """Names of the layers, and what gives their least and greatest values (2, layers) for a batch."""
+    """Names of the layers, and a function that computes their minima and maxima (2, layers) for a batch."""
     import tensorflow as tf
     import tf_keras
 

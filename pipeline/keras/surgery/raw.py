@@ -1,6 +1,6 @@
-"""Raw TensorFlow ops in a Keras model (`x + 3`, `tf.nn.relu6(x)`), as Keras layers where there is an equal one.
+"""Rewrite raw TensorFlow ops in a Keras model (`x + 3`, `tf.nn.relu6(x)`) as equivalent Keras layers, if there are any.
 
-Keras keeps such an op as a TFOpLambda layer that knows its function by its public name. tfmot can do nothing with it.
+Keras stores such an op as a TFOpLambda layer with the public name of its function. tfmot does not support these layers.
 """
 
 import inspect
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.keras.surgery.builder import Builder
 
-# Ops by their public names whose int8 kernels give the result a range of its own, and those that pass the input's on.
+# Public names of ops whose int8 kernels give the result its own range (RANGED), or the input's range (PASSING).
 RANGED = {
     "math.reduce_mean", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
     "nn.leaky_relu", "__operators__.add", "math.add", "math.subtract", "math.multiply", "image.resize",
@@ -43,20 +43,20 @@ _QUOTIENTS = ("math.truediv", "math.divide", "truediv", "divide")
 
 
 def layers(build: "Builder", call: Call) -> Any:
-    """The tensors of equal Keras layers, or of the same op when there are none."""
+    """The result of equivalent Keras layers, or of the same op if there are none."""
     found = _found(build, call, symbol(call.layer))
     return build.copy(call) if found is None else found
 
 
 def op(function: Callable[..., Any]) -> Callable[..., "tf_keras.layers.Layer"]:
-    """A layer class for a TensorFlow function: what Keras itself makes of a call on its tensors."""
+    """A layer class for a TensorFlow function, as Keras makes for a call of the function on its tensors."""
     from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
     return partial(TFOpLambda, function)
 
 
 def symbol(layer: "tf_keras.layers.Layer") -> str:
-    """The public name of the layer's function; "" for an ordinary layer."""
+    """The public name of a raw op's function; "" for an ordinary layer."""
     return str(getattr(layer, "symbol", None) or "")
 
 
@@ -71,14 +71,14 @@ def _found(build: "Builder", call: Call, name: str) -> Any | None:
 
 
 def _arguments(call: Call) -> dict[str, Any]:
-    """The arguments by the names of the function's parameters, defaults included."""
+    """Parameter of the function -> its argument, including defaults."""
     bound = inspect.signature(call.layer.function).bind(*call.args, **call.kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)
 
 
 def _as_by_default(call: Call) -> bool:
-    """Whether nothing but the first argument has another value than the function's default."""
+    """Whether all arguments except the first have the function's default values."""
     (_, *rest), parameters = _arguments(call).items(), inspect.signature(call.layer.function).parameters
     return all(key == "name" or value == parameters[key].default for key, value in rest)
 
@@ -147,7 +147,7 @@ def _minimum(build: "Builder", call: Call, a: Any, b: Any) -> Any | None:
 
 
 def _merge(build: "Builder", call: Call, kind: Any, a: Any, b: Any) -> Any | None:
-    if a.shape.rank != b.shape.rank:  # TensorFlow adds axes at the front, Keras's layers behind the batch
+    if a.shape.rank != b.shape.rank:  # TensorFlow broadcasts at the first axis, Keras's layers after the batch axis
         return None
     return build.put(call, lambda name: kind(name=name), [a, b])
 
@@ -171,7 +171,7 @@ def _reshape(build: "Builder", call: Call, values: dict[str, Any]) -> Any | None
 
 
 def _reduce_mean(build: "Builder", call: Call, values: dict[str, Any]) -> Any | None:
-    """The mean over all positions of an image or a sequence."""
+    """The mean over all positions of an image or a sequence, as global average pooling."""
     from tf_keras import layers
 
     x, axis = values["input_tensor"], values["axis"]
@@ -206,7 +206,7 @@ def _tensors(*values: Any) -> bool:
 
 
 def _constant(value: Any) -> Any | None:
-    """A float, or a list of one for each channel; None for anything else."""
+    """The value as a float, or as a list with a float per channel; None for anything else."""
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""ReLU6 without its ceiling, as cross-layer equalisation needs it."""
+"""Replace ReLU6 by ReLU, so that cross-layer equalisation can scale the layers around it."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pipeline.keras.surgery.graph import Call, Rebuild
 
 
 class Unlimited(Rebuild):
-    """The network with each ReLU up to 6 as a ReLU. Outputs differ where a value was above 6."""
+    """The network with each ReLU6 replaced by a ReLU. Outputs differ if a value was above 6."""
 
     def visit(self, call: Call) -> Any:
         from tf_keras import layers

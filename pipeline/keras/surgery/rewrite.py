@@ -1,4 +1,4 @@
-"""The same network in layers that have int8 kernels, and can be trained quantization-aware: equal outputs."""
+"""Rewrite a network, with equal outputs, into layers that have int8 kernels and support quantization-aware training."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pipeline.keras.surgery.graph import Call, Rebuild
 if TYPE_CHECKING:
     import tf_keras
 
-# What stands for each layer; one that is not here is copied.
+# Class of a layer -> the rule that rewrites it; other layers are copied.
 RULES: dict[str, Callable[[Builder, Call], Any]] = {
     "Conv2D": kernels.convolution,
     "DepthwiseConv2D": kernels.convolution,
@@ -45,7 +45,7 @@ RULES: dict[str, Callable[[Builder, Call], Any]] = {
 
 
 class Rewrite(Builder):
-    """The network in layers that have int8 kernels."""
+    """The network rewritten by RULES into layers that have int8 kernels."""
 
     def visit(self, call: Call) -> Any:
         rule = RULES.get(type(call.layer).__name__) if type(call.layer).__module__.startswith("tf_keras.") else None
@@ -53,10 +53,10 @@ class Rewrite(Builder):
 
 
 class Foldable(Rebuild):
-    """Each BatchNormalization of images behind a kernel that it can be folded into.
+    """The network with a kernel before each BatchNormalization of images, into which it can be folded.
 
-    One that stands alone gets a depthwise 1x1 convolution of ones before it, into which it folds without an error: the
-    file then holds one multiplication and addition for each channel, with a scale for each.
+    If there is none, a depthwise 1x1 convolution with weights of 1 is inserted. Folding into it is exact: the file then
+    has one multiplication and one addition per channel, with a scale per channel.
     """
 
     def visit(self, call: Call) -> Any:
@@ -86,9 +86,9 @@ def _takes_norm(layer: "tf_keras.layers.Layer") -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """A network in layers that have int8 kernels.
+    """A network of layers that have int8 kernels.
 
-    origin  name of the layer of the old model that each of the layers, by name, stands for
+    origin  name of a layer of this network -> name of the layer of the old model that it replaces
     """
 
     model: "tf_keras.Model"
@@ -96,7 +96,7 @@ class Network:
 
 
 def quantizable(model: "tf_keras.Model") -> Network:
-    """The same network, with equal outputs, in layers that can be trained quantization-aware."""
+    """The network, with equal outputs, in layers that support quantization-aware training."""
     rewrite, fold = Rewrite(), Foldable()
     folded = fold.model(rewrite.model(model))
     return Network(folded, {name: rewrite.origin[old] for name, old in fold.origin.items()})

@@ -1,4 +1,4 @@
-"""The one layer that Keras lacks: the reciprocal square root."""
+"""A Keras layer for the reciprocal square root, which Keras lacks."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 @cache
 def rsqrt() -> "type[tf_keras.layers.Layer]":
-    """A layer class of 1 / sqrt(x), x >= 0.
+    """The layer class of 1 / sqrt(x), x >= 0.
 
-    A small x that was rounded to zero gives the largest result there is, as LiteRT's int8 kernel does
-    (`RsqrtEvalQuantized` in lite/kernels/elementwise.cc): in use that is infinity, which rounding cuts to the end of
-    its range; in training it is the largest of the batch, for ranges and gradients must stay finite.
+    If a small x was rounded to zero, the result is the largest possible one, as in LiteRT's int8 kernel
+    (`RsqrtEvalQuantized` in lite/kernels/elementwise.cc). At inference this is infinity, which rounding clips to the
+    end of its range. In training it is the largest result in the batch, because ranges and gradients must stay finite.
     """
     import tensorflow as tf
     from tf_keras import layers

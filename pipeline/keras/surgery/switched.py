@@ -1,4 +1,4 @@
-"""A network whose rounding to 8 bits can be switched on and off, layer by layer, without building it anew."""
+"""A network whose rounding to 8 bits can be switched on and off for each layer, without building it again."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
 
-LIMIT = 127  # of a weight: symmetric, and the same on both sides, by the int8 specification
+LIMIT = 127  # largest absolute int8 weight: the specification restricts weights to [-127, 127]
 INPUT = "InputLayer"
 
 
 @dataclass
 class Unit:
-    """What TFLite computes in one op, as a convolution, its normalisation and a ReLU.
+    """The layers that TFLite computes in one op, such as a convolution, its normalisation and a ReLU.
 
-    name    of the first of its layers in the model as it was given
-    kind    class of that layer; `INPUT` for an input of the model
-    layers  names of all of them
+    name       name of the first of its layers, in the original model
+    kind       class of that layer; `INPUT` for an input of the model
+    layers     names of all its layers in the original model
+    roundings  layers that round a result while they are switched on
+    kernels    each kernel's variable, with its values before and after rounding
     """
 
     name: str
     kind: str
     layers: list[str] = field(default_factory=list)
-    roundings: list[Any] = field(default_factory=list)  # layers that round a result when they are on
+    roundings: list[Any] = field(default_factory=list)
     kernels: list[tuple[Any, NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
 
     @property
@@ -42,7 +44,7 @@ class Unit:
         return sum(exact.size for _, exact, _ in self.kernels)
 
     def switch(self, on: bool) -> None:
-        """Round its weights and its result from now on, or leave them as they are."""
+        """Switch the rounding of the unit's weights and result on or off."""
         for rounding in self.roundings:
             rounding.on.assign(float(on))
         for kernel, exact, rounded in self.kernels:
@@ -50,12 +52,11 @@ class Unit:
 
 
 class Switched(Quantized):
-    """The network with its rounding simulated as in quantization-aware training, all of it off at first.
+    """The network with rounding simulated as in quantization-aware training; initially all rounding is off.
 
-    Weights are rounded as the converter does it: symmetric, with a scale for each channel, which holds for kernels with
-    a normalisation folded into them too, because that multiplies all weights of a channel alike. Results are rounded
-    over the range that they have on examples. Not simulated are biases (32 bits) and layers that are left to
-    calibration, `left` names them.
+    Weights are rounded as by the converter: symmetric, with one scale per channel. This is exact for kernels with a
+    folded normalisation too, because folding multiplies all weights of a channel by the same factor. Results are
+    rounded over the range that they have on examples. Biases (32 bits) and the layers in `left` are not rounded.
     """
 
     def __init__(self) -> None:
@@ -94,7 +95,7 @@ class Switched(Quantized):
         return rounding
 
     def units(self, origin: Mapping[str, str]) -> list[Unit]:
-        """The units in running order. origin: as `Network.origin`."""
+        """The units in running order. origin: as in `Network.origin`."""
         found: dict[str, Unit] = {}
         for name, rounding in self._made_for.items():
             first = self._first(name)
@@ -107,16 +108,16 @@ class Switched(Quantized):
         return list(found.values())
 
     def _first(self, name: str) -> str:
-        """The first layer of the op that a layer belongs to; several that meet in one have an op each."""
+        """The first layer of the op that a layer belongs to. Layers that merge in one layer have separate ops."""
         before = [other for other, reader in self._behind.items() if reader == name]
         return self._first(before[0]) if len(before) == 1 else name
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A network that rounds what is switched on.
+    """A network with rounding that can be switched on and off per unit.
 
-    left  layers that are not simulated, each with the reason
+    left  name of a layer that is not simulated -> the reason
     """
 
     model: "tf_keras.Model"
@@ -124,12 +125,15 @@ class Simulation:
     left: Mapping[str, str]
 
     def switch(self, on: Collection[str]) -> None:
-        """Round in the units of those names alone."""
+        """Switch rounding on in the units with these names, and off in all others."""
         for unit in self.units:
             unit.switch(unit.name in on)
 
     def outputs(self, x: NDArray[np.float32], batch: int) -> Callable[[Collection[str]], NDArray[np.float32]]:
-        """What gives the outputs (n, ...) for examples x (n, ...), so many at once, with the units of names rounded."""
+        """A function that computes the outputs (n, ...) for x (n, ...) with rounding in the units of given names.
+
+        batch: number of examples in memory at once.
+        """
         import tensorflow as tf
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]
@@ -144,7 +148,7 @@ class Simulation:
 
 
 def simulation(model: "tf_keras.Model", examples: Sequence[NDArray[np.float32]]) -> Simulation:
-    """The network of a flat model, with the ranges that results have on batches of examples (n, ...)."""
+    """The simulation of a flat model. Its activation ranges are measured on batches of examples (n, ...)."""
     network = quantizable(model)
     switched = Switched()
     simulated = switched.model(network.model)
@@ -154,7 +158,7 @@ def simulation(model: "tf_keras.Model", examples: Sequence[NDArray[np.float32]])
 
 
 def _kernel(layer: Any) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]] | None:
-    """The variable of a layer's kernel with its values before and after rounding."""
+    """The variable of a layer's kernel, with its values before and after rounding; None without a kernel."""
     name = KERNELS.get(type(layer).__name__)
     if name is None:
         return None
@@ -165,7 +169,7 @@ def _kernel(layer: Any) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]] 
 
 
 def rounded(weights: NDArray[np.float32], channels: Collection[int]) -> NDArray[np.float32]:
-    """Weights as int8 holds them: q = round(w / s), s = max |w| / 127 over all but those axes, and back q * s."""
+    """Weights rounded to int8 and back: q * s with q = round(w / s), s = max |w| / 127 over all other axes."""
     others = tuple(axis for axis in range(weights.ndim) if axis not in channels)
     scale = np.abs(weights).max(axis=others, keepdims=True) / LIMIT
     scale = np.where(scale == 0, 1, scale)
@@ -174,7 +178,7 @@ def rounded(weights: NDArray[np.float32], channels: Collection[int]) -> NDArray[
 
 @cache
 def _rounding() -> Any:
-    """The class of a layer that computes another one, or nothing, and rounds the result where it is on."""
+    """The class of a layer that applies another layer, if any, and rounds the result while it is switched on."""
     import tensorflow as tf
     import tf_keras
 
@@ -195,5 +199,5 @@ def _rounding() -> Any:
 
 
 def _trains(layer: Any) -> bool:
-    """Whether a layer does another thing in training."""
+    """Whether a layer behaves differently in training."""
     return bool(layer._call_spec.expects_training_arg)

@@ -1,4 +1,4 @@
-"""Examples as a tf.data stream of batches, with order and augmentation as functions of (seed, epoch, position)."""
+"""Examples as a tf.data stream of batches. Order and augmentation are functions of (seed, epoch, position)."""
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
@@ -20,13 +20,13 @@ class Augment(Settings):
     """Random changes of training images (height, width, channels)."""
 
     flip: bool = False
-    """Mirror left to right with probability one half."""
+    """Mirror images horizontally with probability 0.5."""
     shift: Annotated[int, Field(ge=0)] = 0
-    """Move by up to that many pixels in each direction; the edge is repeated."""
+    """Largest random shift in each direction, in pixels; edge pixels are repeated."""
 
     @property
     def active(self) -> bool:
-        """Whether anything is changed at all."""
+        """Whether any change is enabled."""
         return self.flip or self.shift > 0
 
 
@@ -41,9 +41,9 @@ def shuffled(
     augment: Augment,
     weights: NDArray[np.float32] | None,
 ) -> "tf.data.Dataset":
-    """Batches (x, target (n, *outputs)[, weight]) of those epochs, each in an order that (seed, epoch) decide.
+    """Batches (x, target (n, *outputs)[, weight (n,)]) of `epochs`, each in an order that (seed, epoch) determine.
 
-    weights: of each label, for a task with labels.
+    weights: weight of each label (labels,), for a task with labels; None for equal weights.
     """
     import tensorflow as tf
 
@@ -74,7 +74,7 @@ def shuffled(
 
 
 def in_order(examples: Examples, batch_size: int, task: Task, outputs: Shape) -> "tf.data.Dataset":
-    """Batches (x, target (n, *outputs)) of all examples as they stand."""
+    """Batches (x, target (n, *outputs)) of all examples, in their order and without augmentation."""
     import tensorflow as tf
 
     def load(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -88,7 +88,7 @@ def in_order(examples: Examples, batch_size: int, task: Task, outputs: Shape) ->
 
 
 def _shaped(examples: Examples, outputs: Shape, loaded: "list[tf.Tensor]") -> tuple["tf.Tensor", ...]:
-    """The static shapes that a NumPy function's results (x, target[, weight]) lack."""
+    """Set the static shapes, which the results (x, target[, weight]) of a NumPy function lack."""
     one = examples.batch(np.zeros(1, np.int64))[0]
     for tensor, shape in zip(loaded, (one.shape[1:], outputs, ()), strict=False):
         tensor.set_shape([None, *shape])
@@ -96,7 +96,11 @@ def _shaped(examples: Examples, outputs: Shape, loaded: "list[tf.Tensor]") -> tu
 
 
 def augmented(x: NDArray[np.float32], augment: Augment, chances: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Images (n, height, width, channels) changed as three numbers 0..1 each decide: mirror, down, right."""
+    """Augmented images (n, height, width, channels).
+
+    chances: (n, 3) random numbers in [0, 1), which decide about mirroring, vertical and horizontal shift. Raises
+    StageError if x are not images.
+    """
     if x.ndim != 4:
         raise StageError(Fault("augment takes images (height, width, channels)", received=str(x.shape[1:])))
     if augment.flip:

@@ -1,4 +1,4 @@
-"""All state of a training after each epoch, on disk: weights, optimizer, callbacks, curves."""
+"""Save the complete state of a training after each epoch (weights, optimizer, callbacks, curves), and restore it."""
 
 import hashlib
 import json
@@ -24,14 +24,18 @@ def checkpoint(
     resume: Path,
     report: Callable[[Progress], None],
 ) -> Any:
-    """The callback that saves everything after each epoch, restored from the last one that was saved.
+    """A callback that saves all state after each epoch; it is created with the last saved state restored.
 
-    It has `epoch` (finished ones), `finished` (the training is over) and `curves` (a value an epoch).
+    Its attributes are `epoch` (number of finished epochs), `finished` (whether the training is over) and `curves`
+    (name -> a value per epoch). It raises StageError if the loss is not finite.
+
+    others  callbacks whose state is saved too: EarlyStopping and ReduceLROnPlateau
+    resume  the directory for the state
     """
     import tf_keras
 
     class Checkpoint(tf_keras.callbacks.Callback):  # type: ignore[misc]
-        """Last of the callbacks, so that what it saves is what the next epoch starts from."""
+        """Must be the last callback, so that it saves the state from which the next epoch starts."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -45,7 +49,7 @@ def checkpoint(
                 self._restore(saved)
 
         def on_train_begin(self, logs: Any = None) -> None:
-            for callback in others:  # Keras has just reset them
+            for callback in others:  # Keras resets them before each training
                 vars(callback).update(self._others.get(type(callback).__name__, {}))
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -82,7 +86,7 @@ def checkpoint(
                 "rate": _current_rate(model),
             }  # fmt: skip
             (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            fresh.rename(folder)  # complete from the first moment that it is seen
+            fresh.rename(folder)  # atomic: a folder of this name is always complete
             shutil.rmtree(resume / f"epoch-{self.epoch - 1}", ignore_errors=True)
 
         def _restore(self, folder: Path) -> None:
@@ -96,7 +100,7 @@ def checkpoint(
                 self._others["EarlyStopping"]["best_weights"] = best
                 if self.finished:
                     next(o for o in others if type(o).__name__ == "EarlyStopping").best_weights = best
-            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of one that scales the loss
+            inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # unwrap LossScaleOptimizer
             if not isinstance(inner._learning_rate, tf_keras.optimizers.schedules.LearningRateSchedule):
                 model.optimizer.learning_rate = state["rate"]  # not among the optimizer's variables
 
@@ -104,14 +108,14 @@ def checkpoint(
 
 
 def _state_of(optimizer: "tf_keras.optimizers.Optimizer") -> list[Any]:
-    """An optimizer's variables, with the scale of the loss, which Keras does not count among them."""
+    """An optimizer's variables, including those of loss scaling, which Keras does not list."""
     if not hasattr(optimizer, "inner_optimizer"):
         return list(optimizer.variables)
     return [*optimizer.variables, optimizer._loss_scale.current_loss_scale, optimizer.dynamic_counter]
 
 
 def _latest(folder: Path) -> Path | None:
-    """The newest complete epoch in the folder of an interrupted training."""
+    """Directory of the last saved epoch of an interrupted training; None if there is none."""
     found = sorted(folder.glob("epoch-*"), key=lambda path: int(path.name.split("-")[1]))
     return found[-1] if found else None
 
@@ -122,7 +126,7 @@ def _arrays(path: Path) -> list[NDArray[Any]]:
 
 
 def _state(callback: "tf_keras.callbacks.Callback") -> dict[str, Any]:
-    """What Keras's EarlyStopping and ReduceLROnPlateau remember between epochs."""
+    """The state that Keras's EarlyStopping and ReduceLROnPlateau keep between epochs."""
     names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
     state: dict[str, Any] = {name: _plain(getattr(callback, name)) for name in names if hasattr(callback, name)}
     if getattr(callback, "best_weights", None) is not None:
@@ -139,7 +143,7 @@ def _current_rate(model: "tf_keras.Model") -> float:
 
 
 def _reseed(model: "tf_keras.Model", seed: int, epoch: int) -> None:
-    """Set the generators of all layers that draw random numbers to a function of (seed, epoch, layer)."""
+    """Reset the random generators of all layers, each to a function of (seed, epoch, index of the layer)."""
     for i, layer in enumerate(model._flatten_layers()):
         generator = getattr(getattr(layer, "_random_generator", None), "_generator", None)
         if generator is not None:

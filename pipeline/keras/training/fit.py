@@ -1,7 +1,7 @@
-"""A training that can be interrupted at any moment.
+"""Train a model, so that the training can be interrupted at any moment.
 
-Batches, augmentation and the random numbers of layers are functions of (seed, epoch, position), and after each epoch
-all state is saved. So a training that was killed goes on from its last finished epoch to the same final bits.
+Batches, augmentation and the random numbers of layers are functions of (seed, epoch, position), and all state is saved
+after each epoch. So a training that was killed resumes after its last finished epoch and ends with the same bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,15 +38,15 @@ def fit(
     callbacks: Sequence["tf_keras.callbacks.Callback"] = (),
     lesson: "Lesson | None" = None,
 ) -> dict[str, list[float]]:
-    """Train the model in place, from the last finished epoch on; returns its curves, a value an epoch.
+    """Train the model in place, from the last finished epoch on. Returns its curves: name -> a value per epoch.
 
-    The weights of its layers are float32 whatever precision it is trained in. StageError when the loss is no longer a
-    finite number.
+    Weights are float32 afterwards, whatever the precision of training. Raises StageError if the loss is not finite.
 
-    from_logits  whether the model ends in logits
-    resume       a directory that outlives a crash, for the state after each epoch
-    report       is told how far the training is
-    lesson       what a teacher adds to the loss
+    from_logits  whether the model's outputs are logits
+    resume       a directory that survives a crash, for the state after each epoch
+    report       receives the progress after each epoch
+    callbacks    further Keras callbacks, which run before the checkpoint
+    lesson       what a teacher adds to the loss; None without a teacher
     """
     learner = in_precision(model, settings.precision)
     train, validation = data.split("train"), data.split("validation")
@@ -123,7 +123,7 @@ def _rate(settings: TrainingSettings, steps: int) -> Any:
 
 
 def loss_of(outputs: Shape, task: Task, from_logits: bool, label_smoothing: float = 0.0) -> Any:
-    """Cross entropy of labels, or the mean squared error of anything else."""
+    """The Keras loss: cross entropy for classifiers, mean squared error for other tasks."""
     from tf_keras import losses
 
     if not task.decides:
@@ -133,7 +133,7 @@ def loss_of(outputs: Shape, task: Task, from_logits: bool, label_smoothing: floa
 
 
 def _weighted(loss: Any, model: "tf_keras.Model", settings: TrainingSettings, share: float) -> Any:
-    """That share of the loss, with l1 and l2 of the kernels added."""
+    """`share` times the loss, plus the l1 and l2 terms of the kernels."""
     import tensorflow as tf
 
     if share == 1 and not (settings.l1 or settings.l2):
@@ -141,7 +141,7 @@ def _weighted(loss: Any, model: "tf_keras.Model", settings: TrainingSettings, sh
     kernels = [weight for weight in model.trainable_weights if "kernel" in weight.name]
 
     def weighted(truth: "tf.Tensor", output: "tf.Tensor") -> "tf.Tensor":
-        total = share * loss.call(truth, output)  # of each example (n,), which Keras then multiplies by its weight
+        total = share * loss.call(truth, output)  # per example (n,), before Keras applies example weights
         for kernel in kernels:
             total += settings.l1 * tf.reduce_sum(tf.abs(kernel)) + settings.l2 * tf.reduce_sum(tf.square(kernel))
         return total
@@ -165,7 +165,10 @@ def _stoppers(settings: TrainingSettings) -> list["tf_keras.callbacks.Callback"]
 
 
 def _label_weights(settings: TrainingSettings, train: Examples, classes: int) -> NDArray[np.float32] | None:
-    """Weight of each label (classes,), with a mean of 1 over the examples; None for equal weights."""
+    """Weight of each label (classes,), with a mean of 1 over the examples; None for equal weights.
+
+    Raises StageError if their number differs from the number of labels.
+    """
     if settings.class_weights is None:
         return None
     labels = np.concatenate([train.batch(part)[1] for part in np.array_split(np.arange(len(train)), 64) if len(part)])

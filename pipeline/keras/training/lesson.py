@@ -1,4 +1,4 @@
-"""What a model learns from a teacher: the part of the loss that comes from it."""
+"""Knowledge distillation: the part of the loss that comes from a teacher."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model learns from its teacher, beside the examples.
+    """What a model learns from its teacher, besides the examples' own labels or values.
 
-    decides   whether outputs are scores of labels
-    alpha     share of the loss that is the examples'
-    features  layer of the teacher -> layer of the model whose output shall be like it
+    teacher         the teacher
+    decides         whether outputs are scores of labels
+    temperature     T, which divides the logits before the softmax
+    alpha           weight of the loss on the examples' own labels or values
+    features        layer of the teacher -> layer of the model whose output should match it
+    feature_weight  factor of the errors of `features` in the loss
     """
 
     teacher: "tf_keras.Model"
@@ -29,9 +32,10 @@ class Lesson:
     feature_weight: float = 0.0
 
     def taught(self, learner: "tf_keras.Model", from_logits: bool) -> "tf_keras.Model":
-        """The learner, layers and weights shared, with the teacher's part of the loss added.
+        """A model that shares the learner's layers and weights, with the teacher's part of the loss added.
 
-        from_logits: whether the learner ends in logits. StageError when layers do not fit; nothing has run by then.
+        from_logits: whether the learner's outputs are logits. Raises StageError if layers of `features` do not fit,
+        before anything runs.
         """
         import tf_keras
 
@@ -46,7 +50,7 @@ class Lesson:
         return model
 
     def _pairs(self, learner: "tf_keras.Model") -> "Iterator[tuple[tensorflow.Tensor, tensorflow.Tensor]]":
-        """The outputs of the named layers, teacher's and learner's; of the same size but for the last dimension."""
+        """Outputs of the layers in `features`, the teacher's and the learner's; the last dimension can differ."""
         if faults := [
             replace(fault, rule=f"features: {fault.rule}") for fault in unlike(self.features, self.teacher, learner)
         ]:
@@ -55,7 +59,7 @@ class Lesson:
             yield self.teacher.get_layer(theirs).output, learner.get_layer(own).output
 
     def _scores(self, model: "tf_keras.Model", from_logits: bool) -> "tensorflow.Tensor":
-        """The model's outputs; for a classifier logits (n, labels), up to a constant for each example."""
+        """The model's outputs; for a classifier logits (n, labels), up to a constant per example."""
         import tensorflow as tf
         import tf_keras
 
@@ -64,15 +68,18 @@ class Lesson:
             return output
         layer, node, _ = output._keras_history
         if isinstance(getattr(layer, "layer", layer), tf_keras.layers.Softmax):
-            return layer.get_input_at(node)  # tfmot's pruning shares layers between two networks
+            return layer.get_input_at(node)  # `layer.input` is ambiguous: tfmot's pruning shares layers
         if output.shape[-1] == 1:  # the probability of the second of two labels
             p = tf.clip_by_value(output, 1e-7, 1 - 1e-7)
             return tf.math.log(tf.concat([1 - p, p], axis=-1))
-        return tf.math.log(tf.maximum(output, 1e-30))  # float32 holds less, but not its reciprocal
+        return tf.math.log(tf.maximum(output, 1e-30))  # the reciprocal of anything much smaller overflows float32
 
 
 def unlike(features: Mapping[str, str], teacher: "tf_keras.Model", learner: "tf_keras.Model") -> Iterator[Fault]:
-    """Pairs of layers, the teacher's -> the learner's, that are not there, or differ in more than their channels."""
+    """Faults of pairs in `features` (layer of the teacher -> layer of the learner).
+
+    A pair is wrong if a layer does not exist, or if the outputs differ in more than the number of channels.
+    """
     for theirs, own in features.items():
         absent = list(_absent(teacher, theirs, "the teacher")) + list(_absent(learner, own, "the model"))
         yield from absent
@@ -91,10 +98,11 @@ def _absent(model: "tf_keras.Model", name: str, whose: str) -> Iterator[Fault]:
 
 
 def _loss_layer(teacher: "tf_keras.Model", lesson: Lesson, widths: list[int | None]) -> Any:
-    """A layer that takes (examples, scores, features...) of the learner to what is added to its loss.
+    """A layer that computes the term to add to the loss from the learner's (examples, scores, features...).
 
-    widths: what each feature is projected to, None where it has that width (a 1x1 convolution, as in FitNets: Romero et
-    al., https://arxiv.org/abs/1412.6550). The projections belong to this layer, and go with it.
+    widths: number of channels that a 1x1 convolution projects each feature to (FitNets: Romero et al.,
+    https://arxiv.org/abs/1412.6550); None where the channels are equal already. The projections are part of this layer,
+    not of the learner, and are dropped with it.
     """
     import tensorflow as tf
     import tf_keras
@@ -106,7 +114,7 @@ def _loss_layer(teacher: "tf_keras.Model", lesson: Lesson, widths: list[int | No
 
         def call(self, inputs: "list[tensorflow.Tensor]") -> "tensorflow.Tensor":
             x, scores, *features = inputs
-            outputs = teacher(x, training=False)  # from outside this layer: none of the learner's weights are its
+            outputs = teacher(x, training=False)  # a closure, so that its weights are not the learner's
             expected, *theirs = map(tf.stop_gradient, outputs if isinstance(outputs, list) else [outputs])
             total = (1 - lesson.alpha) * lesson_loss(expected, scores, lesson)
             for project, wanted, own in zip(self.projections, theirs, features, strict=True):
@@ -118,9 +126,10 @@ def _loss_layer(teacher: "tf_keras.Model", lesson: Lesson, widths: list[int | No
 
 
 def lesson_loss(expected: "tensorflow.Tensor", scores: "tensorflow.Tensor", lesson: Lesson) -> "tensorflow.Tensor":
-    """Mean over the examples of how far the learner's scores are from the teacher's, each (n, ...).
+    """Mean over the examples of the distance of the learner's scores from the teacher's (`expected`), both (n, ...).
 
-    For a classifier T^2 KL(softmax(expected / T) || softmax(scores / T)); the T^2 keeps the gradients' size.
+    For a classifier it is T^2 KL(softmax(expected / T) || softmax(scores / T)), where T^2 keeps the size of the
+    gradients independent of T; for other tasks the mean squared error.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The settings of a training."""
+"""The settings of training: epochs, optimizer, learning rate schedule, loss terms, early stopping and precision."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,87 +12,89 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Constant(Settings):
-    """The same learning rate throughout."""
+    """Constant learning rate."""
 
     decay: Literal["constant"] = "constant"
 
 
 class Cosine(Settings):
-    """A linear warm-up, then half a cosine (Loshchilov and Hutter, https://arxiv.org/abs/1608.03983)."""
+    """Linear warm-up, then cosine decay without restarts (Loshchilov and Hutter, https://arxiv.org/abs/1608.03983)."""
 
     decay: Literal["cosine"]
     warmup_epochs: NonNegative = 0.0
-    """Epochs in which the rate rises from 0 to learning_rate."""
+    """Number of epochs, which can be fractional, in which the rate rises from 0 to `learning_rate`."""
     final: Share = 0.0
-    """Share of learning_rate that is left at the end."""
+    """Learning rate at the end, as a share of `learning_rate`."""
 
 
 class Exponential(Settings):
-    """The rate is multiplied by `factor` in every epoch, smoothly."""
+    """Exponential decay, applied at every step: the rate is multiplied by `factor` per epoch."""
 
     decay: Literal["exponential"]
     factor: Annotated[float, Field(gt=0, lt=1)]
-    """What is left of the rate after an epoch."""
+    """Factor of the learning rate per epoch."""
 
 
 class Plateau(Settings):
-    """The rate is multiplied by `factor` whenever val_loss has not improved for `patience` epochs."""
+    """Multiply the learning rate by `factor` whenever val_loss has not improved for `patience` epochs."""
 
     decay: Literal["plateau"]
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """What is left of the rate."""
+    """Factor of the learning rate at each reduction."""
     patience: PositiveInt = 3
-    """Epochs without improvement before the rate falls."""
+    """Number of epochs without improvement before a reduction."""
 
 
 class EarlyStopping(Settings):
-    """Stop when nothing improves, and keep the weights of the best epoch."""
+    """Stop training when a metric no longer improves, and keep the weights of the best epoch."""
 
     monitor: Literal["val_loss", "val_accuracy", "val_mae"] = "val_loss"
-    """The figure that must improve: val_accuracy is for classifiers, val_mae for regression."""
+    """Metric on the validation split that must improve. `val_accuracy` is for classification, `val_mae` for
+    regression."""
     patience: PositiveInt = 5
-    """Epochs without improvement before training stops."""
+    """Number of epochs without improvement before training stops."""
     min_delta: NonNegative = 0.0
-    """The least change that counts as an improvement."""
+    """Smallest change that counts as an improvement, in units of the metric."""
 
 
 class TrainingSettings(Settings):
-    """Settings of everything that trains."""
+    """Settings of every stage that trains."""
 
-    only_float32: ClassVar[str] = ""  # why it can't train in another precision
+    only_float32: ClassVar[str] = ""  # why the stage can't train in another precision; "" if it can
 
     epochs: PositiveInt
     """Passes over the training split."""
     batch_size: PositiveInt = 32
-    """Examples a step."""
+    """Number of examples per optimizer step."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """adamw is adam with weight_decay; sgd uses momentum."""
+    """Optimizer. `adamw` is Adam with `weight_decay`, which it requires; `sgd` uses `momentum`."""
     learning_rate: PositiveFloat = 1e-3
-    """At the start, or after a warm-up."""
+    """Learning rate at the start, or after the warm-up."""
     schedule: Annotated[Constant | Cosine | Exponential | Plateau, Field(discriminator="decay")] = Constant()
-    """How the learning rate changes."""
+    """How the learning rate changes during training."""
     momentum: Share = 0.9
-    """Of sgd."""
+    """Momentum; `sgd` only."""
     weight_decay: NonNegative = 0.0
-    """Decoupled decay of kernels, a step, times the learning rate; biases and normalisation are left alone."""
+    """Decoupled weight decay: each step subtracts this times the learning rate times the weight. Biases and
+    normalisation are excluded."""
     clip_norm: PositiveFloat | None = None
-    """Upper limit of the gradients' global norm."""
+    """Upper limit of the global norm of the gradients. Default: none."""
     label_smoothing: Share = 0.0
-    """Share of the target that is spread over all labels; for classifiers."""
+    """Share of each target that is spread evenly over all labels, a fraction. Classifiers only."""
     l1: NonNegative = 0.0
     """Factor of the sum of absolute kernel weights in the loss."""
     l2: NonNegative = 0.0
     """Factor of the sum of squared kernel weights in the loss."""
     early_stopping: EarlyStopping | None = None
-    """Stop early and keep the best weights; all epochs and the last weights when left out."""
+    """Stop early and keep the best weights. Default: train all epochs and keep the last weights."""
     class_weights: Literal["balanced"] | Weights | None = None
-    """Weight of each label's examples in the loss; `balanced` is inverse to how often the label occurs. For
-    classifiers."""
+    """Weights of the labels in the loss, one per label; `balanced` makes them inversely proportional to the label's
+    frequency. Classifiers only. Default: equal weights."""
     augment: Augment = Augment()
     """Random changes of the training images."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """What layers compute in while training. Weights and the last layer stay float32, and so does the model that is
-    saved; mixed_float16 scales the loss so that small gradients are not lost (https://arxiv.org/abs/1710.03740)."""
+    """Type in which layers compute during training. Weights, the last layer and the saved model stay float32.
+    `mixed_float16` scales the loss to keep small gradients (https://arxiv.org/abs/1710.03740)."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> "TrainingSettings":
@@ -105,5 +107,5 @@ class TrainingSettings(Settings):
         return self
 
     def steps(self, examples: int) -> int:
-        """Optimizer steps an epoch over so many examples."""
+        """Number of optimizer steps per epoch over `examples` examples."""
         return -(-examples // self.batch_size)

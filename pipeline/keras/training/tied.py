@@ -1,4 +1,4 @@
-"""Weights that share a value and go on sharing it while training moves it."""
+"""Keep the shared weight values of a clustered model shared during training."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def tied(kernels: Sequence[Any]) -> "tf_keras.callbacks.Callback":
-    """Keeps weights equal that are equal now: after each step all of a kernel get the mean of what became of them.
+    """A callback that keeps weights equal that are equal now: after each step they are set to their mean.
 
-    So the shared values are trained and what shares them stays, as in the fine-tuning of Han et al.
-    (https://arxiv.org/abs/1510.00149). tfmot's cluster-preserving scheme lets go of it: it gives each channel of a
-    convolution values of its own, and the few weights of a channel of an unclustered one count as clusters too.
+    So the shared values are trained, and the same weights keep sharing them, as in the fine-tuning of Han et al.
+    (https://arxiv.org/abs/1510.00149). tfmot's cluster-preserving scheme does not achieve this: it gives each channel
+    of a convolution its own values, and treats the few weights in a channel of an unclustered kernel as clusters too.
     """
     import tf_keras
 
@@ -30,5 +30,5 @@ def tied(kernels: Sequence[Any]) -> "tf_keras.callbacks.Callback":
 
 
 def most_values(kernel: Any) -> int:
-    """Most different weights in an output channel of a kernel (..., channels)."""
+    """Largest number of different weights in an output channel of a kernel (..., channels)."""
     return max(np.unique(channel).size for channel in np.moveaxis(np.asarray(kernel), -1, 0))

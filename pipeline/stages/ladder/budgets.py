@@ -1,4 +1,4 @@
-"""What a file may cost, and whether it keeps to that."""
+"""The budgets of an auto stage, which limit the file, and their check against measurements."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, inf
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 
 class Budgets(Settings):
-    """Limits for the file. At least one is needed; each that is given must be kept."""
+    """Limits for the file. Give at least one; the file must keep all that are given."""
 
     max_drop: Annotated[float, Field(ge=0)] | None = None
-    """How much worse the task's main metric may be than the float32 file's, with `confidence`: of accuracy 0.01 is one
-    point, of an MAE it is in the unit of y."""
+    """Largest drop of the task's main metric against the float32 file, in units of the metric: 0.01 is one percentage
+    point of accuracy; for an MAE it is in units of y. The whole confidence interval of the drop must be within it."""
     max_bytes: PositiveInt | None = None
-    """Most bytes of the file; the target's flash when left out."""
+    """Largest size of the file, in bytes. Default: the target's flash."""
     max_arena: PositiveInt | None = None
-    """Most bytes of the smallest arena that works on TensorFlow Lite Micro; the target's RAM when left out."""
+    """Largest tensor arena that the file needs on TensorFlow Lite Micro, in bytes. Default: the target's RAM."""
     max_macs: PositiveInt | None = None
-    """Most multiply-accumulates of the file's ops."""
+    """Largest number of multiply-accumulates of an inference."""
     max_latency_ratio: PositiveFloat | None = None
-    """Most time of an inference on this machine, as a share of the float32 file's. That is measured, in turns with the
-    float32 file, so another machine can decide otherwise."""
+    """Largest latency on this machine, as a ratio to that of the float32 file; both are measured alternately. The
+    result can differ on another machine."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """How sure it must be: the whole confidence interval of the drop is within max_drop, and this share of the measured
-    times within max_latency_ratio."""
+    """Confidence level of the interval of the drop, and the share of measured latency ratios that must be within
+    `max_latency_ratio`."""
 
     @model_validator(mode="after")
     def _limits_something(self) -> "Budgets":
@@ -51,7 +51,7 @@ class Budgets(Settings):
         return self
 
     def misfits(self, task: Task) -> Iterator[PlacedFault]:
-        """The budgets that can't be judged for such a task."""
+        """Yield the budgets that can't be judged for this task."""
         if self.max_drop is not None and "validation" in task.unlabelled:
             rule = f"can't be measured for {task.name} detection: the validation split holds normal examples alone"
             yield ("max_drop",), Fault(rule, received=str(self.max_drop), do="give other budgets")
@@ -59,7 +59,7 @@ class Budgets(Settings):
             yield ("max_drop",), Fault("must be less than 1, which is all of the accuracy", received=str(self.max_drop))
 
     def from_target(self, target: "Target") -> dict[str, int]:
-        """The budgets that are left out and that a target gives."""
+        """Budgets in bytes that were left out and that the target defines."""
         found: dict[str, int] = {}
         for check in target.checks():
             if isinstance(check, Size) and check.max_bytes and self.max_bytes is None:
@@ -69,7 +69,7 @@ class Budgets(Settings):
         return found
 
     def too_few(self, examples: int) -> Fault | None:
-        """Why no file could be sure to keep max_drop on so many decisions, even if it decided as the float32 file."""
+        """The fault if `examples` are too few to confirm `max_drop` with `confidence`, even if no decision changed."""
         if self.max_drop is None:
             return None
         high = statistics.interval(examples, 0, 0, self.confidence)[1]
@@ -78,13 +78,13 @@ class Budgets(Settings):
         drop, sure = f"{units.points(self.max_drop, sign=False)} points", f"{units.number(self.confidence * 100)} %"
         rule = f"a drop of {drop} can't be told with {sure} confidence, even if no decision changed"
         do = "raise max_drop"
-        if self.max_drop:  # the interval is as wide as a few examples
+        if self.max_drop:  # the interval's width is inversely proportional to the number of examples
             needed = units.whole(ceil(examples * high / self.max_drop))
             do = f"needs about {needed}: raise data.splits.validation, or raise max_drop or lower confidence"
         return Fault(rule, received=f"{units.whole(examples)} examples in the validation split", do=do)
 
     def judge(self, facts: ModelFacts, ratios: Sequence[float]) -> tuple[CheckResult, ...]:
-        """Each budget with what was measured. ratios: times over the float32 file's."""
+        """Compare each budget with what was measured. ratios: latencies divided by the float32 file's."""
         return (*self._drop(facts), *self._sizes(facts), *self._latency(facts, ratios))
 
     def _drop(self, facts: ModelFacts) -> Iterator[CheckResult]:
@@ -121,9 +121,9 @@ class Budgets(Settings):
 
 
 def excess(result: CheckResult, paired: Paired | None) -> float:
-    """How far beyond its limit a result is, as a share of the limit; 0 for one that is kept.
+    """How far a result exceeds its limit, as a share of the limit; 0 if it passes, infinite if it can't be compared.
 
-    paired: what a drop was judged by; the worse end of its interval counts.
+    paired: the comparison with the float32 file that a drop was judged by; the worse end of its interval is used.
     """
     if result.status == "pass":
         return 0.0

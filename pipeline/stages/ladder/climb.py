@@ -1,4 +1,4 @@
-"""The way up the ladder: rungs made and measured on the validation split, to the first that keeps all budgets."""
+"""Make and measure the rungs of an auto stage in turn, up to the first whose file keeps all budgets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -26,12 +26,12 @@ from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.scoring.scoring import SCORING, Verdicts
 
-TURNS, RUNS = 20, 20  # in which times are compared, and inferences of each file in one turn
-SLACK = 0.1  # beyond a limit, from where a file of the same network can't be within it
+TURNS, RUNS = 20, 20  # turns in which latencies are compared, and inferences of each file per turn
+SLACK = 0.1  # excess over a limit, as a share of it, above which no other file of the same network can keep the limit
 
 
 class _Validation(NamedTuple):
-    """The validation split: examples (N, ...), what is known of them (N, ...), and what they are."""
+    """The validation split: examples x (N, ...), labels or values y (N, ...), and their description."""
 
     x: NDArray[np.float32]
     y: Truth
@@ -39,7 +39,7 @@ class _Validation(NamedTuple):
     sha256: str
 
     def verdicts(self, path: Path) -> Verdicts:
-        """What a file decides on each example, (N,)."""
+        """The verdicts of a file on each example, (N,)."""
         outputs = litert.run(path, self.x)
         return SCORING[self.spec.task.name].verdicts(self.spec.task.rows(outputs, self.spec), self.x, self.y)
 
@@ -48,9 +48,10 @@ class _Validation(NamedTuple):
 
 
 class Climb:
-    """The rungs of an auto stage. What their stages make is kept in the store, under the keys that it has in a config.
+    """The rungs of an auto stage.
 
-    So neither an interruption nor other budgets make a rung again.
+    The results of their stages are in the store, under the same keys as in a config. So a rung is not made again after
+    an interruption or with other budgets.
     """
 
     def __init__(self, auto: Ladder, inputs: Inputs) -> None:
@@ -60,14 +61,14 @@ class Climb:
         if spec.task.decides and (fault := auto.too_few(len(split))):
             raise StageError(replace(fault, field=f"stages.{auto.label}.max_drop"))
         self._data = inputs.data.identity()
-        self._seconds: dict[str, float] = {}  # of making an entry, by its key
+        self._seconds: dict[str, float] = {}  # key of a store entry -> time it took to make
         self.validation = _Validation(x, y, spec, split.sha256)
         self.float32 = self._made(Convert(stage="convert", quantization="float32"), inputs.source, "float32")
         self.macs = measurement.read("float32", self.float32.tflite).macs or 0
         self.base = self.validation.verdicts(self.float32.tflite)
 
     def rungs(self) -> Iterator[RungFacts]:
-        """What became of each rung, up to the first that keeps every budget."""
+        """Try the rungs in order, and yield the facts of each, up to the first that keeps every budget."""
         hopeless = ""
         for done, name in enumerate(self.auto.rungs, start=1):
             if hopeless and not RUNGS[name].shrinks:
@@ -82,7 +83,7 @@ class Climb:
                 hopeless = _hopeless(facts)
 
     def chain(self, name: RungName) -> list[Artifact]:
-        """What the stages of a rung made, in their order."""
+        """The results of a rung's stages, in order; made unless they are in the store."""
         made, above = [], self.inputs.source
         for stage in RUNGS[name].stages(self.auto, self.macs):
             above = self._made(stage, above, name)
@@ -104,7 +105,7 @@ class Climb:
         )
 
     def _kept(self, name: RungName) -> RungFacts:
-        """The facts of a rung, kept in a file: times can't be measured again after an interruption."""
+        """The facts of a rung, from a file if there is one: latencies measured again after a restart would differ."""
         path = self.inputs.resume / f"{name}.json"
         if path.is_file():
             return RungFacts.model_validate_json(path.read_bytes())
@@ -147,7 +148,7 @@ class Climb:
         return self.auto.max_latency_ratio is not None
 
     def _measured(self, name: str, path: Path) -> ModelFacts:
-        """The file with its arena, and against the float32 file on the validation split."""
+        """The facts of a file: size, ops, arena, and the comparison with the float32 file on the validation split."""
         task, y = self.validation.spec.task, self.validation.y
         verdicts = self.validation.verdicts(path)
         paired = SCORING[task.name].paired(self.base, verdicts, y, self.validation.spec.labels, self.auto.confidence)
@@ -156,7 +157,7 @@ class Climb:
         return measurement.read(name, path).model_copy(update=more | Asked(None).measure(path))
 
     def _made(self, stage: Stage, above: Artifact, rung: str) -> Artifact:
-        """The result of a stage of a rung, from the store where it has it."""
+        """The result of a stage of a rung, from the store if it is there."""
         given = {above.name: above} | ({TEACHER: self._teacher} if stage.reads_beside() else {})
         needs = [each.key for each in given.values()]
         decides = identity(stage, needs, self._data, None, self.inputs.seed, self.validation.spec.task.name)
@@ -170,19 +171,19 @@ class Climb:
         return self.inputs.upstream[name] if isinstance(name, str) else self.inputs.source
 
     def _hear(self, rung: str) -> Callable[[Progress], None]:
-        """What tells the user how far a stage of a rung is."""
+        """The progress report of a stage of a rung, with the rung's name added."""
         return lambda progress: self.inputs.report(replace(progress, what=f"{rung}: {progress.what}"))
 
 
 def _ratios(path: Path, base: Path, x: NDArray[np.float32]) -> tuple[float, ...]:
-    """Median time of an inference over the base's, in turns, so that a busy moment meets both."""
+    """Median latencies divided by those of `base`, one per turn; alternating turns expose both to the same load."""
     one, other = litert.Runner(path), litert.Runner(base)
     turns = ((runner.latency(x[:1], RUNS, 2).p50 for runner in (one, other)) for _ in range(TURNS))
     return tuple(own / theirs for own, theirs in turns)
 
 
 def _hopeless(facts: RungFacts) -> str:
-    """Why no rung that keeps the network as large can keep the budgets either; "" when it may."""
+    """Why no rung with a network of the same size can keep the budgets either; "" if one might."""
     for result in facts.budgets:
         if result.check in ("size", "arena", "macs") and SLACK < excess(result, None) < np.inf:
             return f"{facts.rung} misses by far: {_miss(result)}; a network of the same size does too"
@@ -190,7 +191,7 @@ def _hopeless(facts: RungFacts) -> str:
 
 
 def _miss(result: CheckResult) -> str:
-    """``file size 35.2 KiB, at most 32.0 KiB``, or why it can't be told."""
+    """A result in words, as ``file size 35.2 KiB, at most 32.0 KiB``, or the reason why it is unavailable."""
     if result.value is None:
         return f"{result.what}: {result.why}"
     value, limit = (units.measure(figure, result.unit) for figure in (result.value, result.limit))
@@ -199,7 +200,7 @@ def _miss(result: CheckResult) -> str:
 
 
 def nearest_miss(rungs: Sequence[RungFacts]) -> Fault:
-    """What to say when no rung keeps all budgets: the one that is nearest, and then all."""
+    """The fault if no rung keeps all budgets: it names the one with the smallest excess, then lists all."""
     measured = [facts for facts in rungs if facts.budgets]
     table = "\n    ".join(["the rungs:", *(f"{facts.rung} {facts.status}: {facts.why}" for facts in rungs)])
     if not measured:

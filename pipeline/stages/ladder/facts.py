@@ -1,4 +1,4 @@
-"""What the auto stage tried: the facts that it and the report share."""
+"""The results of an auto stage: what it tried, for the report."""
 
 from typing import Any, Literal
 
@@ -8,36 +8,43 @@ from pipeline.verify.model_facts import CheckResult, Facts, Paired
 
 
 class RungFacts(Facts):
-    """One way to make the file, with what was measured of it on the validation split."""
+    """One way to make the file, with what was measured on the validation split."""
 
     rung: str
     status: Literal["met", "missed", "failed", "skipped"] = Field(
-        description="missed: a budget, or one that can't be told; failed: a stage of it did; skipped: it could not help"
+        description="met: keeps every budget; missed: exceeds a budget, or one can't be judged; failed: a stage of the "
+        "rung failed; skipped: the rung could not help"
     )
-    why: str = Field(default="", description="why it is not met, in words")
-    stages: tuple[dict[str, Any], ...] = Field(default=(), description="settings of the stages that make the file")
+    why: str = Field(default="", description="reason why the status is not `met`")
+    stages: tuple[dict[str, Any], ...] = Field(default=(), description="settings of the rung's stages")
     seconds: float | None = Field(
-        default=None, description="wall time of its stages when they were made; null when one failed"
+        default=None, description="wall time of the rung's stages when they ran, in seconds; null if one failed"
     )
-    score: float | None = Field(default=None, description="the task's main metric")
-    paired: Paired | None = Field(default=None, description="against the float32 file, example by example")
+    score: float | None = Field(default=None, description="main metric of the task")
+    paired: Paired | None = Field(default=None, description="comparison with the float32 file, example by example")
     bytes: int | None = None
-    arena: int | None = Field(default=None, description="the smallest that works on TensorFlow Lite Micro")
+    arena: int | None = Field(
+        default=None, description="smallest tensor arena that works on TensorFlow Lite Micro, in bytes"
+    )
     macs: int | None = None
     latency_ratios: tuple[float, ...] = Field(
-        default=(), description="times on the host over the float32 file's, measured in turns; empty when not asked"
+        default=(),
+        description="latencies on the host divided by the float32 file's, measured alternately; empty if no budget "
+        "needs them",
     )
-    budgets: tuple[CheckResult, ...] = Field(default=(), description="each budget with the value and the limit")
+    budgets: tuple[CheckResult, ...] = Field(default=(), description="result of each budget")
 
 
 class LadderFacts(Facts):
-    """All rungs in the order in which they were tried."""
+    """All rungs, in the order in which they were tried."""
 
-    metric: str = Field(description="the task's main metric")
-    examples: int = Field(description="of the validation split, which decides")
-    split_sha256: str = Field(description="of the validation split")
-    score: float | None = Field(description="of the float32 file there; null where it can't be measured")
+    metric: str = Field(description="name of the task's main metric")
+    examples: int = Field(description="number of examples of the validation split, on which files are judged")
+    split_sha256: str = Field(description="sha256 of the validation split")
+    score: float | None = Field(
+        description="main metric of the float32 file on the validation split; null if it can't be measured"
+    )
     confidence: float
     rungs: tuple[RungFacts, ...]
-    chosen: str = Field(description="the rung whose file ships")
-    stopped: str = Field(description="why no further rung was tried, in words")
+    chosen: str = Field(description="name of the rung whose file ships")
+    stopped: str = Field(description="reason why no further rung was tried")

@@ -1,4 +1,4 @@
-"""The rungs of the ladder: each a way to make a file, as the stages that a config would name, the cheapest first."""
+"""The rungs of the ladder: ways to make a file, cheapest first, each as the stages that a config would list."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -17,16 +17,16 @@ from pipeline.stages.stage import Stage
 from pipeline.stages.training import Training
 from pipeline.stages.worst import Worst
 
-TEACHER = "(teacher)"  # what a rung's stages call the stage that they learn from: no stage of a config can
-KEEP_MACS = 0.6  # where no budget says fewer
-ROOM = 0.98  # of max_macs that channels are pruned to: a file can have a few products more than its Keras layers
+TEACHER = "(teacher)"  # name of the teacher in a rung's stages; no stage of a config can have this name
+KEEP_MACS = 0.6  # share of the multiply-accumulates to keep if max_macs does not need fewer
+ROOM = 0.98  # share of max_macs to prune to: a file can have a few more multiply-accumulates than its Keras layers
 
 
 class Rung(NamedTuple):
     """How a file is made.
 
-    stages   from the settings and the network's multiply-accumulates
-    shrinks  whether it has fewer multiply-accumulates than plain quantization, and so a smaller file and arena
+    stages   gives the stages, from the settings of `auto` and the network's number of multiply-accumulates
+    shrinks  whether the network gets fewer multiply-accumulates, and with them a smaller file and arena
     """
 
     stages: Callable[[Ladder, int], tuple[Stage, ...]]
@@ -50,12 +50,12 @@ def _kept(auto: Ladder, setting: Literal["keep_int16", "keep_float"]) -> tuple[S
 
 
 def _training(auto: Ladder) -> dict[str, Any]:
-    """The settings that the auto stage shares with all that trains."""
+    """The training settings of the auto stage, for a stage of a rung."""
     return {name: getattr(auto, name) for name in Training.model_fields if name not in Stage.model_fields}
 
 
 def _qat(auto: Ladder, **more: Any) -> tuple[Stage, ...]:
-    """Trained and converted; with one scale for a layer's weights, normalisation has to be folded before."""
+    """The stages of a rung with qat. With one scale per layer, batch normalisation must be folded before."""
     folded = () if auto.per_channel else (Equalize(stage="equalize"),)
     return *folded, Qat(stage="qat", per_channel=auto.per_channel, **_training(auto), **more), convert(auto)
 
@@ -70,7 +70,7 @@ def _pruned(auto: Ladder) -> Prune:
 
 
 def fewer_channels(auto: Ladder, macs: int) -> ChannelPrune:
-    """The stage that takes channels out of a network of so many multiply-accumulates."""
+    """The stage that removes channels from a network with `macs` multiply-accumulates."""
     asked = ROOM * auto.max_macs / macs if auto.max_macs and macs else 1.0
     share = auto.keep_macs or (asked if asked < ROOM else KEEP_MACS)
     return ChannelPrune(stage="channel_prune", keep_macs=share, **_training(auto))

@@ -1,4 +1,4 @@
-"""The settings of the ladder, which its rungs share."""
+"""The settings of an auto stage, which its rungs share."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, get_args
@@ -20,33 +20,35 @@ INTEGER: tuple[RungName, ...] = tuple(name for name in get_args(RungName) if nam
 
 
 class Ladder(Budgets, Taught):
-    """Settings of what climbs the ladder."""
+    """Settings of an auto stage: the budgets, the rungs, and what the rungs need."""
 
     not_behind: ClassVar[Mapping[str, str]] = {"qat": "that is one of its rungs"}
     only_float32 = "tfmot rounds weights and activations in float32 alone"
 
     rungs: Annotated[tuple[RungName, ...], Field(strict=False, min_length=1)] = INTEGER
-    """What to try, in this order; all but `keep_float`, whose file is not integer-only, when left out."""
+    """Rungs to try, in this order. Default: all except `keep_float`, whose file is not integer-only."""
     worst: PositiveInt = 2
-    """Layers that `keep_int16` and `keep_float` keep, of a ranking that they make first."""
+    """Number of layers that `keep_int16` and `keep_float` keep, the most sensitive ones."""
     epochs: PositiveInt = 10
-    """Passes over the training split of each stage that trains."""
+    """Passes over the training split in each stage that trains."""
     learning_rate: PositiveFloat = 5e-4
-    """At the start, or after a warm-up."""
+    """Learning rate at the start, or after the warm-up."""
     teacher: str | ModelFile | None = None
-    """Who teaches in `distilled_qat`: a stage above, or a model file; the model itself, in float, when left out."""
+    """Teacher in `distilled_qat`: the name of a stage above, or a model file `{source: file, path: ...}`. Default: the
+    float model itself."""
     sparsity: Portion = 0.5
-    """Share of zeros that `pqat` prunes to."""
+    """Share of zeros that `pqat` prunes to, a fraction."""
     keep_macs: Portion | None = None
-    """Share of the multiply-accumulates that `channel_qat` leaves; what max_macs asks, or 0.6, when left out."""
+    """Share of the multiply-accumulates that `channel_qat` keeps, a fraction. Default: what `max_macs` requires, or
+    0.6."""
     io: Literal["int8", "uint8", "float32"] | None = None
-    """Type of the file's inputs and outputs; int8, or what the run's target takes, when left out."""
+    """Type of inputs and outputs. Default: int8, or a type that the run's target supports."""
     calibration: Calibration | None = None
-    """What activation ranges come from; 200 examples when left out."""
+    """How activation ranges are measured; `ranges` must be `minmax`. Default: on 200 examples."""
     per_channel: bool = True
-    """A scale for each channel of the weights, or one for all of a layer's, as some accelerators demand."""
+    """Quantize weights with one scale per channel; false: one scale per layer, as some accelerators require."""
     per_channel_dense: bool | None = None
-    """As of a convert stage."""
+    """Same as convert's `per_channel_dense`."""
 
     @model_validator(mode="after")
     def _rungs_fit(self) -> "Ladder":
