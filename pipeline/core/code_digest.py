@@ -1,8 +1,8 @@
-"""Digest of the code that a part of the pipeline runs, so that a cache key changes when its code does.
+"""Compute a digest of the code behind a part of the pipeline, so that its cache key changes when its code changes.
 
-The code is the module and everything of this package that it imports, at any depth, inside functions too, but not for
-type checkers alone. It is read as a syntax tree without docstrings: comments, docstrings and layout do not count.
-Nothing is imported or run.
+The digest covers the part's module and every module of this package that it imports, directly or indirectly. Imports
+inside functions count; imports under `if TYPE_CHECKING:` do not. Modules are compared as syntax trees without
+docstrings, so changes to comments, docstrings and layout have no effect. Nothing is imported or executed.
 """
 
 import ast
@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import pipeline
 
-# What decides no result: how errors and figures are written, how processes start, where results are kept; and the names
-# and titles of metrics, because a new row changes none that is there.
+# Modules that can't change a result: formatting of errors and numbers, process start, storage. The table of metrics is
+# here too, because a new row leaves the existing metrics as they are.
 NEUTRAL = ("pipeline.core.", "pipeline.verify.scoring.metrics.")
 
 _ROOT = Path(pipeline.__file__).parent
@@ -28,7 +28,11 @@ _PACKAGE = pipeline.__name__
 
 @cache
 def digest(module: str) -> str:
-    """sha256 over the import closure of a module of this package, named as ``pipeline.stages.train``."""
+    """Return the sha256 of a module and its import closure.
+
+    module: the dotted name of a module of this package, such as ``pipeline.stages.train``. Raises ValueError for a
+    name that is not a module of this package.
+    """
     total = hashlib.sha256()
     for name in sorted(closure(module)):
         total.update(f"{name}\0{_source(name).digest}\0".encode())
@@ -37,7 +41,7 @@ def digest(module: str) -> str:
 
 
 def closure(module: str) -> set[str]:
-    """The module and all modules of this package that it imports, directly or through others, but for NEUTRAL ones."""
+    """Return the module and all modules of this package that it imports, directly or indirectly, except NEUTRAL."""
     seen: set[str] = set()
     todo = [module]
     while todo:
@@ -50,7 +54,7 @@ def closure(module: str) -> set[str]:
 
 @cache
 def _file(module: str) -> Path | None:
-    """The module's source file; None for what is no module of this package (a function, say)."""
+    """Return the module's source file, or None if the name is not a module of this package (but a function, say)."""
     if module.split(".")[0] != _PACKAGE:
         return None
     path = _ROOT.joinpath(*module.split(".")[1:])
@@ -61,7 +65,7 @@ def _file(module: str) -> Path | None:
 
 
 class _Parsed(NamedTuple):
-    """What matters of a module: the digest of its syntax tree, and its imports as (module, names)."""
+    """The digest of a module's syntax tree, and its imports as (module, imported names)."""
 
     digest: str
     imports: tuple[tuple[str, tuple[str, ...]], ...]
@@ -88,7 +92,7 @@ def _read(content: bytes) -> _Parsed:
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
-    """Whether a statement is a string that stands alone: of a module, class or function, or of the setting above it."""
+    """Return whether a statement is a bare string: the docstring of a module, class, function or attribute."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)
@@ -105,7 +109,7 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below, without those in `if TYPE_CHECKING:`."""
+    """Yield all descendant nodes, except those under `if TYPE_CHECKING:`."""
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
             yield child
@@ -118,16 +122,16 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 def _modules(module: str, names: tuple[str, ...]) -> Iterator[str]:
-    """The modules of this package that ``from module import names`` reads."""
+    """Yield the modules of this package that ``from module import names`` imports."""
     if _file(module):
         inner = [f"{module}.{name}" for name in names]
         yield from (name for name in inner if _file(name))
-        if not inner or not all(_file(name) for name in inner):  # a name of the package itself
+        if not inner or not all(_file(name) for name in inner):  # some name is defined in the module itself
             yield module
 
 
-# Reading fifty syntax trees takes 0.3 s, a fifth of a run that finds all in the store, so what was read is remembered
-# in the user's cache by the content of the file: nothing there can be out of date, and all of it can be lost.
+# Parsing fifty modules takes 0.3 s, a fifth of a fully cached run, so the results are kept in the user's cache
+# directory under the sha256 of each file's content. Entries can't become outdated, and the file can be deleted safely.
 
 
 @cache
@@ -162,7 +166,7 @@ _unsaved: list[str] = []
 
 
 def _save() -> None:
-    """Write what was newly read, in one rename; a cache that can't be written costs time and nothing else."""
+    """Write new results to the cache file by an atomic rename. Failure to write is ignored: it only costs time."""
     if not _unsaved:
         return
     _unsaved.clear()

@@ -1,14 +1,14 @@
-"""Every error that a user can meet, and the exit code that it ends the program with.
+"""The exceptions that are shown to users, each with the exit code of the program.
 
 ::
 
-    EdgepipeError        1   the base class; met alone it is a bug of ours
-    ├── ConfigError      2   the YAML file, a --set or an option is wrong
+    EdgepipeError        1   the base class; raised by itself, it is a bug in edgepipe
+    ├── ConfigError      2   the YAML file, a --set or another option is wrong
     ├── InputError       3   data or a model file is wrong
-    └── StageError       4   a stage failed: TensorFlow, the converter, a crash, no memory
+    └── StageError       4   a stage failed: TensorFlow, the converter, a crash, out of memory
         └── StoreError   4   the store can't be read or written: no space, no permission
 
-A failed check is a result and not an error: the report is written, then the program ends with 5.
+A failed check is a result, not an error: the report is written, and the program exits with code 5.
 """
 
 import difflib
@@ -20,13 +20,13 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, said in full on one or two lines.
+    """One problem, formatted as one or two lines of text.
 
-    rule      what was expected, as a sentence without its full stop
-    where     the place: ``file:line:column``, a file, or an option
-    field     the dotted name of the setting, where there is one
+    rule      what was expected, as a sentence without a full stop
+    where     location: ``file:line:column``, a file, or an option
+    field     dotted name of the setting; "" if there is none
     received  what was found instead, as text
-    do        what the user can do about it
+    do        what the user can do to fix it
     """
 
     rule: str
@@ -45,16 +45,16 @@ class Fault:
 
     @property
     def reason(self) -> str:
-        """Why, without the place: for results, which must not hold a path of the machine."""
+        """The rule and the received value without the location: results must not contain paths of the machine."""
         return f"{self.rule}: {self.received}" if self.received else self.rule
 
 
-Place = tuple[str | int, ...]  # of a value in a YAML text: keys and positions in lists, from the top
-PlacedFault = tuple[Place, Fault]  # the place below the settings of one part, and what is wrong there
+Place = tuple[str | int, ...]  # location of a value in a YAML document: keys and list positions, from the top
+PlacedFault = tuple[Place, Fault]  # location relative to the settings of one part, and the problem there
 
 
 class EdgepipeError(Exception):
-    """What a user meets instead of a traceback: one or more faults. Survives pickling."""
+    """Base class of errors that are shown to users without a traceback. Holds one or more faults; can be pickled."""
 
     exit_code: ClassVar[int] = 1
 
@@ -67,7 +67,7 @@ class EdgepipeError(Exception):
 
 
 class ConfigError(EdgepipeError):
-    """The YAML file, a --set or an option is wrong."""
+    """The YAML file, a --set or another option is wrong."""
 
     exit_code = 2
 
@@ -80,7 +80,7 @@ class InputError(EdgepipeError):
 
 @contextmanager
 def input_of(field: str) -> Iterator[None]:
-    """Faults of an input as those of the setting that names it."""
+    """Set the field of all faults of an InputError raised inside: the setting that names the input."""
     try:
         yield
     except InputError as error:
@@ -98,7 +98,7 @@ class StoreError(StageError):
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """``did you mean 'epochs'?`` for a near miss; the choices when none is near; "" without any."""
+    """Return ``did you mean 'epochs'?`` for a close match, else a list of all words; "" if there are no words."""
     words = sorted(set(words))
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if near:

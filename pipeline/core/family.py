@@ -1,7 +1,8 @@
-"""Families of interchangeable parts: which there are is a table of names, and a part is imported when it is named.
+"""Families of interchangeable parts, such as stages or checks. A part is imported when a config names it.
 
-The tables are in `pipeline.config.registry`, above every room that uses them. They are found there by name, so that no
-part, no base class and no stage imports the list of all parts: start-up does not grow with it, and neither do keys.
+The tables of names are in `pipeline.config.registry`, a higher layer than the packages that use them. They are looked
+up there at run time, so that no module imports the list of all parts: a new part neither slows down start-up nor
+changes the cache keys of other parts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,13 +19,13 @@ REGISTRY = "pipeline.config.registry"
 
 
 class Family(Generic[P]):
-    """The parts of one kind, each under the name that a config uses.
+    """The parts of one kind, by the names that configs use.
 
-    For objects without settings, such as tasks, ``TASKS["regression"]`` imports the part and makes one object of it.
+    For parts without settings, such as tasks, ``TASKS["regression"]`` imports the class and returns its only instance.
     """
 
     def __init__(self, table: str) -> None:
-        """table: the name of the registry's table, name of the part -> ``module:Class``."""
+        """table: name of a dictionary in the registry that maps part names to ``module:Class``."""
         self.table = table
         self._made: dict[str, P] = {}
 
@@ -34,38 +35,39 @@ class Family(Generic[P]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in the order of the table."""
+        """Iterate over the names in table order."""
         return iter(self._where)
 
     def __contains__(self, name: object) -> bool:
         return name in self._where
 
     def module(self, name: str) -> str:
-        """The module of a part, for the digest of its code. KeyError for a name that is not in the table."""
+        """Return the module name of a part, for its code digest. Raises KeyError for a name not in the table."""
         return self._where[name].partition(":")[0]
 
     def load(self, name: str) -> type[P]:
-        """The class of a part. KeyError for a name that is not in the table."""
+        """Import and return the class of a part. Raises KeyError for a name not in the table."""
         module, _, attribute = self._where[name].partition(":")
         found: type[P] = getattr(import_module(module), attribute)
         return found
 
     def __getitem__(self, name: str) -> P:
-        """The one object of a part without settings. KeyError for a name that is not in the table."""
+        """Return the only instance of a part without settings. Raises KeyError for a name not in the table."""
         if name not in self._made:
             self._made[name] = self.load(name)()
         return self._made[name]
 
 
 class Chosen(Family[P]):
-    """The parts that have settings: in ``Annotated[Model, Chosen("MODELS", "source")]`` the setting `source` chooses.
+    """A family of parts with settings, used as a pydantic field type.
 
-    A value is validated by the chosen class alone, and errors are those of pydantic's own tagged union. The JSON Schema
-    is that of the union of all, which are imported for it.
+    In ``Annotated[Model, Chosen("MODELS", "source")]`` the value of the setting `source` selects the class. Only that
+    class validates the value. Errors and JSON Schema are the same as for a pydantic tagged union of all parts;
+    generating the schema imports all of them.
     """
 
     def __init__(self, table: str, tag: str, only: tuple[str, ...] = ()) -> None:
-        """only: the names that are allowed where not all are."""
+        """table: see Family. tag: the setting that selects the class. only: the allowed names; all if empty."""
         super().__init__(table)
         self.tag, self.only = tag, only
 
@@ -75,13 +77,13 @@ class Chosen(Family[P]):
         return {name: where for name, where in found.items() if not self.only or name in self.only}
 
     def of(self, value: Any) -> "type[BaseModel] | None":
-        """The class that settings choose; None where they choose none."""
+        """Return the class that a mapping of settings selects, or None if it selects none."""
         name = value.get(self.tag) if isinstance(value, dict) else None
         found = self.load(name) if isinstance(name, str) and name in self else None
         return found if found is None or issubclass(found, BaseModel) else None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """See pydantic, "Customizing validation with __get_pydantic_core_schema__"."""
+        """Validate with the selected class; see pydantic's docs, "Customizing validation"."""
 
         def validate(value: Any) -> Any:
             if isinstance(value, source):
@@ -105,7 +107,7 @@ class Chosen(Family[P]):
 
 
 class Names(Protocol):
-    """Anything that names parts."""
+    """A collection of part names, such as a Family."""
 
     def __iter__(self) -> Iterator[str]: ...
 
@@ -113,7 +115,10 @@ class Names(Protocol):
 
 
 class NameOf:
-    """The name of a part: ``Annotated[str, NameOf(TASKS)]``. Errors and JSON Schema are those of a Literal."""
+    """Restrict a string field to the names of a family: ``Annotated[str, NameOf(TASKS)]``.
+
+    Errors and JSON Schema are the same as for a Literal.
+    """
 
     def __init__(self, names: Names) -> None:
         self.names = names

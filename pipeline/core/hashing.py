@@ -1,4 +1,4 @@
-"""Digests of arrays, examples and files."""
+"""Digests of arrays, single examples and files."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def array_sha256(*arrays: NDArray[Any]) -> str:
-    """sha256 over dtype, shape and bytes of arrays in their order."""
+    """Return the sha256 over dtype, shape and bytes of each array, in the given order."""
     total = hashlib.sha256()
     for array in arrays:
         total.update(f"{array.dtype.str}{array.shape}".encode())
@@ -18,12 +18,12 @@ def array_sha256(*arrays: NDArray[Any]) -> str:
 
 
 def example_digest(example: NDArray[Any]) -> bytes:
-    """16 bytes that two examples share only when they are equal, for finding an example again in another split."""
+    """Return a 16-byte digest of an example's bytes, used to find equal examples within and across splits."""
     return hashlib.blake2b(np.ascontiguousarray(example).tobytes(), digest_size=16).digest()
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
+    """Return the sha256 of a file, read in pieces of 1 MiB."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):

@@ -1,7 +1,8 @@
-"""Run a function in a process of its own, so that a crash in it is an error here and its memory is given back.
+"""Run functions in child processes, so that a crash becomes an exception here and memory is returned to the system.
 
-The process comes from a fork server that has TensorFlow in memory: the first start costs its import, each later one
-under 0.1 s. What the process and everything native in it prints goes to a log file.
+The processes are forked by a fork server that has TensorFlow loaded: the first start waits for the import of
+TensorFlow, each later one takes less than 0.1 s. Everything that a child prints, including output of native
+libraries, goes to a log file.
 """
 
 import contextlib
@@ -27,10 +28,10 @@ from typing_extensions import Self
 from pipeline.core.errors import EdgepipeError, Fault, StageError
 
 P = ParamSpec("P")
-Send = Callable[[Any], None]  # the child's way to tell its parent something
+Send = Callable[[Any], None]  # sends an object from the child to its parent
 
-# What a fork server imports before the first child: with TensorFlow for stages, without for running .tflite files.
-# It passes over what is not installed.
+# Modules that a fork server imports before it forks the first child: TENSORFLOW for stages, RUNTIMES (without
+# TensorFlow) for running .tflite files. Modules that are not installed are ignored.
 TENSORFLOW, RUNTIMES = (
     ("pipeline.keras.preload",),
     ("pipeline.verify.runtimes.comparison", "pipeline.verify.interpreters.tflm", "tflite_micro"),
@@ -45,9 +46,10 @@ _EXPLAINED = {
 
 
 def start_server(log: Path | None, preload: Sequence[str] = TENSORFLOW) -> None:
-    """Start this process's fork server now, in the background, so that its imports overlap other work.
+    """Start this process's fork server in the background, so that its imports overlap with other work.
 
-    What it and its children print goes to the log, and nowhere without one. Does nothing when it runs already.
+    Its output and that of its children is appended to `log`, or discarded if `log` is None. Does nothing if the
+    server is already running.
     """
     context = _context()
     context.set_forkserver_preload(list(preload))
@@ -57,11 +59,11 @@ def start_server(log: Path | None, preload: Sequence[str] = TENSORFLOW) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may use before it is ended; its own children have the limits of time and memory too.
+    """Resource limits of a child process. The limits of time and memory also apply to the processes that it starts.
 
-    seconds  wall time; as much of each core, because a process that nobody waits for any more ends by that alone
-    memory   bytes beyond what it starts with
-    message  bytes of what it sends at once: the parent holds that in memory
+    seconds  wall time; also the limit of CPU time per core, which ends a process that the parent no longer waits for
+    memory   growth of the address space beyond its size at the start, in bytes
+    message  size of one message to the parent, in bytes; the parent holds a message in memory
     """
 
     seconds: float | None = None
@@ -77,11 +79,11 @@ def call(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> None:
-    """Run ``function(send, *args, **kwargs)`` in a child process; `hear` gets what it sends.
+    """Run ``function(send, *args, **kwargs)`` in a child process and pass every message that it sends to `hear`.
 
-    log is the file that the child's output goes to; the fork server's own when it is None. Raises what the function
-    raised when that is an EdgepipeError, and StageError, naming `who`, for any other exception and for a process that
-    was killed by a signal.
+    The child's output is appended to `log`; if `log` is None it goes where the fork server's output goes. Raises the
+    function's exception if it is an EdgepipeError. Raises StageError, with `who` as the name of the child, for any
+    other exception and for a process that was killed by a signal.
     """
     with _Child(who, log, Limits(), function, args, kwargs) as child:
         child.listen(hear)
@@ -90,11 +92,11 @@ def call(
 def gather(
     who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits(), preload: Sequence[str] = RUNTIMES
 ) -> list[Any]:
-    """Run ``function(send, *args)`` for each ``(function, *args)`` in a process of its own, all at once.
+    """Run ``function(send, *args)`` for each ``(function, *args)`` in a child process of its own, all concurrently.
 
-    Returns what each sent last, in the order of the calls. Raises as `call` does, for the first that fails, and
-    StageError for one that goes beyond its limits. TensorFlow is not loaded for them where it is not already: the
-    fork server imports `preload`, when it does not run yet.
+    Returns the last message of each child, in the order of `calls`. For the first child that fails it raises what
+    `call` would raise, and StageError for a child that exceeds its limits. If the fork server is not running yet, it
+    is started with `preload`, so that TensorFlow need not be loaded.
     """
     start_server(None, preload)
     with contextlib.ExitStack() as stack:
@@ -109,7 +111,7 @@ def _last(child: "_Child") -> Any:
 
 
 class _Child:
-    """A child process: started on entry, gone on exit."""
+    """A child process as a context manager: started on entry, killed on exit if it is still running."""
 
     def __init__(
         self,
@@ -144,9 +146,9 @@ class _Child:
         self._ours.close()
 
     def listen(self, hear: Send) -> None:
-        """Hear the child until it ends; raises what went wrong with it."""
+        """Pass the child's messages to `hear` until it ends. Raises its error; StageError if it died or hit a limit."""
         error: EdgepipeError | None = None
-        done = False  # said by the process itself: native code can end it with exit code 0 too
+        done = False  # set by a message, because native code can end the process with exit code 0 too
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:
                 kind, message = self._receive()
@@ -171,7 +173,7 @@ class _Child:
         try:
             return pickle.loads(self._ours.recv_bytes(self.limits.message))
         except OSError as error:
-            if self.limits.message is None or error.errno is not None:  # the pipe's own
+            if self.limits.message is None or error.errno is not None:  # an error of the pipe, not the size limit
                 raise
             rule = f"{self.who} must tell less than {self.limits.message >> 20} MiB"
             raise StageError(Fault(rule, received="more", do=self._story)) from None
@@ -204,7 +206,7 @@ def _child(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     if log is not None:
         with log.open("ab") as file:
             os.dup2(file.fileno(), 1)
@@ -233,33 +235,33 @@ def _child(
         connection.send(("failed", f"{type(error).__name__}: {text.splitlines()[0][:500]}"))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # native libraries may hang or crash in their own clean-up; the result is already sent
+    os._exit(0)  # native libraries may hang or crash during clean-up, and the result has been sent
 
 
 def _limit_memory(more: int) -> None:
-    """Let this process's address space grow by that many bytes at most (Linux alone tells the present size)."""
+    """Limit the growth of this process's address space to `more` bytes. Linux only: it needs /proc/self/statm."""
     import resource
 
-    with contextlib.suppress(OSError, ValueError):  # a lower limit holds already
+    with contextlib.suppress(OSError, ValueError):  # raised if a lower limit is already set
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * resource.getpagesize() + more
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _limit_time(seconds: float) -> None:
-    """Let this process and each that it starts run so long on every core.
+    """Limit the CPU time of this process, and of each process that it starts, to `seconds` per core.
 
-    Native code that never ends holds Python's lock, so that `_end_with_parent` can't see a parent go.
+    Native code in an endless loop holds Python's global interpreter lock, so that `_end_with_parent` can't run.
     """
     import resource
 
     limit = math.ceil(seconds) * (os.cpu_count() or 1)
-    with contextlib.suppress(OSError, ValueError):  # a lower limit holds already
+    with contextlib.suppress(OSError, ValueError):  # raised if a lower limit is already set
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
 
 
 def _end_with_parent(connection: Connection) -> None:
-    """The parent never sends; the pipe ends when it dies, be it by kill -9, and so does this process."""
+    """End this process when its parent dies, even by SIGKILL: the parent never sends, so recv returns on EOF only."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
     os._exit(1)
@@ -274,7 +276,7 @@ def _picklable(error: EdgepipeError) -> EdgepipeError:
 
 @contextlib.contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Point file descriptors 1 and 2 at a file: a process that is started meanwhile keeps them."""
+    """Redirect file descriptors 1 and 2 to a file. A process started meanwhile keeps the redirection."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

@@ -1,4 +1,4 @@
-"""How far a stage is."""
+"""The progress report of a running stage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is: `done` of `total` units of `what`, with the figures of the last one."""
+    """Progress of a running stage.
+
+    what     the unit of work, such as "epoch"
+    done     units completed
+    total    units in all
+    figures  metrics of the last unit, by name
+    """
 
     what: str
     done: int

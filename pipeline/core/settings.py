@@ -1,7 +1,7 @@
-"""What a user writes in YAML, as frozen pydantic classes: the base of all settings, and of those that count in keys.
+"""Base classes of everything that users write in YAML, as frozen pydantic models.
 
-The config is the part: one class holds the settings, with their description, unit and default, and the method that does
-the work. The command line, the JSON Schema, the reference and the cache key all follow from the class.
+A part is one class: its fields are the settings, with description, unit and default, and its methods do the work. The
+JSON Schema, the reference, the validation errors and the cache key are derived from the class.
 """
 
 import typing
@@ -11,33 +11,42 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from pipeline.core import code_digest
 
-TAGS = ("stage", "source", "check", "format", "decay")  # the settings that choose a class
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of what becomes a file or a folder
+TAGS = ("stage", "source", "check", "format", "decay")  # the settings whose value selects a class
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # pattern of names that are used as file or folder names
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Portion = Annotated[float, Field(gt=0, lt=1)]  # more than nothing, less than all
-Share = Annotated[float, Field(ge=0, lt=1)]  # nothing, or less than all
+Portion = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor everything
+Share = Annotated[float, Field(ge=0, lt=1)]  # may be nothing, but not everything
 
 
 class Settings(BaseModel):
-    """Base of everything that a user writes in YAML: frozen, unknown keys refused, no type coercion, finite numbers.
+    """Base class of all settings. Instances are frozen; unknown keys, type coercion and non-finite numbers are refused.
 
-    A validator that looks at several settings raises ``ValueError("name: rule")``, with the dotted name of the setting
-    to change, and the fault is told at its place::
+    The string below a field is its description in the reference and the JSON Schema. A validator that compares several
+    settings raises ``ValueError("name: rule")`` with the dotted name of the setting to change; the error is then
+    reported at the line of that setting::
 
         class Ramp(Settings):
-            \"\"\"A rate that rises.\"\"\"
+            \"\"\"Increase a rate linearly.\"\"\"
 
-            begin: float = 0.0
-            \"\"\"Share of the training after which it begins to rise.\"\"\"
+            begin: Fraction = 0.0
+            \"\"\"Fraction of the training at which the increase starts.\"\"\"
+            end: Fraction = 1.0
+            \"\"\"Fraction of the training at which the increase ends.\"\"\"
+
+            @model_validator(mode="after")
+            def _ordered(self) -> "Ramp":
+                if self.begin >= self.end:
+                    raise ValueError("begin: must be less than end")
+                return self
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    kind: ClassVar[str] = ""  # the value of the setting that chooses this class, such as "train" of `stage: train`
+    kind: ClassVar[str] = ""  # value of the setting that selects this class: "train" for `stage: train`
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -48,24 +57,31 @@ class Settings(BaseModel):
                 cls.kind = str(typing.get_args(field.annotation)[0])
 
     def settings(self) -> dict[str, Any]:
-        """The resolved settings as JSON values, under the names that the YAML file uses."""
+        """Return all settings, defaults included, as JSON values under the names used in YAML."""
         return self.model_dump(mode="json", by_alias=True)
 
     @model_serializer(mode="wrap")
     def _tags_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """In the order in which people write settings: what it is, its name, then the rest."""
+        """Put the keys in the order that people write: the tag that selects the class, name, from, then the rest."""
         settings = handler(self)
         first = (key for key in (*TAGS, "name", "from") if key in settings)
         return {key: settings[key] for key in dict.fromkeys((*first, *settings))}
 
 
 class KeyedSettings(Settings):
-    """Settings of a part that decides the output: its identity goes into cache keys."""
+    """Base class of parts that affect the output of a stage, so that their identity is part of cache keys.
 
-    anonymous: ClassVar[frozenset[str]] = frozenset()  # settings that decide nothing about the output: names, paths
-    decided_by: ClassVar[str] = ""  # the module whose code decides the output; the class's own when it is left out
+    anonymous   settings that do not affect the output, such as names and paths; excluded from the identity
+    decided_by  the module whose code determines the output; the module of the class if empty
+    """
+
+    anonymous: ClassVar[frozenset[str]] = frozenset()
+    decided_by: ClassVar[str] = ""
 
     def identity(self) -> dict[str, Any]:
-        """What the output depends on: settings, the content of files, the code."""
+        """Return everything that the output depends on, as JSON values: settings and the digest of the code.
+
+        Subclasses that read files add a digest of their content.
+        """
         settings = {key: value for key, value in self.settings().items() if key not in self.anonymous}
         return {"settings": settings, "code": code_digest.digest(self.decided_by or type(self).__module__)}

@@ -1,14 +1,14 @@
-"""Content-addressed store: a key names an immutable directory.
+"""A store of finished stages: each key names one immutable directory.
 
 Layout below the root::
 
-    v1/entries/<key>/           the files of a finished stage, with manifest.json
-    v1/partial/<key>/           what an interrupted stage goes on from
-    v1/building/<key>-<random>/ private to one process, renamed to entries/ when it is complete
-    v1/locks/<key>.lock         saves making a thing twice, and guards the removal of what a killed process left
+    v1/entries/<key>/           files of a finished stage, with manifest.json
+    v1/partial/<key>/           checkpoints from which an interrupted stage resumes
+    v1/building/<key>-<random>/ work directory of one process, renamed to entries/ when complete
+    v1/locks/<key>.lock         held while an entry is made, and while leftovers of a killed process are removed
 
-A reader checks every sha256 of the manifest and treats damage as a miss. All paths inside are relative, so a whole
-root can be saved and restored elsewhere, by a CI cache for one.
+Readers check every sha256 in the manifest and treat a damaged entry as missing. All stored paths are relative, so a
+root can be saved and restored elsewhere, for example by a CI cache.
 """
 
 import errno
@@ -33,12 +33,16 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished directory of the store.
+    """A finished entry of the store.
 
-    identity  what the key is the digest of, for people and for ``plan --explain``
-    seconds   wall time of making it
-    created   seconds since the epoch
+    key       sha256 of the identity; see `key_of`
+    path      directory of the entry
+    stage     kind of the stage that made it, such as "train"
+    identity  the JSON value that the key is the digest of; used by ``plan --explain``
+    seconds   wall time taken to make it
+    created   creation time, in seconds since the Unix epoch
     files     relative path -> sha256
+    bytes     total size of the files
     """
 
     key: str
@@ -52,12 +56,12 @@ class Entry:
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
-    """sha256 of the identity as canonical JSON."""
+    """Return the sha256 of an identity as JSON with sorted keys and no spaces."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class Store:
-    """The store below one root directory. Every method raises StoreError when the disk says no."""
+    """The store below one root directory. Methods raise StoreError if the file system refuses an operation."""
 
     def __init__(self, root: Path, log: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
@@ -65,7 +69,7 @@ class Store:
         self._home = root / f"v{FORMAT}"
 
     def get(self, key: str) -> Entry | None:
-        """The entry of that key; None when there is none or when any file of it is damaged."""
+        """Return the entry for a key, or None if there is none or any of its files is missing or damaged."""
         with self._guard("read"):
             entry = self._load(self._home / "entries" / key)
             if entry is None:
@@ -78,14 +82,14 @@ class Store:
             return entry
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, unchecked, newest first."""
+        """Yield all entries, newest first, without checking their files."""
         with self._guard("read"):
             folder = self._home / "entries"
             loaded = [self._load(path) for path in folder.iterdir()] if folder.is_dir() else []
         yield from sorted((e for e in loaded if e), key=lambda e: -e.created)
 
     def put(self, key: str, stage: str, identity: Mapping[str, Any], fill: Callable[[Path], None]) -> Entry:
-        """Let `fill` write into an empty private directory, then make that the entry of the key, in one rename."""
+        """Call `fill` with an empty work directory, then rename that directory to the entry of the key."""
         with self._guard("written"):
             building = self._folder("building")
             work = building / f"{key}-{uuid.uuid4().hex}"
@@ -106,9 +110,10 @@ class Store:
         fill: Callable[[Path], None],
         waiting: Callable[[], None] = lambda: None,
     ) -> tuple[Entry, bool]:
-        """The entry of that identity, and whether it was there; else `fill` makes it, while the key's lock is held.
+        """Return the entry for an identity, and whether it already existed.
 
-        `waiting` is called once when another process holds the lock.
+        If it does not exist, `fill` makes it while the lock of the key is held. `waiting` is called once if another
+        process holds the lock.
         """
         key = key_of(identity)
         if entry := self.get(key):
@@ -121,19 +126,20 @@ class Store:
         return entry, False
 
     def partial(self, key: str) -> Path:
-        """The directory that an interrupted stage goes on from; made when it is not there."""
+        """Return the checkpoint directory of a key, created if necessary; an interrupted stage resumes from it."""
         with self._guard("written"):
             return self._folder("partial", key)
 
     def finish(self, key: str) -> None:
-        """Drop what an interrupted stage left: its entry is complete."""
+        """Remove the checkpoint directory of a key whose entry is complete."""
         shutil.rmtree(self._home / "partial" / key, ignore_errors=True)
 
     @contextmanager
     def lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the key's lock; `waiting` is called once when another process holds it. Freed when a process dies.
+        """Hold the lock of a key; `waiting` is called once if another process holds it.
 
-        What a holder that was killed had begun is removed.
+        The operating system releases the lock when its holder dies. Work directories that a killed holder left behind
+        are removed.
         """
         from filelock import FileLock, Timeout
 
@@ -152,7 +158,10 @@ class Store:
             lock.release()
 
     def clear(self, older_than: float = 0.0) -> tuple[int, int]:
-        """Remove entries made more than that many seconds ago (0: all, and what is unfinished); (count, bytes)."""
+        """Remove entries made at least `older_than` seconds ago and return their number and total bytes.
+
+        0 removes all entries, and also checkpoints and work directories.
+        """
         old = [e for e in self.entries() if time.time() - e.created >= older_than]
         with self._guard("cleared"):
             for entry in old:
@@ -173,7 +182,7 @@ class Store:
                 path.name, path, manifest["stage"], manifest["identity"], float(manifest["seconds"]),
                 float(manifest["created"]), files, size,
             )  # fmt: skip
-        except (FileNotFoundError, NotADirectoryError):  # a stray file is no entry
+        except (FileNotFoundError, NotADirectoryError):  # no such entry, or a stray file
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
             self.log(f"store: the manifest of {path.name[:12]} is damaged; it will be made again")
@@ -206,7 +215,7 @@ class Store:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
-            if self.get(key) is None:  # a damaged entry stands in the way
+            if self.get(key) is None:  # the existing entry is damaged
                 self._discard(target)
                 work.rename(target)
         entry = self._load(target)
@@ -214,9 +223,9 @@ class Store:
         return entry
 
     def _discard(self, path: Path) -> None:
-        """Remove an entry, or a stray file in its place, so that no reader ever sees half of it."""
+        """Remove an entry, or a stray file in its place, by a rename first: no reader sees a partly removed entry."""
         aside = self._folder("building", f"discarded-{uuid.uuid4().hex}")
-        with suppress(FileNotFoundError):  # another process was faster
+        with suppress(FileNotFoundError):  # another process has removed it already
             path.rename(aside / path.name)
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -234,7 +243,7 @@ class Store:
 
 
 def store_fault(root: Path, error: OSError, verb: str) -> Fault:
-    """What a user can do about an error of the disk below the store's root."""
+    """Return a fault for an OSError below the store's root, with what the user can do. verb: "read", "written", ..."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         do = "free some space, run `edgepipe cache clear`, or choose another store with --store DIR"
     else:
@@ -245,6 +254,6 @@ def store_fault(root: Path, error: OSError, verb: str) -> Fault:
 
 
 def _inside(name: str) -> bool:
-    """Whether a manifest's file name stays inside its entry: the store may come from a shared cache."""
+    """Return whether a file name in a manifest stays inside its entry; a shared cache may hold hostile manifests."""
     path = Path(name)
     return not path.is_absolute() and ".." not in path.parts

@@ -1,15 +1,15 @@
-"""The only formatter of numbers: a figure looks the same on the terminal, in Markdown and in HTML.
+"""Format numbers as text. Every output uses these functions, so a number looks the same on the terminal and in pages.
 
-Fractions are 0..1, sizes bytes, times seconds (or milliseconds where the name says so). None is a dash.
+Fractions are 0..1, sizes are bytes, times are seconds (milliseconds where the name says so). None becomes a dash.
 """
 
 import math
 
-DASH = "–"  # a value that is not there
+DASH = "–"  # stands for a missing value
 
 
 def size(count: int | None) -> str:
-    """Bytes as B, KiB or MiB."""
+    """Format a number of bytes in B, KiB or MiB."""
     if count is None:
         return DASH
     if count < 1024:
@@ -19,12 +19,12 @@ def size(count: int | None) -> str:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """0.983 as ``98.3 %``."""
+    """Format a fraction as a percentage: 0.983 as ``98.3 %``."""
     return DASH if fraction is None else f"{points(fraction, digits, sign=False)} %"
 
 
 def points(fraction: float | None, digits: int = 2, sign: bool = True) -> str:
-    """A difference of two fractions in percentage points: 0.0028 as ``+0.28``, or ``0.28`` without its plus."""
+    """Format a difference of two fractions in percentage points: 0.0028 as ``+0.28``, or ``0.28`` if not `sign`."""
     if fraction is None:
         return DASH
     text = f"{fraction * 100:{'+' if sign else ''}.{digits}f}"
@@ -32,7 +32,7 @@ def points(fraction: float | None, digits: int = 2, sign: bool = True) -> str:
 
 
 def ms(milliseconds: float | None) -> str:
-    """Milliseconds with three significant digits."""
+    """Format milliseconds with three significant digits, and at most four decimals."""
     if milliseconds is None:
         return DASH
     digits = max(0, 2 - math.floor(math.log10(milliseconds))) if milliseconds > 0 else 0
@@ -40,7 +40,7 @@ def ms(milliseconds: float | None) -> str:
 
 
 def seconds(duration: float | None) -> str:
-    """A duration as ``0.4 s``, ``12 s``, ``3 min 05 s`` or ``1 h 02 min``."""
+    """Format seconds as ``0.4 s``, ``12 s``, ``3 min 05 s`` or ``1 h 02 min``."""
     if duration is None:
         return DASH
     if duration < 10:
@@ -55,7 +55,7 @@ def seconds(duration: float | None) -> str:
 
 
 def count(number: int | None) -> str:
-    """A count with k or M: 12,501,632 as ``12.502 M``, 264,192 as ``264.2 k``."""
+    """Format a count with k or M: 12,501,632 as ``12.502 M``, 264,192 as ``264.2 k``; in full below 10,000."""
     if number is None:
         return DASH
     if number < 10_000:
@@ -64,17 +64,17 @@ def count(number: int | None) -> str:
 
 
 def whole(number: int | None) -> str:
-    """A count to its last digit: ``12,501,632``."""
+    """Format a count in full: ``12,501,632``."""
     return DASH if number is None else f"{number:,}".replace("-", "−")
 
 
 def decibel(value: float | None) -> str:
-    """A ratio in dB; without one there was no error at all."""
+    """Format a signal-to-noise ratio in dB; None means that there is no error at all."""
     return "no error" if value is None else f"{value:.1f} dB"
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A plain figure with that many significant digits, and all before the point."""
+    """Format a number with `digits` significant digits, and with all digits before the point below 1e9."""
     text = DASH if value is None else f"{value:.{digits}g}"
     if value is not None and "e+" in text and abs(value) < 1e9:  # 30,000 rather than 3e+04
         text = f"{value:,.0f}"
@@ -82,17 +82,20 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def chance(p: float | None) -> str:
-    """A p-value: 0.0312 as ``0.031``, the smallest as ``< 0.001``."""
+    """Format a p-value: 0.0312 as ``0.031``, values below 0.001 as ``< 0.001``."""
     return "< 0.001" if p is not None and p < 0.001 else number(p, 2)
 
 
 def change(value: float | None, digits: int = 3) -> str:
-    """A difference of two plain figures, signed, with that many significant digits: -0.0213 as ``−0.0213``."""
+    """Format a difference of two numbers with its sign and `digits` significant digits: -0.0213 as ``−0.0213``."""
     return DASH if value is None else f"{value:+.{digits}g}".replace("-", "−")
 
 
 def measure(value: float | str | None, unit: str) -> str:
-    """A check's value or limit in its unit: fraction, points, bytes, ms, count or text. Text stays as it is."""
+    """Format the value or limit of a check in its unit: fraction, points, bytes, ms, count or text.
+
+    Text is returned unchanged; for any other unit the value is formatted as a plain number.
+    """
     if value is None or isinstance(value, str):
         return DASH if value is None else value
     whole = round(value) if unit in ("bytes", "count") else 0

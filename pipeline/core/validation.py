@@ -1,4 +1,8 @@
-"""The values of a YAML text as an object of a settings class. Every fault is told at once, each with its place."""
+"""Validate the values of a YAML document as a settings class. All faults are reported at once, each with its location.
+
+Most of this module translates pydantic's errors: their locations into places in the YAML document, and their messages
+into terms of YAML.
+"""
 
 import re
 import types
@@ -17,7 +21,7 @@ from pipeline.core.settings import NAME, TAGS, Settings
 
 S = typing.TypeVar("S", bound=Settings)
 
-_RULES = {  # pydantic's kinds of errors in the words of YAML; the others are told in pydantic's own
+_RULES = {  # pydantic's error types in terms of YAML; for all other types pydantic's own message is used
     "extra_forbidden": "is not a known setting",
     "missing": "is required",
     "int_type": "must be a whole number",
@@ -41,10 +45,12 @@ def validated(
     origins: Mapping[Place, str] = types.MappingProxyType({}),
     faults: Sequence[Fault] = (),
 ) -> S:
-    """The value as such an object; ConfigError with these and all further faults.
+    """Return the value as an object of class `kind`. Raises ConfigError with `faults` and all faults found here.
 
-    value    what the document says, or what was made of it: places are looked up in the document
-    origins  place -> the --set that wrote there
+    document  the YAML document, from which the lines and columns of faults are taken
+    value     the document's values, possibly changed by --set and the expansion of paths and targets
+    origins   place -> the --set option that wrote the value there
+    faults    faults that are known already
     """
     try:
         if not isinstance(value, dict):
@@ -60,7 +66,7 @@ def validated(
 
 
 def item_name(item: Any, position: int) -> str:
-    """How a person calls an item of a list: its name, else its kind, else its position."""
+    """Return how messages call an item of a list: by its name, else by its kind, else by its position."""
     if isinstance(item, dict):
         for key in ("name", *TAGS):
             if item.get(key) and isinstance(item[key], str):
@@ -71,10 +77,10 @@ def item_name(item: Any, position: int) -> str:
 def _faults(
     error: ValidationError, root: type[BaseModel], document: yaml.Document, origins: Mapping[Place, str]
 ) -> Iterator[Fault]:
-    """One fault for each place, in the order of the text.
+    """Yield one fault for each place, in document order.
 
-    A fault inside a value makes those of the whole value noise: that the list is too short without its wrong items, or
-    that the value is of no other kind of a union.
+    Faults of a value that contains another fault are left out, because they only follow from it: that a list is too
+    short without its invalid items, or that the value does not fit the other members of a union.
     """
     found: dict[Place, list[_Words]] = {}
     for details in error.errors(include_url=False):
@@ -83,26 +89,26 @@ def _faults(
     enclosing = {place[:n] for place in found for n in range(len(place))}
     for place in sorted((place for place in found if place not in enclosing), key=document.mark):
         rules, received, hints = zip(*found[place], strict=True)
-        rule = " or ".join(dict.fromkeys(rules)).replace(" or must be ", " or ")  # of the kinds of a union
+        rule = " or ".join(dict.fromkeys(rules)).replace(" or must be ", " or ")  # one rule for each union member
         field, hint = dotted(place, document.value), next(filter(None, hints), "")
         yield Fault(rule, where(place, document, origins), field, received[0], hint)
 
 
 def where(place: Place, document: yaml.Document, origins: Mapping[Place, str]) -> str:
-    """The place as ``file:line:column``, or the --set that wrote there."""
+    """Return a place as ``file:line:column``, or the --set option that wrote the value there."""
     option = next((option for at, option in origins.items() if _set_there(place, at, document)), None)
     return f"--set {option}" if option else document.where(place)
 
 
 def _set_there(place: Place, at: Place, document: yaml.Document) -> bool:
-    """Whether the value at `place` comes from a --set of `at`: it lies in it, or was made to hold it."""
+    """Return whether a --set at `at` wrote the value at `place`: it is inside `at`, or was created to contain it."""
     return place[: len(at)] == at or (at[: len(place)] == place and place not in document.marks)
 
 
 def _resolve(loc: Place, root: type[BaseModel], value: Any) -> tuple[Place, type[BaseModel] | None, Any]:
-    """A pydantic location as a place in the YAML values, the class whose field it is, and the field's type.
+    """Return a pydantic location as a place in the YAML values, the class that has the field, and the field's type.
 
-    pydantic puts the tag of a union's member, and names of union branches, into its locations: those are no keys.
+    pydantic's locations also contain the tag of a union member and names of union branches, which are not YAML keys.
     """
     place: list[str | int] = []
     owner: type[BaseModel] | None = root
@@ -125,21 +131,21 @@ def _resolve(loc: Place, root: type[BaseModel], value: Any) -> tuple[Place, type
         place.append(part)
         value = _child(value, part)
     if (family := _family(kind)) and (chosen := family.of(value)):
-        owner = chosen  # the whole part is wrong
+        owner = chosen  # the fault is that of the whole part
     return tuple(place), owner, kind
 
 
 def _family(kind: Any) -> Chosen[Any] | None:
-    """The family of parts that an annotation names."""
+    """Return the family of parts in an Annotated type, or None."""
     if typing.get_origin(kind) is not Annotated:
         return None
     return next((each for each in typing.get_args(kind)[1:] if isinstance(each, Chosen)), None)
 
 
 def _models(kind: Any, value: Any) -> list[type[BaseModel]]:
-    """The pydantic classes that a type annotation stands for, through Annotated and unions.
+    """Return the pydantic classes in a type annotation, looking through Annotated and unions.
 
-    Of a family's parts it is the one that the value chooses.
+    For a family of parts, it is the class that the value selects.
     """
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
@@ -155,7 +161,7 @@ def _models(kind: Any, value: Any) -> list[type[BaseModel]]:
 
 
 def _tags(kind: Any) -> dict[str, str]:
-    """The values that choose a class of a union or a family -> the setting that they are of, such as `stage`."""
+    """Return the tag values that select a class of a union or family -> the name of the tag, such as `stage`."""
     origin = typing.get_origin(kind)
     if family := _family(kind):
         return dict.fromkeys(family, family.tag)
@@ -167,7 +173,7 @@ def _tags(kind: Any) -> dict[str, str]:
 
 
 def _item(kind: Any) -> Any:
-    """The type of a tuple's items, through Annotated and unions."""
+    """Return the item type of a tuple, looking through Annotated and unions; None if it is not a tuple."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         return _item(arguments[0])
@@ -177,7 +183,7 @@ def _item(kind: Any) -> Any:
 
 
 def _tagged(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """The setting that chooses a class of a union, and its value for this one; nothing for a class outside unions."""
+    """Yield the name of the tag that selects this class of a union, and the tag's value; nothing for other classes."""
     for name in TAGS:
         field = model.model_fields.get(name)
         if field and typing.get_origin(field.annotation) is typing.Literal:
@@ -189,7 +195,7 @@ def _tag(model: type[BaseModel]) -> str | None:
 
 
 def _aliases(model: type[BaseModel]) -> dict[str, str]:
-    """The names that YAML uses -> the names of the fields."""
+    """Return the names used in YAML -> the names of the fields."""
     return {field.alias or name: name for name, field in model.model_fields.items()}
 
 
@@ -199,7 +205,7 @@ def _annotation(model: type[BaseModel], part: str) -> Any:
         return None
     field = model.model_fields[name]
     family = next((each for each in field.metadata if isinstance(each, Chosen)), None)
-    return Annotated[field.annotation, family] if family else field.annotation  # pydantic has taken it apart
+    return Annotated[field.annotation, family] if family else field.annotation  # pydantic splits Annotated
 
 
 class _Words(typing.NamedTuple):
@@ -209,7 +215,7 @@ class _Words(typing.NamedTuple):
 
 
 def _words(details: ErrorDetails, root: type[BaseModel], document: Any) -> tuple[Place, _Words]:
-    """The place of one of pydantic's errors, and what to say of it."""
+    """Return the place of a pydantic error in the YAML document, and the text of its fault."""
     place, owner, type_ = _resolve(details["loc"], root, document)
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     tags = _tags(type_)
@@ -233,7 +239,10 @@ def _words(details: ErrorDetails, root: type[BaseModel], document: Any) -> tuple
 
 
 def _of_validator(message: str, place: Place, owner: type[BaseModel] | None, value: Any) -> tuple[Place, _Words]:
-    """What a validator of ours says: ``begin: must be less than end`` is told of the setting `begin`."""
+    """Return place and text for a ValueError of our own validators.
+
+    A message such as ``begin: must be less than end`` is reported at the setting `begin`.
+    """
     name, separator, rule = message.partition(": ")
     path = [int(part) if part.isdecimal() else part for part in name.split(".")]
     if not separator or owner is None or path[0] not in _aliases(owner):
@@ -244,13 +253,13 @@ def _of_validator(message: str, place: Place, owner: type[BaseModel] | None, val
 
 
 def _sentence(message: str) -> str:
-    """pydantic's `Input should be greater than or equal to 0` as `must be at least 0`."""
+    """Rephrase pydantic's `Input should be greater than or equal to 0` as `must be at least 0`."""
     message = re.sub(r"^\w+ should", "must", message).partition(" after validation")[0]
     return message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
 
 
 def dotted(place: Place, value: Any) -> str:
-    """``stages.prune.sparsity``: items of lists go by their names."""
+    """Return a place as a dotted name such as ``stages.prune.sparsity``, with list items by name (see `item_name`)."""
     parts = []
     for part in place:
         parts.append(item_name(value[part], part) if isinstance(part, int) and isinstance(value, list) else str(part))
@@ -259,7 +268,7 @@ def dotted(place: Place, value: Any) -> str:
 
 
 def _child(value: Any, part: str | int) -> Any:
-    """The value below; None when there is none."""
+    """Return the item of a mapping or list, or None if there is none."""
     try:
         return value[part]
     except (KeyError, IndexError, TypeError):

@@ -1,8 +1,8 @@
-"""YAML text to plain values that remember their place.
+"""Parse YAML text into plain values, and record the line and column of each value.
 
-The scalar rules are YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema), which PyYAML's own
-loaders do not follow: here ``no`` and ``on`` are text, ``1e-3`` is a number, a repeated key is an error. Tags are
-refused, so that no text can name a Python object.
+Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), unlike PyYAML's own
+loaders: ``no`` and ``on`` are text, ``1e-3`` is a number, and a repeated key is an error. Tags are refused, so that no
+document can create Python objects.
 """
 
 import json
@@ -16,7 +16,7 @@ import yaml
 
 from pipeline.core.errors import ConfigError, Fault, Place
 
-MAX_VALUES = 100_000  # an alias can stand for a tree of aliases: ten lines can name a billion values
+MAX_VALUES = 100_000  # nested aliases let ten lines stand for a billion values
 
 _SCALARS: tuple[tuple[str, str, Any], ...] = (
     ("null", r"|~|null|Null|NULL", lambda text: None),
@@ -30,15 +30,15 @@ _SCALARS: tuple[tuple[str, str, Any], ...] = (
     ("nan", r"\.(nan|NaN|NAN)", lambda text: float("nan")),
 )
 _RULES = tuple((re.compile(rf"(?:{pattern})\Z"), make) for _, pattern, make in _SCALARS)
-_UNUSABLE = re.compile("[\0\ud800-\udfff]")  # escapes can name them, but no file name and no UTF-8 text can hold them
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")  # possible by escapes, but not valid in file names or UTF-8
 
 
 class _TagError(yaml.MarkedYAMLError):
-    """Text that is YAML, and has a tag."""
+    """The text is valid YAML but contains a tag."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's pure Python loader, of which only the composer is used; it refuses every tag."""
+    """PyYAML's pure Python loader, refusing every tag. Only its composer is used."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -50,11 +50,11 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True)
 class Document:
-    """The values of one YAML text, and where each of them stands.
+    """The values of one YAML document and their locations.
 
-    name    the file's name as the user gave it, for messages
-    value   dicts, lists, str, int, float, bool, None
-    marks   place -> (line, column), both from 1; a key's mark for a value in a mapping
+    name    file name as the user gave it, for messages
+    value   dict, list, str, int, float, bool or None, nested
+    marks   place -> (line, column), both counted from 1; for a value in a mapping, the location of its key
     """
 
     name: str
@@ -62,19 +62,19 @@ class Document:
     marks: dict[Place, tuple[int, int]] = field(repr=False)
 
     def mark(self, place: Place) -> tuple[int, int]:
-        """Line and column of the nearest enclosing value that has a place in the text."""
+        """Return line and column of the value, or of the nearest enclosing value that is in the text."""
         while place and place not in self.marks:
             place = place[:-1]
         return self.marks.get(place, (1, 1))
 
     def where(self, place: Place) -> str:
-        """``file:line:column`` of that value."""
+        """Return the location of the value as ``file:line:column``; see `mark`."""
         line, column = self.mark(place)
         return f"{self.name}:{line}:{column}"
 
 
 def read(path: Path) -> Document:
-    """Read a file; ConfigError when it is missing, unreadable, not UTF-8 or not YAML."""
+    """Read and parse a YAML file. Raises ConfigError if it is missing, unreadable, not UTF-8 or not valid."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, name: str) -> Document:
-    """Parse one YAML text; ConfigError with every fault that reading on can find."""
+    """Parse one YAML document. Raises ConfigError with one syntax error, or with all faults of the values."""
     builder = _Builder(name)
     try:
         root = yaml.compose(text, Loader=_Loader)
@@ -108,7 +108,7 @@ def parse(text: str, name: str) -> Document:
 
 
 def show(value: Any) -> str:
-    """A value for a message, cut short."""
+    """Return a value as text for a message, at most 60 characters long."""
     if value is None:
         return "nothing"
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -116,7 +116,7 @@ def show(value: Any) -> str:
 
 
 def scalar(text: str) -> Any:
-    """The value of one plain scalar: ``1e-3`` is a float, ``no`` is text."""
+    """Return the value of one unquoted scalar: ``1e-3`` is a float, ``no`` is text."""
     for pattern, make in _RULES:
         if pattern.match(text):
             return _number(make, text)
@@ -148,7 +148,11 @@ def _syntax(error: yaml.MarkedYAMLError, name: str) -> Fault:
 
 @dataclass
 class _Builder:
-    """Turns PyYAML's nodes, which carry marks, into values."""
+    """Converts PyYAML's nodes to values; collects marks and faults.
+
+    open   ids of the nodes being converted, to find an alias that contains itself
+    count  number of values so far, with aliases counted each time
+    """
 
     name: str
     marks: dict[Place, tuple[int, int]] = field(default_factory=dict)

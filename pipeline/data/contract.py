@@ -1,7 +1,7 @@
-"""The preprocessing contract: what an app has to do before it gives its data to a .tflite file, carried by the file.
+"""The preprocessing contract: how an app must prepare its data for a .tflite file. It is stored inside the file.
 
-It is one buffer of the file's metadata under the name ``EDGEPIPE_CONTRACT``: JSON in UTF-8, with sorted keys and no
-spaces. Runtimes load no buffer that no tensor names. Who reads a contract takes it from a file that nobody vouches for.
+The contract is a metadata buffer named ``EDGEPIPE_CONTRACT`` with JSON in UTF-8, sorted keys, no spaces. Runtimes do
+not load it, because no tensor refers to the buffer. When it is read, its content is treated as untrusted.
 """
 
 import json
@@ -15,7 +15,7 @@ from pipeline.core.errors import Fault, InputError
 from pipeline.data.tasks.task import TaskName
 
 NAME = "EDGEPIPE_CONTRACT"
-MOST_BYTES = 1 << 20  # of the JSON: the 21,843 labels of ImageNet-21k take a third of it
+MOST_BYTES = 1 << 20  # limit of the JSON's size; the 21,843 labels of ImageNet-21k take a third of it
 NONE = "the file carries none"
 
 Channels = Literal["rgb", "bgr", "grey"]
@@ -27,57 +27,57 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     version: Literal[1] = 1
-    task: TaskName | None = Field(default=None, description="null when it is not known")
-    raw_dtype: str = Field(pattern=r"^(u?int|float)[0-9]{1,3}$", description="of the raw values")
+    task: TaskName | None = Field(default=None, description="Task of the model; null if unknown.")
+    raw_dtype: str = Field(pattern=r"^(u?int|float)[0-9]{1,3}$", description="Type of the raw values.")
     range: Annotated[tuple[float, float], Field(strict=False)] = Field(
-        description="least and greatest raw value of the training examples"
+        description="Smallest and largest raw value of the training examples."
     )
     scale: float
     offset: float
     shape: Annotated[tuple[Annotated[int, Field(gt=0, lt=2**31)], ...], Field(strict=False, max_length=8)] = Field(
-        description="of one example, without the batch dimension"
+        description="Shape of one example, without the batch dimension."
     )
-    layout: Literal["NHWC"] | None = Field(default=None, description="of a batch; null for what is no image")
-    channels: Channels | None = Field(default=None, description="their order; null for what is no image")
+    layout: Literal["NHWC"] | None = Field(default=None, description="Layout of a batch; null if not an image.")
+    channels: Channels | None = Field(default=None, description="Channel order; null if not an image.")
     labels: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="of the outputs, in their order"
+        default=(), description="Names of the outputs, in output order."
     )
 
     @property
     def real_range(self) -> tuple[float, float]:
-        """The least and the greatest real value of the training examples."""
+        """The smallest and the largest real value of the training examples."""
         ends = sorted(end * self.scale + self.offset for end in self.range)
         return ends[0], ends[1]
 
     @property
     def formula(self) -> str:
-        """``x * 0.00392157``, ``x * 0.00784314 - 1`` or ``x``: real values of raw ones."""
+        """The formula from raw to real values as text: ``x * 0.00392157``, ``x * 0.00784314 - 1`` or ``x``."""
         text = "x" if self.scale == 1 else f"x * {self.scale:.6g}"
         return text if not self.offset else f"{text} {'-' if self.offset < 0 else '+'} {abs(self.offset):.6g}"
 
     @property
     def takes(self) -> str:
-        """What an app starts from: ``uint8 0 to 255, 32x32x3 rgb, NHWC``."""
+        """The raw input of an app as text: ``uint8 0 to 255, 32x32x3 rgb, NHWC``."""
         kind = f"{self.raw_dtype} {self.range[0]:g} to {self.range[1]:g}"
         image = f" {self.channels}" if self.channels else ""
         return f"{kind}, {'x'.join(map(str, self.shape))}{image}" + (f", {self.layout}" if self.layout else "")
 
     @property
     def named(self) -> bool:
-        """The labels are names and not just their numbers."""
+        """Whether the labels are names, and not only the numbers 0, 1, 2, ..."""
         return self.labels != tuple(map(str, range(len(self.labels))))
 
     def encoded(self) -> bytes:
-        """As a file carries it."""
+        """Return the contract as the bytes stored in a file."""
         return json.dumps(
             self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         ).encode()
 
 
 def read(metadata: Mapping[str, bytes], shapes: Sequence[tuple[int, ...]]) -> tuple[Contract | None, str]:
-    """The contract among a file's metadata, or None with the reason. Never raises: nobody vouches for what it says.
+    """Return the contract in a file's metadata and "", or None and the reason. Never raises, whatever the metadata say.
 
-    shapes: of the file's inputs, with their batch dimension; a contract for another one is not this file's.
+    shapes: shapes of the file's inputs with their batch dimension. A contract for another shape is refused.
     """
     content = metadata.get(NAME)
     if content is None:
@@ -95,7 +95,7 @@ def read(metadata: Mapping[str, bytes], shapes: Sequence[tuple[int, ...]]) -> tu
 
 
 def _reason(error: ValidationError) -> str:
-    """The first finding, without any text of the file."""
+    """Return the first validation error as text, without any text from the file."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] in ("json_invalid", "extra_forbidden"):
         return "it is no JSON" if first["type"] == "json_invalid" else "it has a field that is not known"
@@ -104,14 +104,19 @@ def _reason(error: ValidationError) -> str:
 
 
 def require(carried: Contract | None, data: Contract, where: str) -> None:
-    """InputError with every difference between a file's contract and the data that it is to be measured on."""
+    """Raise InputError if the data do not fit a file's contract, with a fault for each difference.
+
+    carried  the file's contract; None, if it has none, fits all data
+    data     contract of the data that the file is to be measured on
+    where    name of the file, for messages
+    """
     faults = [Fault(rule, where, received=got, do=do) for rule, got, do in _differences(carried, data)]
     if faults:
         raise InputError(*faults)
 
 
 def _differences(file: Contract | None, data: Contract) -> Iterator[tuple[str, str, str]]:
-    """What the file was made for, what the data gives, and what to do."""
+    """Yield what the file was made for, what the data are, and what to do about it."""
     if file is None:
         return
     if file.task and data.task and file.task != data.task:
@@ -132,12 +137,12 @@ def _differences(file: Contract | None, data: Contract) -> Iterator[tuple[str, s
 
 
 def _same_values(file: Contract, data: Contract) -> bool:
-    """Raw values go through the same formula; or, stored in another type, they end up in about the same range."""
+    """Return whether both preprocess alike: the same formula or, for different raw types, about the same real range."""
     if file.raw_dtype == data.raw_dtype:
         pairs = ((file.scale, data.scale), (file.offset, data.offset))
         return all(math.isclose(one, other, rel_tol=1e-6) for one, other in pairs)
     (low, high), (other_low, other_high) = file.real_range, data.real_range
-    most = 0.5 * (high - low)  # examples of another day need not reach both ends
+    most = 0.5 * (high - low)  # tolerance: other examples need not cover the whole range
     return abs(low - other_low) <= most and abs(high - other_high) <= most
 
 

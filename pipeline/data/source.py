@@ -1,4 +1,4 @@
-"""A data source: the base class of everything that gives examples."""
+"""The base class of data sources, and the interface of one split of the data."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
@@ -19,47 +19,76 @@ SPLITS = ("train", "validation", "calibration", "test")
 
 
 class Examples(Protocol):
-    """One split of the data, read by position, so that no more than a batch need be in memory."""
+    """One split of the data. Examples are read by position, so only one batch at a time has to be in memory."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """The preprocessed examples (n, \\*shape) at those positions, and what is known of them.
+        """Return the preprocessed examples (n, \\*shape), float32, at the given positions, and their ground truth.
 
-        That is int64 labels (n,), float64 values (n, M) for regression, or int64 (n,) with 1 for an anomaly.
+        The ground truth is int64 labels (n,) for classification, float64 values (n, M) for regression, and int64 (n,)
+        with 0 for normal and 1 for anomalous examples for anomaly detection.
         """
 
     def raw(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """The examples (n, \\*shape) before the preprocessing, in the type that they are stored in."""
+        """Return the examples (n, \\*shape) before preprocessing, in their stored dtype."""
 
     @property
     def sha256(self) -> str:
-        """Digest of the examples and labels in their order."""
+        """sha256 of all examples and labels, in order."""
 
 
 def spread(length: int, most: int) -> NDArray[np.int64]:
-    """At most so many positions below a length, evenly over all, in order."""
+    """Return at most `most` positions, int64, spread evenly over 0 to length - 1, in ascending order."""
     return np.unique(np.linspace(0, length - 1, min(length, most)).astype(np.int64))
 
 
 class Data(KeyedSettings):
-    """A data source. Everything here works without TensorFlow."""
+    """Base class of data sources. A source must not import TensorFlow.
+
+    Sources that fit in memory subclass `pipeline.data.sources.arrays.ArrayData`. Others subclass this class, and
+    return examples that are read in batches::
+
+        class Recordings(Data):
+            \"\"\"Spectrograms (49, 10) from an HDF5 file.\"\"\"
+
+            source: Literal["recordings"]
+            path: Annotated[Path, Field(strict=False)]
+            \"\"\"The HDF5 file.\"\"\"
+
+            anonymous: ClassVar[frozenset[str]] = frozenset({"source", "path"})
+
+            def fingerprint(self) -> str:
+                return file_sha256(self.path)
+
+            def spec(self) -> Spec:
+                return Spec((49, 10), ("yes", "no"))
+
+            def split(self, name: str) -> Examples:
+                return Hdf5Examples(self.path, name)  # a class of your own with the methods of `Examples`
+
+            def contract(self) -> Contract:
+                return Contract(
+                    task="classification", raw_dtype="int16", range=(-32768, 32767), scale=1 / 32768, offset=0.0,
+                    shape=(49, 10), labels=("yes", "no"),
+                )
+    """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """sha256 of the content that is read; the path does not count. InputError when it can't be read."""
+        """Return the sha256 of the content, regardless of its path. Raises InputError if it can't be read."""
 
     @abstractmethod
     def spec(self) -> Spec:
-        """What one example is. InputError when the content is not usable."""
+        """Return shape, labels and task of the data. Raises InputError if the content is not usable."""
 
     @abstractmethod
     def split(self, name: str) -> Examples:
-        """One of SPLITS; no example is in two of them."""
+        """Return a split by its name in SPLITS. No example may be in two splits."""
 
     @abstractmethod
     def contract(self) -> "Contract":
-        """How raw values become what the model is trained on."""
+        """Return the preprocessing contract: how raw values become those that the model is trained on."""
 
     def identity(self) -> dict[str, Any]:
         task = code_digest.digest(TASKS.module(self.spec().task.name))

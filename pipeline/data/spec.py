@@ -1,4 +1,4 @@
-"""What one example is."""
+"""The specification of a data source: shape, labels and task."""
 
 from dataclasses import dataclass, field
 
@@ -7,11 +7,11 @@ from pipeline.data.tasks.task import TASKS, Task
 
 @dataclass(frozen=True)
 class Spec:
-    """What one example is, after preprocessing.
+    """Shape, labels and task of a data source.
 
-    shape   without the batch dimension
-    labels  names of the classes in label order, or of the numbers that are to be found; empty for anomalies
-    task    what is to be learnt
+    shape   shape of one preprocessed example, without the batch dimension
+    labels  names of the classes in label order, or of the numbers to predict; empty for anomaly detection
+    task    what a model learns from the data
     """
 
     shape: tuple[int, ...]

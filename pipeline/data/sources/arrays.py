@@ -1,4 +1,4 @@
-"""Examples that are held as arrays: validation, preprocessing and the cut into splits."""
+"""The base class of data sources that are arrays in memory: validation, preprocessing and splitting."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -19,19 +19,19 @@ from pipeline.data.source import SPLITS, Data
 from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import TASKS, Task
 
-Labelled = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and what is known of each: labels (N,), values (N, M)
+Labelled = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and their labels (N,) or values (N, M)
 _FLOAT32_MAX = np.finfo(np.float32).max
 
 
 class Fractions(Settings):
-    """How much of the training examples each split gets that the source does not carry itself."""
+    """Fractions of the training examples that become the splits which the source does not provide itself."""
 
     validation: Portion = 0.1
-    """Share for early stopping and learning curves."""
+    """Fraction for the validation split, used for early stopping and learning curves."""
     calibration: Portion = 0.1
-    """Share that only the converter's calibration sees."""
+    """Fraction for the calibration split, used only for the converter's calibration."""
     test: Portion = 0.2
-    """Share that only verification sees."""
+    """Fraction for the test split, used only by verification."""
 
     @model_validator(mode="after")
     def _leave_some(self) -> "Fractions":
@@ -42,7 +42,12 @@ class Fractions(Settings):
 
 @dataclass(frozen=True)
 class ArrayExamples:
-    """One split in memory: raw examples, of which a batch is preprocessed as ``x * scale + offset`` in float32."""
+    """One split in memory. Batches are preprocessed as ``x * scale + offset`` in float32 when they are read.
+
+    x      raw examples (N, ...), in their stored dtype
+    y      ground truth (N,) or (N, M); see `Examples.batch`
+    shape  shape of one example, to which the raw ones are reshaped
+    """
 
     x: NDArray[Any]
     y: NDArray[Any]
@@ -66,21 +71,44 @@ class ArrayExamples:
 
 
 class ArrayData(Data):
-    """Base of sources that are arrays. A subclass gives `arrays` and `fingerprint`."""
+    """Base class of sources that are arrays in memory.
+
+    It checks the arrays, cuts missing splits from the training examples, and writes the contract. For example::
+
+        class Wine(ArrayData):
+            \"\"\"178 wines of three growers, with thirteen chemical values (13,) each.\"\"\"
+
+            source: Literal["wine"]
+            anonymous: ClassVar[frozenset[str]] = frozenset({"source"})
+
+            def fingerprint(self) -> str:
+                return file_sha256(PATH)
+
+            def place(self, split: str) -> str:
+                return "wine"
+
+            def arrays(self) -> dict[str, Labelled]:
+                table = np.loadtxt(PATH, delimiter=",", skiprows=1)
+                return {"train": (table[:, :-1], table[:, -1].astype(np.int64))}
+
+            def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
+                return (13,), 1.0, 0.0
+    """
 
     splits: Fractions = Fractions()
-    """Shares of the training examples for the splits that the source does not carry; of every label alike."""
+    """Fractions of the training examples for the splits that the source lacks, stratified by label."""
     split_seed: int = Field(default=0, ge=0)
-    """Seed of that cut. It is apart from the run's seed, so that another training keeps the same test split."""
+    """Random seed of the splitting. Independent of the run's `seed`, so that changing that keeps the test split."""
     labels: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    """Names of the classes in label order, or of the numbers of regression; plain numbers when left out."""
+    """Names of the classes in label order, or of the numbers that regression predicts. Default: numbers from 0 for
+    classes, `y` or `y0`, `y1`, ... for regression."""
 
     _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
     _names: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def learns(self) -> Task:
-        """What the data are for."""
+        """The task of the data; classification by default."""
         return TASKS["classification"]
 
     @model_validator(mode="after")
@@ -94,18 +122,21 @@ class ArrayData(Data):
 
     @abstractmethod
     def arrays(self) -> Mapping[str, Labelled]:
-        """The splits that the source carries, `train` among them: examples, and labels or values for each."""
+        """Return the splits that the source provides, with their examples and labels or values. `train` is required."""
 
     @abstractmethod
     def place(self, split: str) -> str:
-        """Where the arrays of a split come from, for messages."""
+        """Return where the arrays of a split come from, for messages."""
 
     @abstractmethod
     def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
-        """Shape of one example, scale and offset of ``x * scale + offset``."""
+        """Return the shape of one example, and scale and offset of ``x * scale + offset``, for training examples x."""
 
     def channel_order(self, raw: NDArray[Any], shape: tuple[int, ...]) -> Channels | None:
-        """Of examples of that shape; None when they are no images. Bytes (height, width, 1 or 3) are images."""
+        """Return the channel order of examples of this shape, or None if they are not images.
+
+        By default uint8 examples of shape (height, width, 1 or 3) are images.
+        """
         if raw.dtype != np.uint8 or len(shape) != 3:
             return None
         return "grey" if shape[-1] == 1 else "rgb" if shape[-1] == 3 else None
@@ -144,7 +175,7 @@ class ArrayData(Data):
 
     @contextmanager
     def _placed(self, split: str) -> Iterator[None]:
-        """The task's faults at the place of the split that they name, or else of this one."""
+        """Add a location to faults raised by the task: that of the split that they name, or else of `split`."""
         try:
             yield
         except InputError as error:
@@ -190,15 +221,17 @@ class ArrayData(Data):
 def stratified(
     x: NDArray[Any], y: NDArray[Any], shares: Mapping[str, float], seed: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Cut positions 0..N-1 into `train` and the named shares of every stratum y (N,), by seed.
+    """Split positions 0..N-1 at random into `train` and the named shares of every stratum.
 
-    Equal examples stay together, so that no example is in two splits even where the source repeats one.
+    x       examples (N, ...); equal examples get into the same split, so that none is in two splits
+    y       stratum (N,) of each example
+    shares  split name -> fraction of the examples of each stratum
     """
     keys = map(example_digest, x)
     first: dict[bytes, int] = {}
     leader = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
     leaders = np.unique(leader)
-    owner = np.zeros(len(x), np.int64)  # of each leader: 0 for train, i + 1 for the i-th share
+    owner = np.zeros(len(x), np.int64)  # 0 for train, i + 1 for the i-th share; valid at leaders
     random = np.random.default_rng(seed)
     for label in np.unique(y):
         members = random.permutation(leaders[y[leaders] == label])

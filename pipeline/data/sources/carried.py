@@ -1,4 +1,4 @@
-"""The data files that scikit-learn carries."""
+"""Read the data files that are part of scikit-learn's package."""
 
 import gzip
 from importlib.util import find_spec
@@ -11,8 +11,8 @@ from pipeline.core.errors import Fault, InputError
 
 
 def path(name: str) -> Path:
-    """A file of sklearn/datasets/data; InputError when it is not there."""
-    package = find_spec("sklearn")  # finds it without the second that importing it takes
+    """Return the path of a file in sklearn/datasets/data. Raises InputError if it does not exist."""
+    package = find_spec("sklearn")  # does not import it, which would take a second
     for folder in (package.submodule_search_locations or ()) if package else ():
         found = Path(folder, "datasets", "data", name)
         if found.is_file():
@@ -21,6 +21,6 @@ def path(name: str) -> Path:
 
 
 def table(name: str, delimiter: str | None, dtype: DTypeLike) -> NDArray[np.generic]:
-    """The numbers of a compressed file of text, a row for each line."""
+    """Return the numbers (lines, columns) of a gzip-compressed text file; (lines,) if it has one column."""
     with gzip.open(path(name), "rb") as file:
         return np.loadtxt(file, delimiter=delimiter, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The diabetes patients that scikit-learn carries: real numbers to predict, with no download."""
+"""The diabetes data set that is part of scikit-learn: regression without a download."""
 
 import hashlib
 from typing import Any, ClassVar, Literal
@@ -15,11 +15,11 @@ FILES = ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz")
 
 
 class Diabetes(ArrayData):
-    """Regression: how far diabetes went on in a year (25 to 346) in 442 patients, from ten values (10,) of each.
+    """Regression: the progression of diabetes after one year (25 to 346) of 442 patients, from ten values (10,) each.
 
-    The values are age, sex, body mass index, blood pressure and six of the blood serum, each less its mean and over its
-    standard deviation. Source: B. Efron et al., Least Angle Regression, Annals of Statistics, 2004, as carried by
-    scikit-learn (https://scikit-learn.org/stable/datasets/toy_dataset.html).
+    The values are age, sex, body mass index, blood pressure and six blood serum measurements, each standardized to mean
+    0 and standard deviation 1. Source: B. Efron et al., Least Angle Regression, Annals of Statistics, 2004, as included
+    in scikit-learn (https://scikit-learn.org/stable/datasets/toy_dataset.html).
     """
 
     source: Literal["diabetes"]

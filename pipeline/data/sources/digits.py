@@ -1,4 +1,4 @@
-"""The handwritten digits that scikit-learn carries: real data with no download."""
+"""The handwritten digits that are part of scikit-learn: classification or anomaly detection without a download."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,16 +15,16 @@ FILE = "digits.csv.gz"
 
 
 class Digits(ArrayData):
-    """1,797 images (8, 8, 1) of ten handwritten digits, pixels 0..16 scaled to 0..1.
+    """1,797 images (8, 8, 1) of ten handwritten digits, with pixels 0..16 scaled to 0..1.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
-    1998, as carried by scikit-learn (https://scikit-learn.org/stable/datasets/toy_dataset.html).
+    1998, as included in scikit-learn (https://scikit-learn.org/stable/datasets/toy_dataset.html).
     """
 
     source: Literal["digits"] = "digits"
     normal: Annotated[int, Field(ge=0, le=9)] | None = None
-    """For anomaly detection: the one digit that is normal, of flat images (64,). All other digits are anomalies, and
-    all of them are in the test split. Classification when left out."""
+    """The normal digit for anomaly detection; all other digits are anomalies and are in the test split only. Examples
+    are flat, (64,). If left out, the task is classification."""
 
     anonymous: ClassVar[frozenset[str]] = frozenset({"source"})
 

@@ -1,4 +1,4 @@
-"""A NumPy archive of the user's own."""
+"""The data source `npz`: a user's own arrays in a NumPy archive."""
 
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pipeline.data.source import SPLITS
 from pipeline.data.sources.arrays import ArrayData, Labelled
 from pipeline.data.tasks.task import TASKS, Task, TaskName
 
-_CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}  # and how many they are
+_CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}  # channel order -> number of channels
 
 NAMES = frozenset(f"{letter}_{split}" for split in SPLITS for letter in "xy")
 
@@ -25,24 +25,25 @@ NAMES = frozenset(f"{letter}_{split}" for split in SPLITS for letter in "xy")
 class Npz(ArrayData):
     """An .npz file with x_train and y_train, and optionally x_ and y_ of validation, calibration and test.
 
-    Examples are (N, ...) numbers. y is (N,) whole numbers from 0 for classification, (N,) or (N, M) numbers for
-    regression, and for anomaly 0 (normal) or 1 (anomalous) in a test split of its own; all else is normal, with or
-    without its y.
+    Each x is an array (N, ...) of numbers; y is (N,) whole numbers from 0 for classification, (N,) or (N, M) numbers
+    for regression. For anomaly detection x_test and y_test are required, with y 0 (normal) or 1 (anomalous); the other
+    splits hold normal examples only, and need no y.
     """
 
     source: Literal["npz"]
     path: Annotated[Path, Field(strict=False)]
-    """The file; relative to the config file's folder."""
+    """Path of the file, relative to the config file's folder."""
     task: TaskName = "classification"
-    """What is to be learnt: which label, which numbers, or what is normal."""
+    """What the model learns: a label, numbers, or which examples are anomalous."""
     scale: FiniteFloat | None = None
-    """Examples become x * scale + offset; 1/255 for uint8 and 1 for all else when left out."""
+    """Factor in the preprocessing `x * scale + offset`. Default: 1/255 for uint8, 1 for other types."""
     offset: FiniteFloat = 0.0
-    """See scale."""
+    """Offset in the preprocessing `x * scale + offset`."""
     shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1)] | None = None
-    """Shape of one example, such as [28, 28, 1] for images stored without channels; as stored when left out."""
+    """Shape to which each example is reshaped, such as [28, 28, 1] for images stored without channels. Default: as
+    stored."""
     channels: Literal["rgb", "bgr", "grey", "none"] | None = None
-    """What the last dimension of an image holds; when left out, of uint8 images rgb for 3 and grey for 1, else none."""
+    """Channel order of images. Default: for uint8 images `rgb` with 3 channels and `grey` with 1; otherwise `none`."""
 
     anonymous: ClassVar[frozenset[str]] = frozenset({"source", "path"})
 
@@ -68,12 +69,12 @@ class Npz(ArrayData):
             return {split: self._pair(archive, split) for split in splits}
 
     def has_splits(self) -> bool:
-        """Whether any array has the name of a split's examples or labels."""
+        """Return whether any array is named as the examples or labels of a split, such as x_train."""
         with self._open() as archive:
             return bool(NAMES.intersection(archive.files))
 
     def named(self) -> dict[str, NDArray[Any]]:
-        """All arrays by their own names."""
+        """Return all arrays by name."""
         with self._open() as archive:
             return {name: self._array(archive, name) for name in archive.files}
 
@@ -86,7 +87,7 @@ class Npz(ArrayData):
             raise
         except OSError as error:
             raise self._wrong("the data file can't be read", error.strerror or str(error)) from None
-        except Exception as error:  # NumPy, zipfile and zlib raise nearly anything for a damaged file
+        except Exception as error:  # NumPy, zipfile and zlib raise many types for a damaged file
             raise self._wrong("is no readable .npz archive of plain arrays", str(error)) from None
 
     def _archive(self, file: BinaryIO) -> Any:
@@ -94,17 +95,17 @@ class Npz(ArrayData):
             what = "what is no zip archive, or was cut short"
             raise self._wrong("must be an .npz archive", what, "save it with numpy.savez")
         file.seek(0)
-        return np.load(file, allow_pickle=False)  # a pickle could run code
+        return np.load(file, allow_pickle=False)  # unpickling can execute code
 
     def _pair(self, archive: Any, split: str) -> Labelled:
         x = self._array(archive, f"x_{split}")
         if f"y_{split}" in archive.files:
             return x, self._array(archive, f"y_{split}")
-        return x, np.zeros(x.shape[:1], np.int64)  # what the task lets go without saying
+        return x, np.zeros(x.shape[:1], np.int64)  # `_require` allows this for unlabelled splits only
 
     def _array(self, archive: Any, name: str) -> NDArray[Any]:
         array = archive[name]
-        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no .npy file
+        if not isinstance(array, np.ndarray):  # NumPy returns the bytes of members that are not .npy
             raise self._wrong(f"{name} must be an array", "other content", "save it with numpy.savez")
         return array
 

@@ -1,10 +1,10 @@
-"""Anomaly detection: whether an example is unlike all that is normal."""
+"""The anomaly detection task: whether an example differs from the normal ones."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the report knows tasks by name, and does not load NumPy
+if TYPE_CHECKING:  # the report imports tasks, and does not need NumPy
     import numpy as np
     from numpy.typing import NDArray
 
@@ -12,7 +12,7 @@ from pipeline.data.tasks.task import Described, Shape, Task, Truth, misfit, wron
 
 
 class Anomaly(Task):
-    """Whether an example is unlike all that is normal. The model gives back its input: the error is the score."""
+    """Whether an example differs from the normal ones. The model reconstructs its input; the error is the score."""
 
     name = "anomaly"
     main = "auc"

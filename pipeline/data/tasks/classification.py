@@ -1,21 +1,21 @@
-"""Classification: which of K labels an example has."""
+"""The classification task: which of K labels an example has."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import Fault, InputError
 
-if TYPE_CHECKING:  # the report knows tasks by name, and does not load NumPy
+if TYPE_CHECKING:  # the report imports tasks, and does not need NumPy
     import numpy as np
     from numpy.typing import NDArray
 
 from pipeline.data.tasks.task import Described, Shape, Task, Truth, misfit, wrong
 
-_MOST_LABELS = 2**31  # that a number can stand for
+_MOST_LABELS = 2**31  # when `labels:` does not limit them
 
 
 class Classification(Task):
-    """Which of K labels an example has. Outputs are K scores, or for two labels the probability of the second."""
+    """Which of K labels an example has. Outputs are K scores, or, for two labels, the probability of the second."""
 
     name = "classification"
     main = "accuracy"
@@ -76,7 +76,10 @@ class Classification(Task):
         return rows
 
     def decisions(self, rows: "NDArray[np.floating]") -> "NDArray[np.int64] | None":
-        """The highest score, the first of equal ones; of one probability p the second label where p >= 0.5."""
+        """Return the label with the highest score, the first of equal ones.
+
+        For a single probability p, which `rows` turns into two scores, that is the second label if p >= 0.5.
+        """
         import numpy as np
 
         return np.asarray(rows.argmax(axis=1))
@@ -86,9 +89,9 @@ class Classification(Task):
 
 
 def _both(p: "NDArray[np.floating]") -> "NDArray[np.floating]":
-    """[1 - p, p] of the second label's probability p (N,).
+    """Return the scores [1 - p, p] (N, 2) for the probabilities p (N,) of the second label.
 
-    At p = 0.5, which int8 holds exactly, 1 - p gives way by the smallest step: then the highest is the second.
+    For p = 0.5, which int8 represents exactly, the first score is the next smaller float, so the second label wins.
     """
     import numpy as np
 

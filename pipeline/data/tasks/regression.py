@@ -1,9 +1,9 @@
-"""Regression: numbers for each example."""
+"""The regression task: predict numbers for each example."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the report knows tasks by name, and does not load NumPy
+if TYPE_CHECKING:  # the report imports tasks, and does not need NumPy
     import numpy as np
     from numpy.typing import NDArray
 
@@ -11,7 +11,7 @@ from pipeline.data.tasks.task import Described, Shape, Task, Truth, misfit, wron
 
 
 class Regression(Task):
-    """M numbers for each example, such as a temperature. Outputs are these numbers, in the unit of y."""
+    """Predict M numbers for each example, such as a temperature. Outputs are these numbers, in the unit of y."""
 
     name = "regression"
     main = "mae"

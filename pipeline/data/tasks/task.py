@@ -1,8 +1,7 @@
-"""What a model is to learn, one class a task: what its truth, its targets and its outputs are.
+"""The base class of tasks. A task defines the ground truth, the training targets and the outputs of models.
 
-How good outputs are is in `pipeline.verify.scoring`: a training does not depend on it, so its cache key does not
-either.
-N is the number of examples.
+Metrics are in `pipeline.verify.scoring` instead: training does not depend on them, so neither do the cache keys of
+training stages. In shapes, N and n are numbers of examples.
 """
 
 from abc import ABC, abstractmethod
@@ -12,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeAlias
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.family import Family, NameOf
 
-if TYPE_CHECKING:  # the report knows tasks by name, and does not load NumPy
+if TYPE_CHECKING:  # the report imports tasks, and does not need NumPy
     import numpy as np
     from numpy.typing import NDArray
 
 
 Shape = tuple[int | None, ...]
-Truth: TypeAlias = "NDArray[Any]"  # (N, ...): what is known of each example
+Truth: TypeAlias = "NDArray[Any]"  # (N, ...): the ground truth of each example
 
 
 class Described(Protocol):
-    """What a task needs to know of the data: the shape of an example, and the names of what is to be learnt."""
+    """What a task needs to know about the data: the shape of one example, and the labels. `Spec` is one."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -32,14 +31,42 @@ class Described(Protocol):
 
 
 class Task(ABC):
-    """What the data are for.
+    """Base class of tasks.
 
-    main        the metric that stands for a model
-    curves      Keras metrics of a training, beside the loss
-    decides     whether an output is a decision for one of the labels, which is right or wrong
-    fewest      the fewest names that `labels:` may hold; None where there is nothing to name
-    unlabelled  splits whose truth goes without saying
-    models      what to take in place of a model that is not for this task
+    name        the name that configs use
+    main        the metric that models are compared by
+    curves      Keras metrics that are recorded during training, besides the loss
+    decides     whether a model decides for one of the labels, so that a decision is right or wrong
+    fewest      the minimum number of names in `labels:`; None if the task has no labels
+    unlabelled  splits that may lack their y array, because the ground truth follows from the task
+    models      advice for messages: which models to use for this task
+
+    A task whose outputs are several independent yes-or-no labels, for example::
+
+        class MultiLabel(Task):
+            \"\"\"Any number of K labels for each example. Outputs are K probabilities.\"\"\"
+
+            name = "multi_label"
+            main = "f1"
+            fewest = 1
+            models = "use a file with a sigmoid output for each label"
+
+            def truth(self, y, labels):
+                if y.ndim != 2 or not np.isin(y, (0, 1)).all():
+                    raise wrong("labels must be an array (N, K) of 0 and 1", f"{y.dtype} {y.shape}")
+                return y.astype(np.int64)
+
+            def names(self, truth, labels):
+                return tuple(labels or map(str, range(truth["train"].shape[1])))
+
+            def outputs(self, spec):
+                return (len(spec.labels),)
+
+            def target(self, x, truth, shape):
+                return truth.astype(np.float32)
+
+            def rows(self, output, spec):
+                return output.reshape(len(output), -1)
     """
 
     name: ClassVar[str]
@@ -52,44 +79,50 @@ class Task(ABC):
 
     @abstractmethod
     def truth(self, y: "NDArray[Any]", labels: Sequence[str] | None) -> Truth:
-        """The array y of one split as it is used from here on; InputError, without its place, when it is none."""
+        """Check the array y of one split, and return it as ground truth (N, ...) in the dtype used from here on.
+
+        labels: the names from the config, or None. Raises InputError, without a location, if y does not fit the task.
+        """
 
     @abstractmethod
     def names(self, truth: Mapping[str, Truth], labels: Sequence[str] | None) -> tuple[str, ...]:
-        """Names of what `labels` did not name, from the truth of all given splits.
+        """Return the names of the labels: `labels` if given, else derived from the ground truth of the given splits.
 
-        InputError when the splits do not go together; its place is the split's name.
+        Raises InputError, with the name of the split as its location, if the splits do not fit together.
         """
 
     def strata(self, truth: Truth) -> "NDArray[np.int64]":
-        """(N,): examples of one number are cut into splits in equal shares."""
+        """Return the stratum (N,), int64, of each example. Splits get the same fraction of every stratum."""
         import numpy as np
 
         return np.zeros(len(truth), np.int64)
 
     @abstractmethod
     def outputs(self, spec: Described) -> tuple[int, ...]:
-        """Shape of the output for one example."""
+        """Return the shape of a model's output for one example."""
 
     def takes(self, shape: Shape, spec: Described) -> bool:
-        """Whether a model with outputs of that shape does this task; None is a size that is left open."""
+        """Return whether a model with this output shape fits the task; None in `shape` stands for any size."""
         expected = self.outputs(spec)
         return len(shape) == len(expected) and all(a in (None, b) for a, b in zip(shape, expected, strict=True))
 
     @abstractmethod
     def target(self, x: "NDArray[np.float32]", truth: Truth, shape: Shape) -> "NDArray[np.float32]":
-        """What outputs (n, *shape) are trained towards, for examples x."""
+        """Return the training targets (n, *shape), float32, for examples x.
+
+        shape: the output shape of the model, without the batch dimension.
+        """
 
     @abstractmethod
     def rows(self, output: "NDArray[np.floating]", spec: Described) -> "NDArray[np.floating]":
-        """Outputs (N, ...) of any model file as (N, values); InputError when they do not fit the data."""
+        """Return the outputs (N, ...) of a model file as (N, values). Raises InputError if they do not fit the data."""
 
     def decisions(self, rows: "NDArray[np.floating]") -> "NDArray[np.int64] | None":
-        """The label (N,) that each row decides for; None for a task without decisions."""
+        """Return the label (N,), int64, that each row decides for; None if the task has no decisions."""
         return None
 
     def described(self, labels: Sequence[str], most: int = 24) -> str:
-        """What there is to learn, for people."""
+        """Return a short description of what is learnt, naming at most `most` labels."""
         more = f" and {len(labels) - most} more" if len(labels) > most else ""
         return ", ".join(labels[:most]) + more
 
@@ -99,10 +132,10 @@ TaskName = Annotated[str, NameOf(TASKS)]
 
 
 def wrong(rule: str, received: str, do: str = "", split: str = "") -> InputError:
-    """What to raise for arrays that are no truth of this task; split: which of them, where it is one."""
+    """Return the error to raise for arrays that do not fit a task. split: the name of the split, if it is one split."""
     return InputError(Fault(rule, where=split, received=received, do=do))
 
 
 def misfit(output: "NDArray[Any]", expected: str, do: str) -> InputError:
-    """What to raise for outputs (N, ...) that are of another kind of data."""
+    """Return the error to raise for model outputs (N, ...) that do not fit the data."""
     return InputError(Fault(f"gives outputs of shape {output.shape[1:]}", received=f"data with {expected}", do=do))
