@@ -20,19 +20,21 @@ class Asked(NamedTuple):
     """
 
     npu: tuple[str, str | None, str | None] | None
+    runtime: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, with the version of Vela. Empty when no check asks."""
-        return {"npu": [*self.npu, vela.installed()]} if self.npu else {}
+        npu = {"npu": [*self.npu, vela.installed()]} if self.npu else {}
+        return npu | ({"runtime": self.runtime} if self.runtime else {})
 
     def measure(self, path: Path) -> dict[str, Any]:
         """The fields of ModelFacts about the arena and, if asked for, about Vela."""
         return _arena(path) | (_vela(path, self.npu) if self.npu else {})
 
 
-def asked(checks: "Iterable[Check]") -> Asked:
+def asked(checks: "Iterable[Check]", runtime: str | None = None) -> Asked:
     """What these checks need to be measured."""
-    return Asked(next((check.npu for check in checks if check.npu), None))
+    return Asked(next((check.npu for check in checks if check.npu), None), runtime)
 
 
 def _arena(path: Path) -> dict[str, Any]:

@@ -152,6 +152,11 @@ class RuntimeFacts(Facts):
     max_abs: float | None = Field(default=None, description="largest difference in real units")
     flips: int | None = Field(default=None, description="examples with a different decision; null without decisions")
     unavailable: str = ""
+    metrics: dict[str, float] = Field(
+        default={}, description="all metrics on these examples; empty when it did not run"
+    )
+    drop: dict[str, float] = Field(default={}, description="the baseline's metrics, from its base runtime, minus these")
+    paired: Paired | None = Field(default=None, description="against the baseline on these examples, one by one")
 
 
 class Mistake(Facts):
@@ -342,3 +347,6 @@ class CheckResult(Facts):
     limit: float | str | None = None
     unit: Literal["fraction", "points", "bytes", "ms", "count", "text"] = "text"
     why: str = ""
+    runtime: str | None = Field(
+        default=None, description="the runtime that a figure of the outputs was measured on; null for other figures"
+    )
