@@ -1,4 +1,4 @@
-"""The reference of all settings, in Markdown, from the classes themselves: ``python -m pipeline.reference``."""
+"""Generate the reference of all settings in Markdown from the classes: ``python -m pipeline.config.reference``."""
 
 import inspect
 import json
@@ -17,12 +17,12 @@ from pipeline.core.settings import TAGS, Settings
 
 
 def render() -> str:
-    """Markdown: the top level, then a section for each class that a setting can hold, in the order of mention."""
+    """Return the reference: the top level of a config, then a section for each settings class, in order of mention."""
     return "\n".join(line for model in _classes(Config) for line in _section(model)).strip() + "\n"
 
 
 def _classes(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """The class and all that its settings can hold, with the classes that those inherit settings from, each once."""
+    """Return the class, all classes that its settings can hold, and the base classes of these, each once."""
     found = [model]
     for current in found:
         inherited = [base for base in _bases(current) if base not in found]
@@ -32,12 +32,12 @@ def _classes(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def _bases(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """The classes that a class inherits settings from, nearest first."""
+    """Return the classes from which a class inherits settings, nearest first."""
     return [base for base in model.__mro__[1:] if issubclass(base, Settings) and _own(base)]
 
 
 def _own(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The settings that a class declares itself."""
+    """Return the settings that a class declares itself, without inherited ones."""
     return {name: field for name, field in model.model_fields.items() if name in inspect.get_annotations(model)}
 
 
@@ -91,7 +91,7 @@ def _kind(field: FieldInfo) -> str:
 
 
 def _said(kind: Any) -> str:
-    """A type in a user's words."""
+    """Return a type in terms of YAML, such as "list of whole number"."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         return _said(arguments[0]) + _limits(arguments[1:])
@@ -116,7 +116,7 @@ def _choices(kind: Any) -> list[str]:
 
 
 def _limits(metadata: Any) -> str:
-    """``> 0, < 1`` of annotated-types constraints, wherever they are nested."""
+    """Return the limits in annotated-types constraints as text such as ``> 0, < 1``, at any nesting depth."""
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     flat = [inner for item in metadata for inner in (*getattr(item, "metadata", ()), item)]
     found = [f"{sign} {getattr(item, name)}" for item in flat for name, sign in signs.items() if hasattr(item, name)]
