@@ -117,7 +117,7 @@ class Verify(Stage):
     def compared(
         self, models: Sequence[ModelFacts], y: Truth, verdicts: Mapping[str, Verdicts]
     ) -> tuple[ModelFacts, ...]:
-        """Add drops against the baseline from the verdicts of each model and runtime on the labels or values y (N, ...)."""
+        """Add drops against the baseline, from the verdicts of each model and runtime on labels or values y (N, ...)."""
         if self.baseline is None:
             return tuple(models)
         base = next(facts for facts in models if facts.name == self.baseline)

@@ -1,6 +1,6 @@
-"""Reads .tflite files, which nobody vouches for, into frozen dataclasses. Never runs a model.
+"""Read untrusted .tflite files into frozen dataclasses, and edit them. Models are never run here.
 
-``read(path)`` gives a :class:`Model`: its tensors, ops and signatures, and the facts that follow from them.
+``read(path)`` returns a :class:`Model` with tensors, ops, signatures, and the facts that follow from them.
 """
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
