@@ -4,7 +4,6 @@ import gzip
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pipeline.config.config import Config, with_paths
 from pipeline.core import code_digest
 from pipeline.core.hashing import file_sha256
 from pipeline.core.store import Store, key_of
+from pipeline.core.versions import installed
 from pipeline.data.source import SPLITS
 from pipeline.engine.run import Outcome
 from pipeline.report import checksums, decisions, figures, junit, markdown, page
@@ -70,8 +70,9 @@ def _verified(outcomes: Sequence[Outcome]) -> tuple[dict[str, ModelFacts], tuple
     for outcome in outcomes:
         stage = outcome.step.stage
         if isinstance(stage, Verify):
-            models |= {facts.name: facts for facts in stage.measured(outcome.entry.path)}
-            checks += stage.judge(outcome.entry.path)
+            measured = stage.measured(outcome.entry.path)
+            models |= {facts.name: facts for facts in measured}
+            checks += stage.judged(measured)
     return models, tuple(checks)
 
 
@@ -192,7 +193,7 @@ def _figures(report: Report, store: Store) -> dict[str, str]:
         "stage": "figures",
         "content": key_of({"content": content.decode()}),
         "code": code_digest.digest("pipeline.report.figures"),
-        "matplotlib": version("matplotlib"),
+        "matplotlib": installed("matplotlib"),
     }
     key = key_of(identity)
 

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -18,6 +19,7 @@ from pipeline.core import units
 from pipeline.report import figures as drawings
 from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report, StepFacts
+from pipeline.report.template_cache import TemplateCache
 from pipeline.stages.ladder.facts import LadderFacts
 from pipeline.verify.model_facts import ClassFacts, LayerFacts, ModelFacts, Port, TensorError
 from pipeline.verify.runtimes.runtime import RUNTIMES
@@ -132,6 +134,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=TemplateCache(Path(__file__).read_bytes()),  # the options stand here
     )
     environment.filters.update(
         size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,

@@ -11,9 +11,7 @@ from typing_extensions import Self
 
 from pipeline.core.errors import PlacedFault
 from pipeline.data.tasks.task import Task, Truth
-from pipeline.stages import verification
-from pipeline.stages.stage import Inputs, Stage
-from pipeline.verify import measurement
+from pipeline.stages.stage import DECISIONS, MEASURED, Inputs, Stage
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, ModelFacts
@@ -35,7 +33,7 @@ class Verify(Stage):
     gives = "checks"
     scores = True
     libraries = ("ai-edge-litert", "tflite-micro", "tensorflow", "tf_keras", "numpy", "scikit-learn")
-    decided_by = verification.__name__  # checks and how they are judged don't affect the measurements
+    decided_by = "pipeline.stages.verification"  # checks and how they are judged don't affect the measurements
     anonymous = Stage.anonymous | {"of", "baseline", "checks"}  # the key holds what `of` and `baseline` name instead
 
     stage: Literal["verify"]
@@ -89,15 +87,14 @@ class Verify(Stage):
         return tuple(dict.fromkeys((*((self.baseline,) if self.baseline else ()), *self.of)))
 
     def run(self, inputs: Inputs, work: Path) -> None:
+        from pipeline.stages import verification  # with the runtimes, which a result in the store does without
+
         verification.measure(inputs, work, self.asked)
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
         """The measurements of a finished verify stage in its directory, with drops against the baseline."""
         names = self.reads()
-        loaded = [
-            ModelFacts.model_validate(row)
-            for row in json.loads((folder / verification.MEASURED).read_text(encoding="utf-8"))
-        ]
+        loaded = [ModelFacts.model_validate(row) for row in json.loads((folder / MEASURED).read_text(encoding="utf-8"))]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
         return self.compared(named, *self.decisions(folder)) if self.baseline else tuple(named)
 
@@ -107,6 +104,8 @@ class Verify(Stage):
         """Add drops against the baseline, from the verdicts (N,) of each model on the labels or values y (N, ...)."""
         if self.baseline is None:
             return tuple(models)
+        from pipeline.verify import measurement
+
         base = next(facts for facts in models if facts.name == self.baseline)
         return tuple(
             facts.model_copy(update={"baseline": True})
@@ -120,7 +119,7 @@ class Verify(Stage):
 
         A verdict is the decision; for tasks without decisions, what the example adds to the main metric, as a float.
         """
-        with np.load(folder / verification.DECISIONS) as kept:
+        with np.load(folder / DECISIONS) as kept:
             return kept["y"], dict(zip(self.reads(), kept["decisions"], strict=True))
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:

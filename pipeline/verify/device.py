@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.core.errors import InputError, StageError
-from pipeline.verify import vela
-from pipeline.verify.interpreters import tflm
 from pipeline.verify.model_facts import ArenaFacts
 
 if TYPE_CHECKING:
@@ -23,7 +21,11 @@ class Asked(NamedTuple):
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, with the version of Vela. Empty when no check asks."""
-        return {"npu": [*self.npu, vela.installed()]} if self.npu else {}
+        if self.npu is None:
+            return {}
+        from pipeline.verify import vela
+
+        return {"npu": [*self.npu, vela.installed()]}
 
     def measure(self, path: Path) -> dict[str, Any]:
         """The fields of ModelFacts about the arena and, if asked for, about Vela."""
@@ -36,6 +38,8 @@ def asked(checks: "Iterable[Check]") -> Asked:
 
 
 def _arena(path: Path) -> dict[str, Any]:
+    from pipeline.verify.interpreters import tflm
+
     try:
         found = tflm.arena(path)
     except tflm.Unavailable as missing:
@@ -46,6 +50,8 @@ def _arena(path: Path) -> dict[str, Any]:
 
 
 def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str, Any]:
+    from pipeline.verify import vela
+
     try:
         return {"vela": vela.estimate(path, *arguments), "vela_why": ""}
     except vela.Unavailable as missing:
