@@ -18,6 +18,7 @@ from pipeline.report import checksums, decisions, figures, junit, markdown, page
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
 from pipeline.report.environment import environment
 from pipeline.report.folder import guard
+from pipeline.report.settings_text import settings_text
 from pipeline.stages.sidecar import FACTS, read_facts
 from pipeline.stages.stage import TFLITE
 from pipeline.stages.verify import Verify
@@ -155,9 +156,7 @@ def pages(report: Report, drawings: Mapping[str, str]) -> dict[str, str]:
 
 def config_text(report: Report) -> str:
     """The resolved config as the text of ``config.yaml``."""
-    import yaml
-
-    return yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True)
+    return settings_text(report.config)
 
 
 def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
@@ -171,19 +170,6 @@ def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) ->
         models = {name: decided for _, of_stage in found for name, decided in of_stage.items()}
         kept = decisions.Decisions(config.data.split("test").sha256, found[0][0], models)
         decisions.write(work / decisions.FILE, kept)
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without settings that are null, because they mean the same when left out."""
-    return {
-        key: [_plain(item) if isinstance(item, dict) else item for item in value]
-        if isinstance(value, list)
-        else _plain(value)
-        if isinstance(value, dict)
-        else value
-        for key, value in config.items()
-        if value is not None
-    }
 
 
 def _figures(report: Report, store: Store) -> dict[str, str]:
