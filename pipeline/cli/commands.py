@@ -343,7 +343,7 @@ def _table(*heads: str) -> "Table":
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def _warn(line: str) -> None:

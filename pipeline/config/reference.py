@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.config.config import Config
 from pipeline.core import units
+from pipeline.core.docstrings import descriptions
 from pipeline.core.family import Chosen, Family, NameOf
 from pipeline.core.settings import TAGS, Settings
 from pipeline.data.source import DATA
@@ -100,8 +101,11 @@ def _section(model: type[BaseModel]) -> Iterator[str]:
     tag = next((name for name in TAGS if name in model.model_fields), None)
     yield f"## {_title(model)}\n"
     yield inspect.cleandoc(model.__doc__ or "") + "\n"
+    said = descriptions(model)
     rows = [
-        _row(field.alias or name, field) for name, field in _own(model).items() if name != tag or not _kind_of(model)
+        _row(field.alias or name, field, field.description or said.get(name, ""))
+        for name, field in _own(model).items()
+        if name != tag or not _kind_of(model)
     ]
     if rows:
         yield "| setting | value | default | |\n|---|---|---|---|"
@@ -128,8 +132,8 @@ def anchor(title: str) -> str:
     return "".join(sign for sign in title.lower().replace(" ", "-") if sign.isalnum() or sign in "-_")
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    cells = (f"`{name}`", _kind(field), _default(field), (field.description or "").replace("\n", " "))
+def _row(name: str, field: FieldInfo, said: str) -> str:
+    cells = (f"`{name}`", _kind(field), _default(field), said.replace("\n", " "))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -9,7 +9,6 @@ from pipeline.config.config import Config
 from pipeline.core import yaml
 from pipeline.core.errors import EdgepipeError
 from pipeline.core.store import Entry, Store
-from pipeline.engine import preflight
 from pipeline.engine.executors.local import Local
 from pipeline.engine.watcher import Watcher
 from pipeline.stages.stage import Artifact, Made
@@ -42,6 +41,8 @@ def run(
         try:
             entry = entries.get(step.key) or store.get(step.key)
             if entry is None and not examined and isinstance(step.stage, Training):
+                from pipeline.engine import preflight  # with all that trains
+
                 preflight.examine(config, document, steps, i, log, watcher.note)
                 examined = True
             upstream = {need.name: _artifact(need, entries) for need in step.needs}

@@ -23,15 +23,13 @@ from pipeline.keras import tf
 from pipeline.keras.layer_values import layer_values
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import read_facts
-from pipeline.stages.stage import Artifact, Inputs
+from pipeline.stages.stage import DECISIONS, MEASURED, Artifact, Inputs
 from pipeline.verify import app_mistakes, measurement, tensor_errors
 from pipeline.verify.device import Asked
 from pipeline.verify.model_facts import Errors, ModelFacts
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import Verdicts
 from pipeline.verify.sqnr import sqnr_db
-
-MEASURED, DECISIONS = "measured.json", "decisions.npz"  # the files of a verify stage
 
 
 def measure(inputs: Inputs, work: Path, device: Asked) -> None:

@@ -12,9 +12,7 @@ from typing_extensions import Self
 from pipeline.core.errors import PlacedFault
 from pipeline.core.family import NameOf
 from pipeline.data.tasks.task import Task, Truth
-from pipeline.stages import verification
-from pipeline.stages.stage import Inputs, Stage
-from pipeline.verify import measurement
+from pipeline.stages.stage import DECISIONS, MEASURED, Inputs, Stage
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, ModelFacts
@@ -38,7 +36,7 @@ class Verify(Stage):
     gives = "checks"
     scores = True
     libraries = ("ai-edge-litert", "tflite-micro", "tensorflow", "tf_keras", "numpy", "scikit-learn")
-    decided_by = verification.__name__  # checks and how they are judged don't affect the measurements
+    decided_by = "pipeline.stages.verification"  # checks and how they are judged don't affect the measurements
     # The key holds what `of` and `baseline` name, and of `runtime` what it asks to be measured.
     anonymous = Stage.anonymous | {"of", "baseline", "checks", "runtime"}
 
@@ -102,24 +100,25 @@ class Verify(Stage):
         return tuple(dict.fromkeys((*((self.baseline,) if self.baseline else ()), *self.of)))
 
     def run(self, inputs: Inputs, work: Path) -> None:
+        from pipeline.stages import verification  # with the runtimes, which a result in the store does without
+
         verification.measure(inputs, work, self.asked)
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
         """The measurements of a finished verify stage in its directory, with drops against the baseline."""
         names = self.reads()
-        loaded = [
-            ModelFacts.model_validate(row)
-            for row in json.loads((folder / verification.MEASURED).read_text(encoding="utf-8"))
-        ]
+        loaded = [ModelFacts.model_validate(row) for row in json.loads((folder / MEASURED).read_text(encoding="utf-8"))]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
         return self.compared(named, *self.decisions(folder)) if self.baseline else tuple(named)
 
     def compared(
         self, models: Sequence[ModelFacts], y: Truth, verdicts: Mapping[str, Verdicts]
     ) -> tuple[ModelFacts, ...]:
-        """Add drops against the baseline, from the verdicts of each model and runtime on labels or values y (N, ...)."""
+        """Add drops against the baseline, from the verdicts of each model and runtime on the truth y (N, ...)."""
         if self.baseline is None:
             return tuple(models)
+        from pipeline.verify import measurement
+
         base = next(facts for facts in models if facts.name == self.baseline)
         return tuple(
             facts.model_copy(update={"baseline": True})
@@ -135,7 +134,7 @@ class Verify(Stage):
 
         A verdict is the decision; for tasks without decisions, what the example adds to the main metric, as a float.
         """
-        with np.load(folder / verification.DECISIONS) as kept:
+        with np.load(folder / DECISIONS) as kept:
             names, found = self.reads(), dict(zip(self.reads(), kept["decisions"], strict=True))
             for key in (key for key in kept.files if "@" in key):
                 index, _, runtime = key.partition("@")

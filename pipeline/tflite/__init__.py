@@ -7,9 +7,9 @@ from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
 from pipeline.tflite.memory import peak_bytes
 from pipeline.tflite.model import FloatUse, Layer, Model
 from pipeline.tflite.names import keras_layers, layer_name
-from pipeline.tflite.reading import OP_NAMES, read
+from pipeline.tflite.reading import op_names, read
 
-__all__ = ["OP_NAMES",
-    "FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "peak_bytes",
-    "read",
+__all__ = [
+    "FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "op_names",
+    "peak_bytes", "read",
 ]  # fmt: skip

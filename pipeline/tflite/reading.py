@@ -7,11 +7,11 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, InputError
@@ -30,13 +30,24 @@ MAX_SUBGRAPHS = 1000  # one for each signature, and for each branch and body of 
 MAX_REUSE = 64  # limit of constants' total size over file size; above 1 is valid, because signatures share weights
 
 
+@cache
+def op_names() -> dict[int, str]:
+    """The code of each built-in op -> its name."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator  # 16,000 lines: loaded when a file is read
+
+    return _names(BuiltinOperator)
+
+
+@cache
+def _dtypes() -> dict[int, str]:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    return {code: name for code, name in _names(TensorType).items() if name in BITS}
+
+
 def _names(enum: type) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
-
-_OPS = _names(schema.BuiltinOperator)
-OP_NAMES = tuple(_OPS.values())
-_DTYPES = {code: name for code, name in _names(schema.TensorType).items() if name in BITS}
 
 _BLOCKWISE = (2, 3)  # QuantizationDetails: BlockwiseQuantization, MultiAxisQuantization
 
@@ -138,10 +149,11 @@ class _Code(NamedTuple):
 def _code(table: Table) -> _Code:
     # The code was one byte until 2020. Writers set both fields, and the larger one is valid (schema_utils.cc).
     code = max(table.number(0, I8), table.number(3, I32))
-    if code not in _OPS:
+    if code not in op_names():
         raise MalformedError(f"it uses the operator code {code}, which this version of ai-edge-litert does not know")
-    custom = _OPS[code] == "CUSTOM"
-    return _Code(table.text(1) or "CUSTOM" if custom else _OPS[code], table.number(2, I32, 1), custom)
+    name = op_names()[code]
+    custom = name == "CUSTOM"
+    return _Code(table.text(1) or "CUSTOM" if custom else name, table.number(2, I32, 1), custom)
 
 
 def _buffer(table: Table, content: bytes) -> NDArray[np.uint8] | None:
@@ -175,7 +187,7 @@ def _select(tensors: Sequence[Tensor], indices: Iterable[int]) -> tuple[Tensor, 
 
 def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[np.uint8] | None]) -> Tensor:
     number, code = table.number(2, U32), table.number(1, I8)
-    if code not in _DTYPES:
+    if code not in _dtypes():
         raise MalformedError(f"a tensor has the type code {code}, which this version of ai-edge-litert does not know")
     if table.number(10, U32):
         raise MalformedError("its weights lie in another file (external buffers), which is not supported")
@@ -187,11 +199,11 @@ def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[n
         name=table.text(3),
         shape=shape,
         shape_signature=table.ints(7) or shape,
-        dtype=_DTYPES[code],
+        dtype=_dtypes()[code],
         variable=bool(table.number(5, U8)),
         sparse=table.has(6),
         raw=raw,
-        **_quantization(table.table(4), shape, _DTYPES[code]),
+        **_quantization(table.table(4), shape, _dtypes()[code]),
     )
     _check_size(tensor)
     return tensor

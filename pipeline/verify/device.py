@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.core.errors import InputError, StageError
-from pipeline.verify import vela
-from pipeline.verify.interpreters import tflm
 from pipeline.verify.model_facts import ArenaFacts
 
 if TYPE_CHECKING:
@@ -24,8 +22,12 @@ class Asked(NamedTuple):
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, with the version of Vela. Empty when no check asks."""
-        npu = {"npu": [*self.npu, vela.installed()]} if self.npu else {}
-        return npu | ({"runtime": self.runtime} if self.runtime else {})
+        found: dict[str, Any] = {"runtime": self.runtime} if self.runtime else {}
+        if self.npu is not None:
+            from pipeline.verify import vela
+
+            found["npu"] = [*self.npu, vela.installed()]
+        return found
 
     def measure(self, path: Path) -> dict[str, Any]:
         """The fields of ModelFacts about the arena and, if asked for, about Vela."""
@@ -38,6 +40,8 @@ def asked(checks: "Iterable[Check]", runtime: str | None = None) -> Asked:
 
 
 def _arena(path: Path) -> dict[str, Any]:
+    from pipeline.verify.interpreters import tflm
+
     try:
         found = tflm.arena(path)
     except tflm.Unavailable as missing:
@@ -48,6 +52,8 @@ def _arena(path: Path) -> dict[str, Any]:
 
 
 def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str, Any]:
+    from pipeline.verify import vela
+
     try:
         return {"vela": vela.estimate(path, *arguments), "vela_why": ""}
     except vela.Unavailable as missing:
