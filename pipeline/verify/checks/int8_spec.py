@@ -67,7 +67,9 @@ class Int8Spec(Check):
             yield _broken("R17", "min_runtime_version", asked, f"at most {self.runtime}")
 
     def _weights(self, model: ModelFacts) -> Iterator[Breach]:
-        from pipeline.tflite.names import keras_layers  # with the file format, which few configs need for this
+        if not (self.sparsity or self.clusters):
+            return
+        from pipeline.tflite.names import keras_layers  # loads the room of the file format
 
         for layer in dict.fromkeys((*self.sparsity, *self.clusters)):
             least, most = self.sparsity.get(layer, 0), self.clusters.get(layer)
