@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pipeline import tflite
 from pipeline.core.errors import StageError
-from pipeline.stages import convert
+from pipeline.stages import conversion
 from pipeline.verify import int8, measurement
 from pipeline.verify.checks.int8_spec import Int8Spec, RuleId
 from pipeline.verify.model_facts import Breach, ModelFacts
@@ -85,16 +85,16 @@ def test_r9_finds_the_state_of_a_concatenated_lstm(models: Models) -> None:
 @pytest.mark.parametrize(("name", "rule"), [("inception_faulty", "R7"), ("lstm_faulty", "R9")])
 def test_convert_refuses_to_give_such_a_file(models: Models, name: str, rule: str) -> None:
     with pytest.raises(StageError, match=rf"computes wrong numbers, by the int8 specification .received {rule}: "):
-        list(convert._breaches(models[name].read_bytes()))
-    assert list(convert._breaches(models["inception"].read_bytes())) == []
+        list(conversion.breaches(models[name].read_bytes()))
+    assert list(conversion.breaches(models["inception"].read_bytes())) == []
 
 
 def test_convert_tells_of_what_computes_right_and_is_not_in_order(models: Models) -> None:
     edit = Edit(models["int8"])
     set_byte(edit)
-    (note,) = convert._breaches(edit.content())
+    (note,) = conversion.breaches(edit.content())
     assert note.startswith("breaks the int8 specification: R3: FULLY_CONNECTED")
-    assert list(convert._breaches(models["elu"].read_bytes())) == []  # the floats are another note's
+    assert list(conversion.breaches(models["elu"].read_bytes())) == []  # the floats are another note's
 
 
 def test_r1_names_the_float_op_before_what_feeds_it(models: Models) -> None:

@@ -24,7 +24,7 @@ from pipeline.data.sources.npz import Npz
 from pipeline.data.tasks.task import Task
 from pipeline.report.document import DataFacts, Report, Split
 from pipeline.report.environment import environment
-from pipeline.verify import app_mistakes, measurement, output_comparison, tensor_errors
+from pipeline.verify import app_mistakes, drop, measurement, output_comparison, tensor_errors
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
 from pipeline.verify.interpreters import litert
@@ -112,7 +112,7 @@ def verify(
         test = data.split("test")
         _, y = test.batch(np.arange(len(test)))
         named = {f"{facts.name}{key}": each for key, each in verdicts.items()}
-        facts = measurement.against(facts, base, named | {base.name: base_verdicts[""]}, y)
+        facts = drop.against(facts, base, named | {base.name: base_verdicts[""]}, y)
     checks = tuple(_judged(promises.all(), facts, base, runtime))
     return Report(
         name=model.stem,

@@ -1,41 +1,26 @@
 """The stage `convert`: convert a Keras model to a .tflite file."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fnmatch import filter as matching
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from pipeline import tflite
-from pipeline.core.errors import Fault, PlacedFault, StageError
-from pipeline.data import contract
-from pipeline.data.source import Data
-from pipeline.keras import tf
-from pipeline.keras.conversion import bias_correction
-from pipeline.keras.conversion.calibration import KEPT, Calibration, Sample, check_input, draw
-from pipeline.keras.conversion.conversion import INTEGER, Conversion, Request
+from pipeline.core.errors import Fault, PlacedFault
+from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
-from pipeline.keras.conversion.halves import decided, spread_of
+from pipeline.keras.conversion.request import INTEGER, Request
 from pipeline.keras.layer_choice import unmatched
-from pipeline.keras.layer_values import require_finite
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
-from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import TFLITE, Inputs, Stage
+from pipeline.stages.stage import Inputs, Stage
 from pipeline.stages.worst import Worst
-from pipeline.tflite import metadata
-from pipeline.verify import int8
-from pipeline.verify.interpreters import litert
 
 if TYPE_CHECKING:
     from pipeline.verify.targets import Target
 
-PARITY = 32  # examples on which a calibrated file is compared with the Keras model
 Keeps = Literal["keep_float", "keep_int16"]
 KEEPS: tuple[Keeps, ...] = ("keep_float", "keep_int16")  # settings that name layers of an int8 file that are not int8
 _FLOAT = ("float32", "float16")  # quantizations without scales
@@ -159,6 +144,8 @@ class Convert(Follower):
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
     def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
+        from pipeline import tflite
+
         ops = tflite.op_names().values()
         for setting in KEEPS:
             patterns = getattr(self, setting)
@@ -166,37 +153,9 @@ class Convert(Follower):
             yield from unmatched(model, {setting: [each for each in named if not matching(ops, each)]})
 
     def run(self, inputs: Inputs, work: Path) -> None:
-        tf.start(inputs.seed)
-        model = tf.load_model(inputs.source.keras)
-        require_finite(model, inputs.data)
-        above = read_facts(inputs.source.path)
-        conversion = Conversion(
-            self._request(inputs.source.path), model, inputs.data.spec().shape, above.get("origin", {}), inputs.report
-        )
-        sample = draw(inputs.data, self.calibration, inputs.seed) if self.quantization in INTEGER else None
-        aware = bool(above.get("quantized"))
-        content, calibrated = _converted(conversion, sample, aware)
-        rows: list[dict[str, Any]] = []
-        notes: list[str] = []
-        if self.bias_correction and sample is not None:
-            content, rows = _corrected(conversion, content, sample.x)
-            notes.append(bias_correction.note(rows))
-        content = metadata.embedded(content, contract.NAME, inputs.data.contract().encoded())
-        notes += conversion.kept(content)
-        used: dict[str, Any] | None = None
-        if sample is not None:
-            if self.estimator == "minmax":
-                check_input(content, sample)
-            notes += (*_remaining(conversion.floats(content)), *_breaches(content))
-            if aware and calibrated:
-                notes.append(_parity(content, model, sample))
-            if calibrated:
-                used = {"samples": len(sample.x), "sha256": sample.sha256, "ranges": self.estimator}
-                if self.calibration and self.calibration.halves:
-                    used["halves"] = spread = _halves(conversion, sample, inputs.data, self.bias_correction)
-                    notes.append(spread_of(spread))
-        (work / TFLITE).write_bytes(content)
-        write_facts(work, layers=rows, notes=notes, calibration=used)
+        from pipeline.stages import conversion  # and with it the file format and runtimes: the settings need neither
+
+        conversion.convert(self._request(inputs.source.path), self.calibration, self.bias_correction, inputs, work)
 
     def _request(self, above: Path) -> Request:
         """The request for the converter. `above` is the directory of the stage above, which may hold a ranking."""
@@ -214,71 +173,3 @@ class Convert(Follower):
         """Names or patterns of the layers that `setting` selects."""
         kept: tuple[str, ...] | Worst = getattr(self, setting)
         return kept.names(above) if isinstance(kept, Worst) else kept
-
-
-def _converted(conversion: Conversion, sample: Sample | None, aware: bool) -> tuple[bytes, bool]:
-    """The file's bytes, and whether calibration was used for them.
-
-    aware: whether the model comes from quantization-aware training, and so has learnt its ranges.
-    """
-    if aware:
-        content = conversion.content(None)
-        floats = conversion.floats(content)
-        if not floats:
-            return content, False
-        if conversion.asked.keep_float:
-            rule = "keep_float: after qat, takes a model whose other layers are all trained quantization-aware"
-            raise StageError(Fault(rule, received=str(floats[0]), do="convert the stage before qat instead"))
-    return conversion.content(sample.x if sample else None), sample is not None
-
-
-def _corrected(conversion: Conversion, content: bytes, x: NDArray[np.float32]) -> tuple[bytes, list[dict[str, Any]]]:
-    """The file with its biases corrected on examples x (n, ...), and a report row for each op with weights."""
-    plain: bytes = conversion.converter().convert()
-    return bias_correction.corrected(content, plain, x, conversion.report)
-
-
-def _halves(conversion: Conversion, sample: Sample, data: Data, corrected: bool) -> dict[str, Any]:
-    """How much two files differ that are calibrated on disjoint halves of the examples: the effect of the random draw.
-
-    range is the largest relative difference of a tensor's scale. For classifiers, decisions is the share of validation
-    examples that the two files classify differently, and accuracy that of each file on them, a fraction.
-    """
-    quiet = replace(conversion, report=lambda progress: None)
-    halves = (sample.x[0::2], sample.x[1::2])
-    files = [quiet.content(half) for half in halves]
-    if corrected:
-        files = [_corrected(quiet, file, half)[0] for file, half in zip(files, halves, strict=True)]
-    scales = [np.array([t.scale for t in tflite.read(file).subgraphs[0].tensors if t.scale]) for file in files]
-    return {
-        "range": float(np.max(np.abs(scales[0] / scales[1] - 1))) if len(scales[0]) == len(scales[1]) else 1.0,
-        **decided(files, data.split("validation"), data.spec()),
-    }
-
-
-def _remaining(floats: Sequence[tflite.FloatUse]) -> Iterator[str]:
-    """A note on the tensors that are not integer, if there are any."""
-    if floats:
-        yield f"{len(floats)} tensors are not integer: {'; '.join(map(str, floats[:5]))}"
-
-
-def _parity(content: bytes, model: KerasModel, sample: Sample) -> str:
-    """A note on how close a calibrated file is to the Keras model from quantization-aware training."""
-    x = sample.x[:PARITY]
-    step = tflite.read(content).outputs[0].scale or 1.0
-    error = np.abs(litert.run(content, x) - np.asarray(model(x, training=False), np.float32)) / step
-    return (
-        f"floats remained after qat, so {len(sample.x)} examples calibrated them; outputs differ from the Keras "
-        f"model's by {error.max():.1f} steps at most and {error.mean():.2f} on average"
-    )
-
-
-def _breaches(content: bytes) -> Iterator[str]:
-    """Notes on violations of the int8 specification. Raises StageError for rules that kernels rely on."""
-    found = [finding for finding in int8.breaches(tflite.read(content)) or () if finding.severity == "fail"]
-    if wrong := [finding for finding in found if finding.rule in int8.COUNTED_ON]:
-        rule = "the converter made a file that does not run or computes wrong numbers, by the int8 specification"
-        do = "convert to another quantization, or replace the layers that these ops are of"
-        raise StageError(*(Fault(rule, received=str(finding), do=do) for finding in wrong[:3]))
-    others = [finding for finding in found if finding.rule != "R1"]  # `_remaining` notes these
-    yield from (f"breaks the int8 specification: {finding}" for finding in others[:3])

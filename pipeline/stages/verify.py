@@ -13,6 +13,7 @@ from pipeline.core.errors import PlacedFault
 from pipeline.core.family import NameOf
 from pipeline.data.tasks.task import Task, Truth
 from pipeline.stages.stage import DECISIONS, MEASURED, Inputs, Stage
+from pipeline.verify import drop
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, ModelFacts
@@ -117,13 +118,9 @@ class Verify(Stage):
         """Add drops against the baseline, from the verdicts of each model and runtime on the truth y (N, ...)."""
         if self.baseline is None:
             return tuple(models)
-        from pipeline.verify import measurement
-
         base = next(facts for facts in models if facts.name == self.baseline)
         return tuple(
-            facts.model_copy(update={"baseline": True})
-            if facts is base
-            else measurement.against(facts, base, verdicts, y)
+            facts.model_copy(update={"baseline": True}) if facts is base else drop.against(facts, base, verdicts, y)
             for facts in models
         )
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.config import Config
-from pipeline.core import processes
 from pipeline.core.errors import StoreError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store, key_of, store_fault
@@ -36,6 +35,8 @@ class Local:
         upstream: Mapping[str, Artifact],
         report: Callable[[Progress], None],
     ) -> Made:
+        from pipeline.core import processes  # not before something is to be made
+
         processes.start_server(self.log)
         resume = self.store.partial(key_of(identity))
         config = self.config

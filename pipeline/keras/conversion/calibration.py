@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
-from pipeline import tflite
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.core.hashing import array_sha256, example_digest
 from pipeline.core.settings import Settings
@@ -77,6 +76,8 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
 
 def check_input(content: bytes, sample: Sample) -> None:
     """Raise StageError if the range of a quantized input in the file does not fit the training examples."""
+    from pipeline import tflite  # the settings above do without the file format
+
     (tensor,) = tflite.read(content).inputs
     if tensor.scale is None or tensor.zero_point is None:
         return

@@ -11,40 +11,14 @@ from pipeline import tflite
 from pipeline.core.errors import Fault, StageError
 from pipeline.core.progress import Progress
 from pipeline.keras.conversion.converter import Feed, converter_of
-from pipeline.keras.conversion.estimators import Estimator
 from pipeline.keras.conversion.named_ops import Layers
 from pipeline.keras.conversion.ranges import estimated
+from pipeline.keras.conversion.request import INTEGER, Request
 from pipeline.tflite.int8_spec import BORDER
 from pipeline.tflite.int16 import widened
 
 if TYPE_CHECKING:
     import tf_keras
-
-INTEGER = ("int8", "int16x8")  # quantizations that need ranges of activations
-Patterns = tuple[str, ...]  # names of layers or ops, with `*` for any characters
-
-
-@dataclass(frozen=True)
-class Request:
-    """The requested properties of a file.
-
-    quantization        float32, float16, dynamic, int8 or int16x8
-    port                type of inputs and outputs
-    per_channel         whether weights have one scale per channel, or one per layer
-    per_channel_dense   the same for dense layers
-    estimator           estimator of activation ranges
-    percentile          share of the values within a range, for the estimator of that name
-    keep_float, keep_int16  layers and ops of an int8 file that stay float32 or have int16 activations
-    """
-
-    quantization: str
-    port: str
-    per_channel: bool
-    per_channel_dense: bool
-    estimator: Estimator
-    percentile: float
-    keep_float: Patterns = ()
-    keep_int16: Patterns = ()
 
 
 @dataclass(frozen=True)

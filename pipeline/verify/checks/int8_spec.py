@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from pipeline.core.settings import Fraction
-from pipeline.tflite.names import keras_layers
 from pipeline.verify.checks.check import Check
 from pipeline.verify.checks.io import Types
 from pipeline.verify.model_facts import Breach, CheckResult, ModelFacts
@@ -68,6 +67,8 @@ class Int8Spec(Check):
             yield _broken("R17", "min_runtime_version", asked, f"at most {self.runtime}")
 
     def _weights(self, model: ModelFacts) -> Iterator[Breach]:
+        from pipeline.tflite.names import keras_layers  # with the file format, which few configs need for this
+
         for layer in dict.fromkeys((*self.sparsity, *self.clusters)):
             least, most = self.sparsity.get(layer, 0), self.clusters.get(layer)
             tensors = [name for name in model.sparsity if layer in keras_layers(name)]
