@@ -41,9 +41,10 @@ A check that fails is a result: the report is written before the command ends wi
 | 130 | interrupted; the same command goes on from there |
 """
 
-REPORT = """The file `report.json` of a run folder, which `edgepipe run --json` prints too, as does `edgepipe verify FILE --json`
-of any file. `schema_version` is 1: later versions of edgepipe add fields and rename none. Fractions are from 0 to 1,
-sizes are in bytes, times in the unit that their name says. What was not measured is null, and never a zero."""
+REPORT = """The file `report.json` of a run folder. `edgepipe run --json` prints the same, and `edgepipe verify FILE
+--json` prints one for any file. `schema_version` is 1: later versions of edgepipe add fields and rename none. Fractions
+are from 0 to 1, sizes are in bytes, times in the unit that their name says. What was not measured is null, and never a
+zero."""
 
 
 def pages() -> Mapping[str, str]:
