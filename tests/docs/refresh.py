@@ -1,6 +1,6 @@
 """Run the commands whose output pages show, and put what they print in its place: refresh.py PAGE ...
 
-A comment ``<!-- transcript: edgepipe run configs/digits.yaml | head -8; echo … -->`` marks the fenced block that follows.
+A comment ``<!-- transcript: edgepipe run tiny.yaml | sed '9,$d'; echo … -->`` marks the fenced block behind it.
 It holds a line for bash, run at the top of the repository. A line ``$ ...`` at the top of the block stays; everything
 below it becomes the standard output, 80 columns wide and without colours.
 """

@@ -289,6 +289,36 @@ def test_every_link_leads_somewhere(path):
     assert lost_links(path, read(path)) == []
 
 
+def unrefreshable(markdown):
+    """Marks of transcripts that `scripts/docs` can't refresh: of a wrong command, or without a block that shows it."""
+    wrong = []
+    for mark, block in pairwise([*MarkdownIt("commonmark").parse(markdown), None]):
+        found = re.fullmatch(r"<!-- transcript: (.+) -->\n", mark.content) if mark.type == "html_block" else None
+        shown = commands(_block(block)) if found and block and block.type == "fence" else []
+        if "transcript:" in mark.content and mark.type == "html_block":
+            sound = found and block and block.type == "fence" and not wrong_line(found[1])
+            if not sound or any(line.removeprefix(".venv/bin/") not in found[1] for line in shown):
+                wrong.append(mark.content)
+    return wrong
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_every_transcript_can_be_refreshed(path):
+    assert unrefreshable(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_transcript_becomes_what_the_command_prints(tmp_path):
+    page = tmp_path / "page.md"
+    mark = "<!-- transcript: printf 'a\\nb\\nc\\n' | sed '2,$d'; echo … -->"
+    page.write_text(f"A\n\n{mark}\n\n```console\n$ letters\nold\nolder\n```\n\n```\nstays\n```\n", encoding="utf-8")
+    refresh = [sys.executable, ROOT / "tests" / "docs" / "refresh.py", page]
+    subprocess.run(refresh, check=True)
+    assert page.read_text(encoding="utf-8") == f"A\n\n{mark}\n\n```console\n$ letters\na\n…\n```\n\n```\nstays\n```\n"
+    page.write_text("<!-- transcript: false -->\n\n```\nold\n```\n")
+    assert subprocess.run(refresh, capture_output=True, check=False).returncode == 1
+    assert "old" in page.read_text()
+
+
 def test_every_part_and_command_is_told_on_a_page():
     text = "".join(path.read_text(encoding="utf-8") for path in WRITTEN[1:])
     tags = {"source": [*registry.DATA, *registry.MODELS], "stage": registry.STAGES, "check": registry.CHECKS}
@@ -366,6 +396,15 @@ def test_an_unknown_word_in_a_sentence_is_found():
     assert unknown_words("edgepipe verfy FILE") == ["verfy"]
     assert unknown_words("edgepipe cache lst") == ["lst"]
     assert unknown_words("edgepipe verify FILE --checks") == []
+
+
+@pytest.mark.parametrize("page", [
+    "<!-- transcript: edgepipe plan x.yaml -->\n\nNo block.", "<!-- transcript: edgepipe pln x.yaml -->\n\n```\n```",
+    "<!-- transcript: edgepipe plan x.yaml -->\n\n```console\n$ edgepipe plan other.yaml\n```",
+    "<!-- transcript: edgepipe plan x.yaml-->\n\n```\n```", "<!-- transcript: edgepipe plan x.yaml -->",
+])  # fmt: skip
+def test_a_transcript_that_can_not_be_refreshed_is_found(page):
+    assert len(unrefreshable(page)) == 1
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
