@@ -269,17 +269,17 @@ def test_a_model_file_counts_by_its_content_and_not_by_its_path(planned, tmp_pat
 
 
 def test_the_versions_of_libraries_count_for_the_stages_that_they_decide(planned, monkeypatch):
-    old, real = planned(STAGES), steps_of._version
+    old, real = planned(STAGES), steps_of.installed
 
     def upgraded(name):
         return "99.0" if name == "ai-edge-litert" else real(name)
 
-    monkeypatch.setattr(steps_of, "_version", upgraded)
+    monkeypatch.setattr(steps_of, "installed", upgraded)
     assert changed(old, planned(STAGES)) == ["verify"]
 
 
 def test_a_library_that_is_not_installed_is_told_and_is_no_crash():
-    assert steps_of._version("no-such-distribution") == "not installed"
+    assert steps_of.installed("no-such-distribution") == "not installed"
 
 
 PROGRAM = """
@@ -347,7 +347,7 @@ def test_why_a_step_is_missing_names_what_changed(why, option, expected):
 
 
 def test_a_library_code_or_content_that_changed_is_named(why, monkeypatch):
-    monkeypatch.setattr(steps_of, "_version", lambda name: "99.0")
+    monkeypatch.setattr(steps_of, "installed", lambda name: "99.0")
     assert "tensorflow '" in (reasons := why())["train"]
     assert reasons["train"].count("-> '99.0'") == 4
     monkeypatch.undo()

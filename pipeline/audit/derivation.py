@@ -17,7 +17,7 @@ from pipeline.report.decisions import Decisions
 from pipeline.report.document import Report
 from pipeline.stages.verification import share_of_zeros
 from pipeline.verify import measurement
-from pipeline.verify.model_facts import CheckResult, ModelFacts
+from pipeline.verify.model_facts import CheckResult, ModelFacts, RuntimeFacts
 from pipeline.verify.scoring import classification
 
 MOST_LINES = 5  # mismatches listed for one field of one model
@@ -66,7 +66,7 @@ def decision_mismatches(folder: Folder, found: Decisions, where: str) -> Iterato
     expected = {name for stage in folder.verifies for name in stage.reads()}
     classes = len(folder.report.data.labels)
     for what, wanted, got in (
-        ("models", sorted(expected), sorted(found.models)),
+        ("models", sorted(expected), sorted({name.partition("@")[0] for name in found.models})),
         ("split", test and test.sha256, found.split),
         ("examples", test and test.examples, len(found.y)),
     ):
@@ -130,18 +130,24 @@ def _model(folder: Folder, model: ModelFacts, fresh: Mapping[str, Any], found: D
 def _decided(model: ModelFacts, found: Decisions, labels: Sequence[str]) -> dict[str, Any]:
     """The fields that follow from the decisions alone."""
     decided = classification.decisions(found.models[model.name], found.y, labels)
-    accuracy = decided.metrics["accuracy"]
     return {
         "examples": len(found.y),
         "split_sha256": found.split,
         "metrics": model.metrics | decided.metrics,
         "per_class": decided.per_class,
         "confusion": decided.confusion,
-        "runtimes": tuple(
-            facts.model_copy(update={"accuracy": accuracy, "score": accuracy}) if facts.runtime == "xnnpack" else facts
-            for facts in model.runtimes
-        ),
+        "runtimes": tuple(_of_runtime(model, facts, found, labels) for facts in model.runtimes),
     }
+
+
+def _of_runtime(model: ModelFacts, facts: RuntimeFacts, found: Decisions, labels: Sequence[str]) -> RuntimeFacts:
+    """The row of a runtime with what follows from its decisions, where they are kept."""
+    decided = found.models.get(model.name if facts.base else f"{model.name}@{facts.runtime}")
+    if decided is None:
+        return facts
+    metrics = classification.decisions(decided, found.y[: len(decided)], labels).metrics
+    same = {"accuracy": metrics["accuracy"], "score": metrics["accuracy"], "examples": len(decided)}
+    return facts.model_copy(update={**same, "metrics": facts.metrics | metrics})
 
 
 def differences(expected: Report, received: Report) -> Iterator[Mismatch]:

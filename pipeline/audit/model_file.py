@@ -30,8 +30,10 @@ from pipeline.verify.device import Asked, asked
 from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import CheckResult, ModelFacts, RuntimeFacts, TensorError
 from pipeline.verify.runtimes import comparison
+from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.scoring import Verdicts
 from pipeline.verify.targets import AnyTarget
+from pipeline.verify.verdict import OF_TARGET, judge
 
 # Limits for one file. A model for a small device needs far less; the message has no arrays, so 64 MiB are enough.
 LIMITS = processes.Limits(seconds=900, memory=8 << 30, message=64 << 20)
@@ -100,7 +102,8 @@ def verify(
     if isinstance(data, Data):
         _refuse(promises.all(), data.spec().task)
     limits = limits or LIMITS
-    device = asked(promises.all())
+    runtime = OF_TARGET.get(promises.target.runtime) if promises.target else None
+    device = asked(promises.all(), runtime if runtime and RUNTIMES[runtime].budget else None)
     base, base_verdicts = _examined(baseline, None, data, device, limits) if baseline else (None, None)
     facts, verdicts = _examined(model, baseline, data, device, limits)
     if base is not None:
@@ -108,8 +111,9 @@ def verify(
     if isinstance(data, Data) and base is not None and verdicts is not None and base_verdicts is not None:
         test = data.split("test")
         _, y = test.batch(np.arange(len(test)))
-        facts = measurement.against(facts, base, verdicts, base_verdicts, y)
-    checks = tuple(_judged(promises.all(), facts, base))
+        named = {f"{facts.name}{key}": each for key, each in verdicts.items()}
+        facts = measurement.against(facts, base, named | {base.name: base_verdicts[""]}, y)
+    checks = tuple(_judged(promises.all(), facts, base, runtime))
     return Report(
         name=model.stem,
         status="pass" if all(check.status == "pass" for check in checks) else "fail",
@@ -135,8 +139,8 @@ def _refuse(checks: tuple[Check, ...], task: Task) -> None:
 
 def _examined(
     path: Path, baseline: Path | None, data: Data | Arrays | None, device: Asked, limits: processes.Limits
-) -> tuple[ModelFacts, Verdicts | None]:
-    """Measure one file in a separate process: its facts, and one verdict for each test example."""
+) -> tuple[ModelFacts, dict[str, Verdicts] | None]:
+    """Measure one file in a separate process: its facts, and as `_scored` its verdicts."""
     calls = [(_measure, path, baseline, data, device, limits.memory)]
     try:
         (found,) = processes.gather("the verification", calls, limits)
@@ -150,13 +154,15 @@ def _other(name: str, taken: str) -> str:
     return f"{name} (baseline)" if name == taken else name
 
 
-def _judged(checks: tuple[Check, ...], facts: ModelFacts, base: ModelFacts | None) -> list[CheckResult]:
+def _judged(
+    checks: tuple[Check, ...], facts: ModelFacts, base: ModelFacts | None, runtime: str | None
+) -> list[CheckResult]:
     found: list[CheckResult] = []
     for check in checks:
         if check.needs_baseline and base is None:
             rule = f"{check.needs_baseline} needs a baseline"
             raise ConfigError(Fault(rule, where="--checks", do="name the float file with --baseline FILE"))
-        found += check.judge(facts, base)
+        found += judge(check, facts, base, runtime)
     return found
 
 
@@ -174,7 +180,9 @@ def _measure(
     if data is not None:
         _check_memory(path, memory)
         facts, verdicts = (
-            _answered(facts, path, baseline, data) if isinstance(data, Arrays) else _scored(facts, path, baseline, data)
+            _answered(facts, path, baseline, data)
+            if isinstance(data, Arrays)
+            else _scored(facts, path, baseline, data, device.runtime)
         )
     send((facts.model_copy(update=device.measure(path)), verdicts))
 
@@ -190,8 +198,13 @@ def _check_memory(path: Path, memory: int | None) -> None:
         raise InputError(Fault(rule, where=str(path), received=f"{units.size(needed)} live at once"))
 
 
-def _scored(facts: ModelFacts, path: Path, baseline: Path | None, data: Data) -> tuple[ModelFacts, Verdicts | None]:
-    """Add results on the test split to the facts. A file that LiteRT can't run gets the reason instead."""
+def _scored(
+    facts: ModelFacts, path: Path, baseline: Path | None, data: Data, runtime: str | None
+) -> tuple[ModelFacts, dict[str, Verdicts] | None]:
+    """Add results on the test split to the facts. A file that LiteRT can't run gets the reason instead.
+
+    Returns the verdicts (n,) too: under "" those of the base runtime, under ``@runtime`` those of each other one.
+    """
     if facts.input is None or facts.output is None:
         ports = tflite.read(path).signature
         names = ", ".join(map(repr, ports.inputs))
@@ -207,12 +220,14 @@ def _scored(facts: ModelFacts, path: Path, baseline: Path | None, data: Data) ->
     except litert.RefusedError as error:
         refused = RuntimeFacts(runtime="xnnpack", examples=0, unavailable=str(error))
         return facts.model_copy(update={"missing": {spec.task.main: str(error)}, "runtimes": (refused,)}), None
+    compared = comparison.compare(path, x, y, spec, found.raw, runtime)
     more = {
-        "runtimes": comparison.compare(path, x, y, spec, found.raw),
+        "runtimes": compared.facts,
         "mistakes": app_mistakes.measure(path, data),
         "tensors": _traced(path, baseline, x),
     }
-    return found.facts.model_copy(update=more), found.verdicts
+    verdicts = {"": found.verdicts, **{f"@{name}": each for name, each in compared.verdicts.items()}}
+    return found.facts.model_copy(update=more), verdicts
 
 
 def _traced(path: Path, baseline: Path | None, x: NDArray[np.float32]) -> tuple[TensorError, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core import processes
 from pipeline.core.errors import InputError, StageError
 from pipeline.core.store import Store
+from pipeline.core.versions import installed
 from pipeline.report import build, decisions, environment, figures
 from pipeline.report.decisions import Decisions
 from pipeline.verify.model_facts import Facts
@@ -148,7 +148,7 @@ def _page_mismatches(folder: Folder, unchecked: list[tuple[str, str]]) -> Iterat
         of = there.get("edgepipe", "an unknown version")
         unchecked.append((", ".join(run_folder.PAGES), f"edgepipe {of} wrote them, and this is {__version__}"))
         return
-    if any(there.get(name) != version(name) for name in environment.PRINTERS):
+    if any(there.get(name) != installed(name) for name in environment.PRINTERS):
         skipped = {"report.html"}
         unchecked.append(("report.html", f"it was drawn with other versions of {', '.join(environment.PRINTERS)}"))
     drawings = {} if skipped else figures.draw(folder.report)

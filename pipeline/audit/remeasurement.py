@@ -89,11 +89,11 @@ def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
     (answers,) = processes.gather(
         f"the measurement of {folder.path}", [(_measure, data, folder.config.seed, jobs)], LIMITS
     )
-    for job, (facts, decided) in zip(jobs, answers, strict=True):
-        _keep(done, job, facts, decided)
+    for job, (facts, decided, others) in zip(jobs, answers, strict=True):
+        _keep(done, job, facts, {"": decided, **{f"@{runtime}": each for runtime, each in others.items()}})
     done.unmeasured += [(name, "its file is not the one that the report states") for name in asked.keys() - done.fresh]
     done.mismatches += _kept_mismatches(folder, done.decided)
-    if len(done.decided) == len(asked):
+    if asked.keys() <= done.decided.keys():
         test = data.split("test")
         done.decisions = Decisions(test.sha256, test.batch(np.arange(len(test)))[1], done.decided)
     return done
@@ -165,7 +165,7 @@ def _measure(send: processes.Send, data: Data, seed: int, jobs: Sequence[Job]) -
     send([measure_file(job.model.name, job.path, job.made, job.device, data, x, y) for job in jobs])
 
 
-def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Verdicts) -> None:
+def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Mapping[str, Verdicts]) -> None:
     """Add the results of one model to `done`."""
     name, skipped = job.model.name, {*NOT_COMPARED, *(FROM_KERAS if job.made is None else ())}
     if job.model.vela and facts.vela is None:
@@ -173,7 +173,7 @@ def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Verdicts) -> None:
         done.unmeasured.append((f"{name}: vela", facts.vela_why))
     fields = facts.model_fields_set - skipped
     done.fresh[name] = {field: getattr(facts, field) for field in fields}
-    done.decided[name] = decided
+    done.decided |= {f"{name}{key}": each for key, each in decided.items()}
     done.latency[name] = (_median(facts), _median(job.model))
 
 

@@ -1,10 +1,12 @@
-"""The command line: parse, call, print, exit code. No logic.
+"""The command line interface: parses arguments, calls `pipeline.cli.commands` and sets the exit code.
 
-Standard output is the result, one JSON document with --json; standard error is progress and errors.
+Results go to standard output, as one JSON document with --json; progress and errors go to standard error.
 """
 
+import atexit
 import contextlib
 import errno
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -59,6 +61,10 @@ def options(
     ] = False,
 ) -> None:
     """Take a Keras model to the edge: train, prune, quantize, convert to TFLite, and prove what ships."""
+    # What a command imports is half a million objects and no garbage. Looking for some, at the end once more, took a
+    # fifth of a run that finds everything in the store. Work that takes much memory has processes of its own.
+    gc.set_threshold(200_000)
+    atexit.register(gc.freeze)
 
 
 @app.command()
@@ -69,7 +75,7 @@ def run(
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Run a config: what is in the store is not done again. Exit code 5 when a check fails."""
+    """Run a config; stages that are in the store do not run again. Exit code 5 if a check fails."""
     from pipeline.cli import commands
 
     raise typer.Exit(commands.run(config, set_ or [], out, _store(store), json_))
@@ -83,7 +89,7 @@ def plan(
     explain: Annotated[bool, typer.Option("--explain", help="Say why a stage has to run.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Show which stages are in the store and which would run. Runs nothing."""
+    """Show which stages are in the store and which would run, without running anything."""
     from pipeline.cli import commands
 
     commands.plan(config, set_ or [], _store(store), explain, json_)
@@ -94,7 +100,7 @@ def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
     json_: JsonOption = False,
 ) -> None:
-    """Tell what a .tflite file really is, from its bytes."""
+    """Show what a .tflite file contains, as read from its bytes."""
     from pipeline.cli import commands
 
     commands.inspect(model, json_)
@@ -108,7 +114,7 @@ def targets(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List the built-in targets, or show what one implies; `target:` of a config names it."""
+    """List the built-in targets for `target:` of a config, or show what one requires."""
     from pipeline.cli import commands
 
     commands.targets(name, json_)
@@ -142,7 +148,7 @@ def verify(
     store: StoreOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Measure and judge any .tflite file, or check a run folder again. Exit code 5 when something does not hold."""
+    """Measure and check any .tflite file, or check a run folder again. Exit code 5 if a check fails."""
     from pipeline.cli import commands
 
     given = {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
@@ -165,7 +171,7 @@ def compare(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show what changed from one run to another: accuracy, flips, size, MACs, arena, ops, layers."""
+    """Show the differences between two runs: accuracy, flips, size, MACs, arena, ops, layers."""
     from pipeline.cli import commands
 
     raise typer.Exit(commands.compare(a, b, fail_on or [], json_))
@@ -243,7 +249,7 @@ def _errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except OSError as error:
@@ -260,4 +266,4 @@ def main() -> None:
         try:
             app()
         finally:
-            sys.stdout.flush()  # here, where its errors are told
+            sys.stdout.flush()  # here, so that `_errors` handles a failure

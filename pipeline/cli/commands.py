@@ -1,4 +1,4 @@
-"""What each command does, below its command line: load, plan, run, print."""
+"""The implementation of each command: load, plan, run and print the result."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.audit.comparison import Difference
+    from pipeline.audit.comparison import Comparison
     from pipeline.audit.recheck import Recheck
     from pipeline.verify.targets import Target
 
@@ -28,7 +28,7 @@ CHECK_FAILED = 5
 
 
 def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_json: bool) -> int:
-    """Run a config and print the report; returns the exit code: 0, or 5 when a check did not pass."""
+    """Run a config and print the report. Returns the exit code: 0, or 5 if a check did not pass."""
     from pipeline.cli import progress
     from pipeline.engine.run import run as run_steps
     from pipeline.report import build, table
@@ -51,7 +51,7 @@ def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_js
 
 
 def plan(path: Path, overrides: Sequence[str], store_root: Path, explain: bool, as_json: bool) -> None:
-    """Print a row for each stage: whether the store has it, and with `explain` why it does not."""
+    """Print one row for each stage: whether the store has its result and, with `explain`, why it does not."""
     config, document = load(path, overrides)
     store = Store(store_root, _warn)
     rows = [_plan_row(step, store, explain) for step in make_plan(config, document)]
@@ -79,7 +79,7 @@ def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
 
 
 def inspect(path: Path, as_json: bool) -> None:
-    """Print what a .tflite file is."""
+    """Print the contents of a .tflite file."""
     from pipeline.audit import inspection
     from pipeline.report import description
 
@@ -91,7 +91,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
 
 def targets(name: str | None, as_json: bool) -> None:
-    """Print the built-in targets, or all of one: its memory, the checks that it implies, the sources of both."""
+    """Print the list of built-in targets, or the memory, the required checks and the sources of one target."""
     from pipeline.verify import targets
 
     found = [targets.load(name) for name in ([name] if name else targets.names())]
@@ -126,7 +126,7 @@ def _target(target: "Target") -> "Table":
 
 
 def _promise(settings: dict[str, Any]) -> str:
-    """``size: max_bytes 1.0 MiB``: a check's kind, and those of its settings that say something."""
+    """Return a check as text such as ``size: max_bytes 1.0 MiB``, with the settings that are not None."""
     said = (f"{key} {_value(key, value)}" for key, value in settings.items() if key != "check" and value is not None)
     return f"{settings['check']}: {', '.join(said)}".removesuffix(": ")
 
@@ -145,7 +145,7 @@ def verify(
     model: Path, data: str | None, baseline: Path | None, checks: Path | None, target: str | None, out: Path | None,
     as_json: bool,
 ) -> int:  # fmt: skip
-    """Measure and judge any file and print the report; returns the exit code: 0, or 5 when a check did not pass."""
+    """Measure and check any file and print the report. Returns the exit code: 0, or 5 if a check did not pass."""
     from pipeline.audit import model_file
     from pipeline.report import build, figures, table
     from pipeline.report.folder import run_folder
@@ -166,7 +166,7 @@ def verify(
 
 
 def check_verify(given: set[str]) -> None:
-    """ConfigError for arguments of `verify` that make no sense together."""
+    """Raise ConfigError for arguments of `verify` that can't be combined. given: names of those on the command line."""
     faults = []
     if "report" not in given:
         if "model" not in given:
@@ -184,7 +184,7 @@ def check_verify(given: set[str]) -> None:
 
 
 def recheck(report: Path, data: str | None, rerun: bool, store_root: Path, as_json: bool) -> int:
-    """Check a run folder again and print what is wrong; returns the exit code: 0, or 5 when something is."""
+    """Check a run folder again and print the mismatches. Returns the exit code: 0, or 5 if there are any."""
     from pipeline.audit import recheck as rechecking
 
     found = rechecking.recheck(report, (data, Store(store_root, _warn)) if rerun else None)
@@ -219,7 +219,7 @@ def _print_recheck(found: "Recheck") -> None:
 
 
 def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:
-    """Print what changed from run A to run B; returns the exit code: 0, or 5 when a limit is exceeded."""
+    """Print the differences from run A to run B. Returns the exit code: 0, or 5 if a limit is exceeded."""
     from pipeline.audit import comparison
 
     limits = comparison.parse_limits(fail_on)
@@ -232,15 +232,17 @@ def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:
     return CHECK_FAILED if broken else 0
 
 
-def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> None:
+def _print_comparison(found: "Comparison", broken: Sequence[str]) -> None:
     from rich.markup import escape
 
     from pipeline.report import phrases
 
     console = _console()
-    metric = found[0].metric
+    for line in found.apart:
+        console.print(f"[yellow]note[/]  {escape(line)}")
+    metric = found.models[0].metric
     table = _table("model", metric, "flips", "size", "gzip", "MACs", "arena")
-    for row in found:
+    for row in found.models:
         flips = units.DASH if row.flips is None else f"{row.flips} of {row.examples}"
         table.add_row(
             escape(row.model),
@@ -252,7 +254,11 @@ def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> N
             _change(row.arena, units.size),
         )
     console.print(table)
-    for row in found:
+    for name in found.lost:
+        console.print(f"[bold]{escape(name)}[/]  is in run A only")
+    for name in found.new:
+        console.print(f"[bold]{escape(name)}[/]  is in run B only")
+    for row in found.models:
         ops = [f"{name} {count:+d}" for name, count in row.ops.items()]
         lines = [
             *(f"ops: {', '.join(ops)}" for _ in ops[:1]),
@@ -268,7 +274,7 @@ def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> N
 
 
 def _change(pair: tuple[Any, Any], said: Callable[[Any], str]) -> str:
-    """``98.3 % -> 97.9 %``, or the one value when nothing changed."""
+    """Return a pair as ``98.3 % -> 97.9 %``, or as one value if both look the same."""
     before, after = map(said, pair)
     return before if before == after else f"{before} -> {after}"
 
@@ -286,13 +292,13 @@ def export(path: Path, name: str, overrides: Sequence[str], out: Path, as_json: 
 
 
 def schema() -> None:
-    """Print the JSON Schema of a config."""
+    """Print the JSON Schema of a config file."""
     facts = Config.model_json_schema(by_alias=True)
     print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **facts}, indent=2))
 
 
 def init(path: Path) -> None:
-    """Write the starter config; ConfigError when the file is there."""
+    """Write the starter config. Raises ConfigError if the file exists or can't be written."""
     text = files("pipeline.config").joinpath("starter.yaml").read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -305,7 +311,7 @@ def init(path: Path) -> None:
 
 
 def cache_list(store_root: Path, as_json: bool) -> None:
-    """Print the entries of the store."""
+    """Print the entries of the store, newest first."""
     entries = list(Store(store_root, _warn).entries())
     if as_json:
         rows = [
@@ -326,7 +332,7 @@ def cache_list(store_root: Path, as_json: bool) -> None:
 
 
 def cache_clear(store_root: Path, older_than_days: float) -> None:
-    """Remove entries and say what was removed."""
+    """Remove entries older than a number of days (0: all) and print how many."""
     count, size = Store(store_root, _warn).clear(older_than_days * 86400)
     print(f"removed {count} entries, {units.size(size)}")
 
@@ -343,7 +349,7 @@ def _table(*heads: str) -> "Table":
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def _warn(line: str) -> None:

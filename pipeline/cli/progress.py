@@ -1,4 +1,4 @@
-"""How a run goes, on standard error: bars on a terminal, plain lines elsewhere."""
+"""Show the progress of a run on standard error: bars on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -13,12 +13,12 @@ from pipeline.core.progress import Progress
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-FIGURES = ("loss", "val_loss", "val_accuracy", "val_mae")  # of an epoch, in this order
-PAUSE = 5.0  # seconds between lines that tell no more than how far a stage is
+FIGURES = ("loss", "val_loss", "val_accuracy", "val_mae")  # metrics of an epoch that are shown, in this order
+PAUSE = 5.0  # minimum seconds between lines without metrics
 
 
 class Lines:
-    """One line for each thing that happens, so that a log can be read: units without figures are told now and then."""
+    """A watcher that prints one line for each event, for logs; progress without metrics at most every PAUSE seconds."""
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +60,7 @@ class Lines:
 
 
 class Live:
-    """A bar for the running stage, with its epochs and the time left; a line for each finished one."""
+    """A watcher that shows a bar with epochs and time left for the running stage, and a line for each finished one."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -127,9 +127,9 @@ class Live:
 
 
 class Clock:
-    """Estimates the time left from the pace since the first unit, which alone pays for the start.
+    """Estimates the time left from the mean time per unit, without the first unit, which includes start-up.
 
-    A stage that goes on to other units, as epochs of a second training, starts anew.
+    The estimate restarts when a stage changes to other units, such as the epochs of a second training.
     """
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class Clock:
         self._what = ""
 
     def left(self, progress: Progress) -> float | None:
-        """Seconds; None while there is no pace yet, or nothing left."""
+        """Return the estimated seconds left, or None before the second unit."""
         now = time.monotonic()
         if self._first is None or self._what != progress.what or progress.done < self._first[0]:
             self._first, self._what = (progress.done, now), progress.what
@@ -147,11 +147,11 @@ class Clock:
 
 
 def figures(progress: Progress) -> str:
-    """``loss 0.412  val_accuracy 95.1 %``."""
+    """Return the metrics of a progress report as text: ``loss 0.412  val_accuracy 95.1 %``."""
     shown = ((name, progress.figures[name]) for name in FIGURES if name in progress.figures)
     return "  ".join(f"{name} {units.percent(v) if 'accuracy' in name else units.number(v, 3)}" for name, v in shown)
 
 
 def choose() -> Lines | Live:
-    """Bars when a person looks at standard error, lines otherwise."""
+    """Return the watcher to use: bars if standard error is a terminal, otherwise lines."""
     return Live() if sys.stderr.isatty() else Lines()

@@ -1,4 +1,4 @@
-"""A YAML file as a checked, frozen Config. Every fault is told at once, each with its file:line:column."""
+"""Load a YAML file as a validated, frozen Config. All faults are reported at once, each as file:line:column."""
 
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -22,21 +22,22 @@ from pipeline.verify.targets import AnyTarget
 
 
 class Config(Settings):
-    """One run: data, a model, and the stages in running order."""
+    """The configuration of one run: data, a model, and stages."""
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
-    """Name of the run; its results go to runs/<name>/."""
+    """Name of the run. Results are written to runs/<name>/."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Decides the initial weights, the order of examples and all other random choices."""
+    """Random seed for initial weights, the order of examples and all other random choices of stages."""
     target: AnyTarget | None = None
-    """What the files are for: a built-in name, a YAML file, or settings (`like:` a target, with changes). Every verify
-    stage checks what it implies, and convert stages take from it what they leave out."""
+    """The device that the files are made for: the name of a built-in target, a YAML file, or settings (`like:` a
+    target, with changes). Verify stages also check what the target requires, and convert stages take from it the
+    settings that they leave out."""
     data: AnyData
-    """Where the examples come from."""
+    """The data source."""
     model: AnyModel
-    """The network."""
+    """The network to train."""
     stages: Annotated[tuple[AnyStage, ...], Field(strict=False, min_length=1)]
-    """What happens, in running order."""
+    """The stages, in the order in which they run."""
 
     @field_validator("stages")
     @classmethod
@@ -51,7 +52,10 @@ class Config(Settings):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Document]:
-    """Read a config file and `--set` overrides such as ``stages.prune.sparsity=0.7``. ConfigError with every fault."""
+    """Read a config file and apply `--set` overrides such as ``stages.prune.sparsity=0.7``.
+
+    Returns the config and the YAML document with the locations of its values. Raises ConfigError with all faults.
+    """
     document = yaml.read(path)
     if not isinstance(document.value, dict):
         raise ConfigError(
@@ -68,7 +72,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Docume
 
 
 def load_as(kind: type[S], path: Path) -> S:
-    """Read a YAML file that holds settings of another class, with the same rules and errors."""
+    """Read a YAML file with settings of class `kind`. Rules and errors are the same as for `load`."""
     document = yaml.read(path)
     return _validated(kind, document, path.parent)
 
@@ -80,7 +84,12 @@ def _validated(
     origins: Mapping[Place, str] = types.MappingProxyType({}),
     faults: Sequence[Fault] = (),
 ) -> S:
-    """The document's values as such an object, paths made relative to the folder; ConfigError with all faults."""
+    """Return the document's values as an object of class `kind`. Raises ConfigError with all faults.
+
+    folder   directory that relative paths in the document start from
+    origins  place -> the --set option that wrote the value there
+    faults   faults that are known already
+    """
     values = _paths_from(document.value, folder)
     found = list(faults)
     if isinstance(values, dict) and "target" in values:
@@ -93,19 +102,19 @@ def _validated(
 
 
 def _of_target(fault: Fault, document: yaml.Document, origins: Mapping[Place, str]) -> Fault:
-    """The fault at its place in the target's own file, or else at that of `target:`."""
+    """Return a fault of a target with its location: in the target's own file, or else at `target:` of the config."""
     place = ("target", *([fault.field] if fault.field else []))
     where = validation.where(place, document, origins)
     return fault if fault.where else replace(fault, where=where, field=".".join(place))
 
 
 def _paths_from(value: Any, folder: Path) -> Any:
-    """The values with each relative `path:` made relative to the config file's folder."""
+    """Return a copy of the values in which each relative `path:` is joined to the config file's folder."""
     return with_paths(value, lambda path: str(folder / path))
 
 
 def with_paths(value: Any, change: Callable[[str], str]) -> Any:
-    """The values with each `path:` in them changed."""
+    """Return a copy of the values in which `change` is applied to each `path:`, at any depth."""
     if isinstance(value, dict):
         return {
             key: change(item) if key == "path" and isinstance(item, str) and item else with_paths(item, change)

@@ -1,4 +1,4 @@
-"""`--set` on the command line: one setting of a config, changed."""
+"""Apply the command line option `--set`, which changes one setting of a config."""
 
 from typing import Any
 
@@ -7,14 +7,18 @@ from pipeline.core.errors import ConfigError, Fault, Place, did_you_mean
 
 
 def override(value: dict[str, Any], option: str) -> Place:
-    """Put one ``a.b.c=value`` into the values; a stage, or an item of a list, goes by its name or position."""
+    """Apply one ``a.b.c=value`` to the values in place, and return the place that was written.
+
+    List items, such as stages, are addressed by name or by position from 0. Missing mappings are created. Raises
+    ConfigError for an option that can't be applied.
+    """
     where = f"--set {option}"
     path, separator, text = option.partition("=")
     if not separator or not all(path.split(".")):
         raise ConfigError(Fault("must be a dotted name, `=` and a value", where=where, do="such as seed=3"))
     parsed = yaml.parse(text, where).value
     place: list[str | int] = []
-    target: Any = value  # pipeline.yaml gives dicts and lists only
+    target: Any = value  # core.yaml makes only dicts and lists
     *parents, last = path.split(".")
     for part in parents:
         key = _key(target, part, where)

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.config.config import Config
 from pipeline.core import units
+from pipeline.core.docstrings import descriptions
 from pipeline.core.family import Chosen, Family, NameOf
 from pipeline.core.settings import TAGS, Settings
 from pipeline.data.source import DATA
@@ -71,16 +72,17 @@ def page(
 
 def fields(model: type[BaseModel]) -> Iterator[str]:
     """The table of the fields of a result: name, type and meaning."""
-    told = descriptions(model)
+    told = _meanings(model)
     yield from table(
         ("field", "type", "meaning"),
         ((f"`{name}`", _kind(field) + _or_null(field), told[name]) for name, field in _own(model).items()),
     )
 
 
-def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """Field -> what it means, as Markdown."""
-    return {name: escaped(field.description or "") for name, field in model.model_fields.items()}
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Field -> what its description or docstring says, as Markdown."""
+    below = descriptions(model)
+    return {name: escaped(field.description or below.get(name, "")) for name, field in model.model_fields.items()}
 
 
 def escaped(text: str) -> str:
@@ -99,7 +101,7 @@ def anchor(title: str) -> str:
 
 def _settings(model: type[BaseModel]) -> Iterator[str]:
     """The table of the settings that a class declares: name, value, default and meaning."""
-    told = descriptions(model)
+    told = _meanings(model)
     own = ((name, field) for name, field in _own(model).items() if name != _tag(model))
     yield from table(
         ("setting", "value", "default", "meaning"),
@@ -166,7 +168,7 @@ def _section(model: type[BaseModel], rows: Callable[[type[BaseModel]], Iterator[
 
 def _doc(model: type[BaseModel]) -> str:
     """The docstring, for users: without the example for those who write a class, and "" for a class to fill in."""
-    if any(getattr(member, "__isabstractmethod__", False) for member in vars(model).values()):
+    if any(name in vars(model) for name in getattr(model, "__abstractmethods__", ())):
         return ""
     paragraphs = inspect.cleandoc(model.__doc__ or "").split("\n\n")
     example = next((i for i, paragraph in enumerate(paragraphs) if paragraph.endswith("::")), None)

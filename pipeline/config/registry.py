@@ -1,7 +1,7 @@
-"""Every part that a config can name: one line each, ``name: "module:Class"``.
+"""The registry of all parts that a config can name: one line each, ``name: "module:Class"``.
 
-This is the only list of parts. A part's module is imported when a config names it. No room below imports this file
-(`core.family` finds it by name), so that a new line here changes no cache key; see docs/design.md.
+This is the only list of parts. The module of a part is imported when a config names it. No module imports this file:
+`core.family` looks it up by name, so a new line changes no cache key; see docs/design.md.
 """
 
 DATA = {
@@ -16,7 +16,7 @@ TASKS = {
     "anomaly": "pipeline.data.tasks.anomaly:Anomaly",
 }
 
-SCORING = {  # how good outputs are, for each task
+SCORING = {  # the metrics of each task
     "classification": "pipeline.verify.scoring.classification:ClassificationScoring",
     "regression": "pipeline.verify.scoring.regression:RegressionScoring",
     "anomaly": "pipeline.verify.scoring.anomaly:AnomalyScoring",

@@ -57,11 +57,8 @@ def _file(module: str) -> Path | None:
     """Return the module's source file, or None if the name is not a module of this package (but a function, say)."""
     if module.split(".")[0] != _PACKAGE:
         return None
-    path = _ROOT.joinpath(*module.split(".")[1:])
-    for candidate in (path.with_suffix(".py") if path != _ROOT else path / "__init__.py", path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    inner = "/".join(module.split(".")[1:])
+    return next((path for end in (".py", "/__init__.py") if (path := Path(f"{_ROOT}/{inner}{end}")).is_file()), None)
 
 
 class _Parsed(NamedTuple):
@@ -123,8 +120,8 @@ def _imports(module: str) -> tuple[str, ...]:
 
 def _modules(module: str, names: tuple[str, ...]) -> Iterator[str]:
     """Yield the modules of this package that ``from module import names`` imports."""
-    if _file(module):
-        inner = [f"{module}.{name}" for name in names]
+    if path := _file(module):
+        inner = [f"{module}.{name}" for name in names] if path.name == "__init__.py" else []
         yield from (name for name in inner if _file(name))
         if not inner or not all(_file(name) for name in inner):  # some name is defined in the module itself
             yield module

@@ -5,7 +5,7 @@ up there at run time, so that no module imports the list of all parts: a new par
 changes the cache keys of other parts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Generic, Protocol, TypeVar
@@ -99,11 +99,15 @@ class Chosen(Family[P]):
                 raise PydanticKnownError("union_tag_invalid", told)
             return kind.model_validate(value)
 
-        def schema(_: CoreSchema, render: GetJsonSchemaHandler) -> JsonSchemaValue:
-            members = {name: self.load(name).__pydantic_core_schema__ for name in self}  # type: ignore[attr-defined]
-            return render(core_schema.tagged_union_schema(members, self.tag))
+        return core_schema.no_info_plain_validator_function(validate)
 
-        return core_schema.no_info_plain_validator_function(validate, metadata={"pydantic_js_functions": [schema]})
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        members: dict[Hashable, CoreSchema] = {}
+        for name in self:
+            kind: Any = self.load(name)
+            kind.model_rebuild()  # which pydantic puts off until a class is used
+            members[name] = kind.__pydantic_core_schema__
+        return handler(core_schema.tagged_union_schema(members, self.tag))
 
 
 class Names(Protocol):
@@ -130,9 +134,7 @@ class NameOf:
                 raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
             return name
 
-        def schema(_: CoreSchema, render: GetJsonSchemaHandler) -> JsonSchemaValue:
-            return {"type": "string", "enum": list(self.names)}
+        return core_schema.no_info_after_validator_function(known, handler(source))
 
-        return core_schema.no_info_after_validator_function(
-            known, handler(source), metadata={"pydantic_js_functions": [schema]}
-        )
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "enum": list(self.names)}

@@ -7,9 +7,19 @@ JSON Schema, the reference, the validation errors and the cache key are derived 
 import typing
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pipeline.core import code_digest
+from pipeline.core.docstrings import descriptions
 
 TAGS = ("stage", "source", "check", "format", "decay")  # the settings whose value selects a class
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # pattern of names that are used as file or folder names
@@ -43,7 +53,11 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        defer_build=True,  # base classes, and what a class holds, need no validator of their own
     )
 
     kind: ClassVar[str] = ""  # value of the setting that selects this class: "train" for `stage: train`
@@ -59,6 +73,17 @@ class Settings(BaseModel):
     def settings(self) -> dict[str, Any]:
         """Return all settings, defaults included, as JSON values under the names used in YAML."""
         return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The JSON Schema, with each setting's docstring as its description."""
+        found = handler(schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for name, text in descriptions(cls).items():
+            alias = cls.model_fields[name].alias or name
+            if alias in properties:
+                properties[alias].setdefault("description", text)
+        return found
 
     @model_serializer(mode="wrap")
     def _tags_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Data sources, tasks, and the preprocessing contract."""

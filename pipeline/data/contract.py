@@ -24,7 +24,7 @@ Channels = Literal["rgb", "bgr", "grey"]
 class Contract(BaseModel):
     """How raw values become the real values that the model was trained on: ``x * scale + offset``, in float32."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
     version: Literal[1] = Field(default=1, description="version of this format")
     task: TaskName | None = Field(default=None, description="Task of the model; null if unknown.")

@@ -1,0 +1,1 @@
+"""Plan a run, check its networks, and run its stages."""

@@ -1,4 +1,7 @@
-"""Config -> steps: names resolved, kinds matched, keys computed. Runs nothing and imports no TensorFlow."""
+"""Plan a run: turn a config into steps, by resolving stage names, matching kinds and computing cache keys.
+
+Nothing is run and TensorFlow is not imported. `why_missing` explains why a step is not in the store.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,14 +19,14 @@ from pipeline.stages.step import Step, identity
 
 
 def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
-    """The steps of a config in running order.
+    """Return the steps of a config in running order.
 
-    Raises ConfigError for names that fit nothing, all at once, or settings that are not for the data's task, and
-    InputError when data or a model file can't be read.
+    Raises ConfigError with all names that match no stage, or with all settings that do not fit the task of the data or
+    the stages above. Raises InputError if data or a model file can't be read.
     """
     links = list(_links(config, document))
     data, model, task = config.data.identity(), config.model.identity(), config.data.spec().task
-    _refuse_unfit(config, links, document)  # data that can't be used are told now too, before the first epoch
+    _refuse_unfit(config, links, document)  # also reads the data, so that unusable data are reported before training
     steps: list[Step] = []
     for stage, needs in zip(config.stages, links, strict=True):
         above = tuple(steps[i] for i in needs)
@@ -35,13 +38,16 @@ def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
 
 
 def _network(stage: Stage, model: Model, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Identity of what the stage starts from, given the config's model and its identity."""
+    """Return the identity of the network that a stage starts from; None for a stage that reads another stage.
+
+    known: the identity of the config's model.
+    """
     network = stage.network(model)
     return known if network is model else network.identity() if network else None
 
 
 def _refuse_unfit(config: Config, links: Sequence[tuple[int, ...]], document: yaml.Document) -> None:
-    """ConfigError with every setting that is not for the task of the data, or for the stages above."""
+    """Raise ConfigError with all settings that do not fit the task of the data, or the stages above."""
     task = config.data.spec().task
     parts: list[tuple[Place, Model | Stage]] = [(("model",), config.model)]
     parts += [(("stages", i), stage) for i, stage in enumerate(config.stages)]
@@ -59,14 +65,14 @@ def _refuse_unfit(config: Config, links: Sequence[tuple[int, ...]], document: ya
 
 
 def _above(stages: Sequence[Stage], links: Sequence[tuple[int, ...]], i: int) -> Iterator[int]:
-    """Positions of the stages that the result is made from, nearest first; none where it judges several."""
+    """Yield the positions of the stages that a result is made from, nearest first; none if it reads several results."""
     if len(links[i]) - len(stages[i].reads_beside()) == 1:
         yield links[i][0]
         yield from _above(stages, links, links[i][0])
 
 
 def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]:
-    """For each stage the positions of the stages that it reads; ConfigError with every fault."""
+    """Yield, for each stage, the positions of the stages that it reads. Raises ConfigError with all faults."""
     faults: list[Fault] = []
     links = []
     labels = [stage.label for stage in config.stages]
@@ -87,7 +93,7 @@ def _needs(stages: Sequence[Stage], i: int, document: yaml.Document, faults: lis
 
 
 def _sources(stages: Sequence[Stage], i: int, document: yaml.Document, faults: list[Fault]) -> Iterator[int]:
-    """What the stage's result is made from, or what it judges."""
+    """Yield the positions of the stages that a result is made from, or that a verify stage checks."""
     stage, names = stages[i], stages[i].reads()
     if stage.takes == "nothing":
         if stage.from_ is not None:
@@ -138,13 +144,13 @@ def _fault(
     return Fault(rule, document.where(("stages", i, field)), f"stages.{stage.label}.{field}", received, do)
 
 
-_CODE = {  # digests of code in an identity -> whose it is
+_CODE = {  # place of a code digest in an identity -> the part that the code belongs to
     "code": "the stage", "data.code": "data", "model.code": "model", "data.task": "the task", "scoring": "its scoring",
 }  # fmt: skip
 
 
 def why_missing(step: Step, store: Store) -> str:
-    """Why the store has no entry for a step, from the most like entry that it has."""
+    """Return why the store has no entry for a step, by comparison with the most similar entry of the same kind."""
     candidates = [entry for entry in store.entries() if entry.stage == step.stage.kind]
     if not candidates:
         return f"no {step.stage.kind} stage is in the store"
@@ -174,7 +180,7 @@ def _changed(entry: Entry, step: Step) -> list[str]:
 
 
 def _differences(old: Any, new: Any, place: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted place -> (old, new) for all leaves that differ."""
+    """Return dotted place -> (old, new) for all leaf values that differ."""
     if isinstance(old, dict) and isinstance(new, Mapping):
         keys = dict.fromkeys([*old, *new])
         found = [_differences(old.get(key), new.get(key), f"{place}.{key}" if place else key) for key in keys]

@@ -1,7 +1,7 @@
-"""What is wrong with the networks of a run, all of it told before the first training.
+"""Check the networks of a run before the first training, and report all problems at once.
 
-The networks are built with their first weights, and every stage says what it finds in the one that it will get: the
-layers and their names are known before anything is trained. What depends on trained weights is told when it is seen.
+The networks are built with initial weights, and every stage checks the network that it will read: its layers and their
+names are known before training. Problems that depend on trained weights are reported later, by the stage itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from pipeline.stages.step import Step
 from pipeline.stages.taught import Taught
 from pipeline.stages.training import Training
 
-Told = tuple[Place, Fault | str, bool]  # where, a fault or a note, and whether it is of a model that was brought
+Told = tuple[Place, Fault | str, bool]  # place, fault or note, and whether it is a problem of the user's model
 
 
 def examine(
@@ -33,9 +33,10 @@ def examine(
     log: Path,
     note: Callable[[str, str], None],
 ) -> None:
-    """Look at the networks of the steps from the first on; `note` gets a step's name and what is worth knowing.
+    """Check the networks of all steps from position `first` on.
 
-    Raises ConfigError with every finding, or InputError when all are of models that can't be used.
+    `note` is called with the name of a step and a message for each finding that is not an error. Raises ConfigError
+    with all faults, or InputError if all of them are problems of models themselves.
     """
     told: list[Told] = list(_too_few(config, steps, first))
     given = (steps, first, config.model, config.data.spec(), config.seed)
@@ -50,7 +51,7 @@ def examine(
 
 
 def _too_few(config: Config, steps: Sequence[Step], first: int) -> Iterator[Told]:
-    """Drops that the validation split is too small to tell."""
+    """Yield faults of `max_drop` settings that are too small to be measured on the validation split."""
     if not config.data.spec().task.decides:
         return
     for i, step in enumerate(steps):
@@ -64,23 +65,27 @@ def _placed(fault: Fault, place: Place, document: yaml.Document) -> Fault:
 
 
 def _examine(send: processes.Send, steps: Sequence[Step], first: int, model: Model, spec: Spec, seed: int) -> None:
-    """What the child process does."""
+    """Check the networks; runs in a child process."""
     networks = _Networks(send, model, spec, seed)
     for i, step in enumerate(steps):
         networks.follow(step, i, i >= first)
 
 
 class _Networks:
-    """The network that each step leaves, by its name; None for one that is not known before it runs."""
+    """Builds the networks of a run step by step, and sends what the steps find in them.
+
+    after    step name -> the network that the step makes; None if it is not known before the step runs
+    resized  names of steps whose layers will have other sizes than the network here
+    """
 
     def __init__(self, send: processes.Send, model: Model, spec: Spec, seed: int) -> None:
         self.send, self.model, self.spec, self.seed = send, model, spec, seed
         self.after: dict[str, KerasModel | None] = {}
-        self.resized: set[str] = set()  # steps whose layers have other sizes than the network here
+        self.resized: set[str] = set()
         self._built: dict[Place, KerasModel | None] = {}
 
     def follow(self, step: Step, i: int, examined: bool) -> None:
-        """Find the network of a step, and tell what the step finds in the one that it gets."""
+        """Determine the network that a step makes and, if `examined`, send what the step finds in the one it reads."""
         stage, start = step.stage, step.stage.network(self.model)
         if start:
             network = self._start(start, ("model",) if start is self.model else ("stages", i, "model"), stage)
@@ -110,7 +115,7 @@ class _Networks:
         return self.after.get(stage.teacher) if stage.teacher else None
 
     def _start(self, model: Model, place: Place, stage: object) -> KerasModel | None:
-        """The network that a stage starts from; one that it can't train is a finding."""
+        """Return the network that a stage starts from; send a fault and return None if the stage can't train it."""
         network = self._network(model, place)
         if network and isinstance(stage, Training) and stage.epochs and not network.trainable_weights:
             fault = Fault("must have weights to train", received=f"{len(network.weights)}, and none of them trainable")
@@ -119,9 +124,9 @@ class _Networks:
         return network
 
     def _network(self, model: Model, place: Place) -> KerasModel | None:
-        """The network of the model at that place; None, and what is wrong is told, for one that can't be built."""
+        """Return the network of the model at a place; send the faults and return None if it can't be built."""
         if place not in self._built:
-            tf.start(self.seed)  # layers that are named by number get the names that they will have
+            tf.start(self.seed)  # resets the counters in default layer names, as at the start of a stage
             self._built[place] = None
             try:
                 self._built[place] = model.build(self.spec)

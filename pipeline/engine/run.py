@@ -1,4 +1,4 @@
-"""Steps -> results: each step comes from the store, or an executor makes it."""
+"""Run the steps of a plan: each result is taken from the store, or made by an executor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,6 @@ from pipeline.config.config import Config
 from pipeline.core import yaml
 from pipeline.core.errors import EdgepipeError
 from pipeline.core.store import Entry, Store
-from pipeline.engine import preflight
 from pipeline.engine.executors.local import Local
 from pipeline.engine.watcher import Watcher
 from pipeline.stages.stage import Artifact, Made
@@ -19,7 +18,7 @@ from pipeline.stages.training import Training
 
 @dataclass(frozen=True)
 class Outcome:
-    """A step with its result in the store, and whether it was there before this run."""
+    """A step with its entry in the store. cached: the entry was not made by this run."""
 
     step: Step
     entry: Entry
@@ -29,10 +28,10 @@ class Outcome:
 def run(
     config: Config, document: yaml.Document, steps: Sequence[Step], store: Store, log: Path, watcher: Watcher
 ) -> tuple[Outcome, ...]:
-    """Make every step's result, in order. What TensorFlow and others print goes to the file `log`.
+    """Make the results of all steps, in order. Output of TensorFlow and other libraries goes to the file `log`.
 
-    Raises StageError, InputError or StoreError of the first step that fails; what was finished stays in the store.
-    Before the first training the networks are examined, with ConfigError or InputError for all that is found.
+    Raises the StageError, InputError or StoreError of the first step that fails; finished results stay in the store.
+    The networks are checked before the first training; this raises ConfigError or InputError with all faults.
     """
     executor = Local(config, store, log, watcher)
     outcomes: list[Outcome] = []
@@ -42,6 +41,8 @@ def run(
         try:
             entry = entries.get(step.key) or store.get(step.key)
             if entry is None and not examined and isinstance(step.stage, Training):
+                from pipeline.engine import preflight  # with all that trains
+
                 preflight.examine(config, document, steps, i, log, watcher.note)
                 examined = True
             upstream = {need.name: _artifact(need, entries) for need in step.needs}
@@ -62,7 +63,7 @@ def _artifact(step: Step, entries: Mapping[str, Entry]) -> Artifact:
 
 
 def _placed(error: EdgepipeError, document: yaml.Document, i: int, step: Step) -> EdgepipeError:
-    """The error with the stage's place in the config where it has none of its own."""
+    """Return the error with the location of the stage in the config, for faults without a location of their own."""
     place, field = document.where(("stages", i)), f"stages.{step.name}"
     return type(error)(
         *(replace(fault, where=fault.where or place, field=fault.field or field) for fault in error.faults)

@@ -1,4 +1,4 @@
-"""Who is told how a run goes."""
+"""The interface for observers of a run, such as a progress display."""
 
 from typing import Protocol
 
@@ -6,22 +6,22 @@ from pipeline.core.progress import Progress
 
 
 class Watcher(Protocol):
-    """Who is told how a run goes."""
+    """Observer of a run. `name` is the name of a step."""
 
     def cached(self, name: str) -> None:
-        """The step's result was in the store."""
+        """Called if the step's result was in the store already."""
 
     def started(self, name: str) -> None:
-        """The step runs now."""
+        """Called when the step starts to run."""
 
     def waiting(self, name: str) -> None:
-        """Another process makes this step; it is waited for."""
+        """Called if another process is making this step and the run waits for it."""
 
     def note(self, name: str, text: str) -> None:
-        """What is worth knowing of the step before the first training."""
+        """Called with a remark about the step, before the first training."""
 
     def progress(self, name: str, progress: Progress) -> None:
-        """How far the step is."""
+        """Called when a running step reports its progress."""
 
     def finished(self, name: str, seconds: float) -> None:
-        """The step's result is in the store."""
+        """Called when the step's result is in the store; `seconds` is the wall time it took."""

@@ -4,7 +4,6 @@ import gzip
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ from pipeline.config.config import Config, with_paths
 from pipeline.core import code_digest
 from pipeline.core.hashing import file_sha256
 from pipeline.core.store import Store, key_of
+from pipeline.core.versions import installed
 from pipeline.data.source import SPLITS
 from pipeline.engine.run import Outcome
 from pipeline.report import checksums, decisions, figures, junit, markdown, page
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
 from pipeline.report.environment import environment
 from pipeline.report.folder import guard
+from pipeline.report.settings_text import settings_text
 from pipeline.stages.sidecar import FACTS, read_facts
 from pipeline.stages.stage import TFLITE
 from pipeline.stages.verify import Verify
@@ -70,8 +71,9 @@ def _verified(outcomes: Sequence[Outcome]) -> tuple[dict[str, ModelFacts], tuple
     for outcome in outcomes:
         stage = outcome.step.stage
         if isinstance(stage, Verify):
-            models |= {facts.name: facts for facts in stage.measured(outcome.entry.path)}
-            checks += stage.judge(outcome.entry.path)
+            measured = stage.measured(outcome.entry.path)
+            models |= {facts.name: facts for facts in measured}
+            checks += stage.judged(measured)
     return models, tuple(checks)
 
 
@@ -154,9 +156,7 @@ def pages(report: Report, drawings: Mapping[str, str]) -> dict[str, str]:
 
 def config_text(report: Report) -> str:
     """The resolved config as the text of ``config.yaml``."""
-    import yaml
-
-    return yaml.safe_dump(_plain(report.config), sort_keys=False, allow_unicode=True)
+    return settings_text(report.config)
 
 
 def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
@@ -172,19 +172,6 @@ def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) ->
         decisions.write(work / decisions.FILE, kept)
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without settings that are null, because they mean the same when left out."""
-    return {
-        key: [_plain(item) if isinstance(item, dict) else item for item in value]
-        if isinstance(value, list)
-        else _plain(value)
-        if isinstance(value, dict)
-        else value
-        for key, value in config.items()
-        if value is not None
-    }
-
-
 def _figures(report: Report, store: Store) -> dict[str, str]:
     """The figures, taken from the store when they were drawn before, because matplotlib takes a second."""
     content = figures.key_content(report)
@@ -192,7 +179,7 @@ def _figures(report: Report, store: Store) -> dict[str, str]:
         "stage": "figures",
         "content": key_of({"content": content.decode()}),
         "code": code_digest.digest("pipeline.report.figures"),
-        "matplotlib": version("matplotlib"),
+        "matplotlib": installed("matplotlib"),
     }
     key = key_of(identity)
 

@@ -1,7 +1,8 @@
 """Read and write ``decisions.npz`` of a run folder: the decision of each verified model on each test example.
 
 Arrays: `split` (sha256 of the test split), `y` (labels (N,) int64, or values (N, M) float64) and for each model
-`model.<name>` (N,): int64 decisions or, for a task without decisions, float64 shares of the main metric. The same
+`model.<name>` (N,): int64 decisions or, for a task without decisions, float64 shares of the main metric. Those of
+another runtime than the model's base runtime are `model.<name>@<runtime>` (n,), for the first n examples. The same
 decisions give the same bytes.
 """
 
@@ -47,7 +48,7 @@ def read(path: Path) -> Decisions:
         if any(not name.startswith(_MODEL) for name in arrays):
             raise ValueError("it holds other arrays")
         models = {name.removeprefix(_MODEL): decided for name, decided in arrays.items()}
-        if not y.ndim or any(a.shape != y.shape[:1] for a in models.values()):
+        if not y.ndim or not all(_fits(name, decided, y) for name, decided in models.items()):
             raise ValueError("its arrays are not of one length (N,)")
         if any(a.dtype not in (np.int64, np.float64) for a in (y, *models.values())):
             raise ValueError("its arrays are no numbers")
@@ -55,3 +56,8 @@ def read(path: Path) -> Decisions:
     except Exception as error:  # NumPy, zipfile and zlib raise many types for a damaged file
         rule = "holds no decisions of this version of edgepipe"
         raise InputError(Fault(rule, where=str(path), received=str(error) or type(error).__name__)) from None
+
+
+def _fits(name: str, verdicts: Verdicts, y: Truth) -> bool:
+    """Whether there is a verdict for each example, or on another runtime for each of the first ones."""
+    return verdicts.ndim == 1 and (len(verdicts) <= len(y) if "@" in name else len(verdicts) == len(y))

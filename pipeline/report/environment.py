@@ -3,10 +3,10 @@
 import os
 import platform
 import zlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipeline import __version__
+from pipeline.core.versions import installed
 
 LIBRARIES = (
     "tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert", "tflite-micro", "numpy",
@@ -21,11 +21,7 @@ _KERNELS = frozenset({
 def environment() -> dict[str, str]:
     """Versions of the libraries that the figures depend on, and the machine, as text by name."""
     found = {"edgepipe": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name.replace("-", "_")] = version(name)
-        except PackageNotFoundError:
-            found[name.replace("-", "_")] = "not installed"
+    found |= {name.replace("-", "_"): installed(name) for name in LIBRARIES}
     found["zlib"] = zlib.ZLIB_RUNTIME_VERSION  # gzip_bytes depends on it
     return found | {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "cpu": _cpu()}
 

@@ -8,7 +8,7 @@ from pipeline.report import phrases
 from pipeline.report.document import Report
 from pipeline.verify.model_facts import CheckResult
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, section 2.2
 
 
 def render(report: Report) -> str:

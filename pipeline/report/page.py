@@ -8,16 +8,18 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
-import yaml
 from markupsafe import Markup, escape
 
 from pipeline.core import units
 from pipeline.report import figures as drawings
 from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report, StepFacts
+from pipeline.report.settings_text import settings_text
+from pipeline.report.template_cache import TemplateCache
 from pipeline.stages.ladder.facts import LadderFacts
 from pipeline.verify.model_facts import ClassFacts, LayerFacts, ModelFacts, Port, TensorError
 from pipeline.verify.runtimes.runtime import RUNTIMES
@@ -84,7 +86,6 @@ class Drawing(NamedTuple):
 def html(report: Report, figures: Mapping[str, str]) -> str:
     """The whole page. figures: the result of `figures.draw`; the page leaves out missing figures."""
     metric = phrases.metric(report)
-    config = report.model_dump(mode="json", include={"config"})["config"]
     return _template().render(
         report=report,
         state=phrases.state(report),
@@ -120,7 +121,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         ranked=[
             (step, Markup(figures.get(drawings.ranked(step.name), ""))) for step in report.steps if step.sensitivity
         ],
-        config=yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True, width=100),
+        config=settings_text(report.config),
     )
 
 
@@ -132,6 +133,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=TemplateCache(Path(__file__).read_bytes()),  # the options stand here
     )
     environment.filters.update(
         size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,
@@ -226,17 +228,10 @@ def _misses(counts: Sequence[Sequence[int]], labels: Sequence[str], most: int = 
     return sorted(misses, key=lambda miss: -miss.examples)[:most]
 
 
-def _given(value: Any) -> Any:
-    """Settings without those that are null, because they mean the same when left out."""
-    if isinstance(value, Mapping):
-        return {key: _given(item) for key, item in value.items() if item is not None}
-    return [_given(item) for item in value] if isinstance(value, list) else value
-
-
 def _chosen(found: LadderFacts) -> str:
     """The stages of the chosen rung as in a config, without names and settings that are null."""
     stages = next(facts.stages for facts in found.rungs if facts.rung == found.chosen)
-    return str(yaml.safe_dump(_given([*stages]), sort_keys=False, allow_unicode=True, width=100))
+    return settings_text(stages)
 
 
 def _shape(shape: Sequence[int] | None) -> str:

@@ -159,10 +159,11 @@ class Convert(Follower):
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
     def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
+        ops = tflite.op_names().values()
         for setting in KEEPS:
             patterns = getattr(self, setting)
             named = patterns if isinstance(patterns, tuple) else ()
-            yield from unmatched(model, {setting: [each for each in named if not matching(tflite.OP_NAMES, each)]})
+            yield from unmatched(model, {setting: [each for each in named if not matching(ops, each)]})
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)

@@ -24,6 +24,7 @@ from pipeline.keras.models.model import Model
 Kind = Literal["nothing", "keras", "tflite", "checks"]
 
 KERAS, TFLITE = "model.h5", "model.tflite"  # the files of an artifact
+MEASURED, DECISIONS = "measured.json", "decisions.npz"  # the files of what a verify stage found
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ A stage has the same key in a config and in a rung of the ladder of `auto`.
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from typing import Any
 
 from pipeline.core import code_digest
 from pipeline.core.store import FORMAT, key_of
+from pipeline.core.versions import installed
 from pipeline.stages.stage import Stage
 from pipeline.verify.scoring.scoring import SCORING
 
@@ -64,15 +64,7 @@ def identity(
         "model": network,
         "seed": seed,
         **({"scoring": code_digest.digest(SCORING.module(task))} if stage.scores else {}),
-        "libraries": {name: _version(name) for name in stage.libraries},
+        "libraries": {name: installed(name) for name in stage.libraries},
         "python": ".".join(platform.python_version_tuple()[:2]),
         "format": FORMAT,
     }
-
-
-@cache
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"

@@ -23,15 +23,13 @@ from pipeline.keras import tf
 from pipeline.keras.layer_values import layer_values
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import read_facts
-from pipeline.stages.stage import Artifact, Inputs
+from pipeline.stages.stage import DECISIONS, MEASURED, Artifact, Inputs
 from pipeline.verify import app_mistakes, measurement, tensor_errors
 from pipeline.verify.device import Asked
 from pipeline.verify.model_facts import Errors, ModelFacts
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import Verdicts
 from pipeline.verify.sqnr import sqnr_db
-
-MEASURED, DECISIONS = "measured.json", "decisions.npz"  # the files of a verify stage
 
 
 def measure(inputs: Inputs, work: Path, device: Asked) -> None:
@@ -41,17 +39,20 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
     test = inputs.data.split("test")
     x, y = test.batch(np.arange(len(test)))
     measured, verdicts = [], []
+    elsewhere: dict[str, Verdicts] = {}
     for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
         path = artifact.tflite
         with named(name, path):
-            facts, kept = measure_file(name, path, artifact, device, inputs.data, x, y)
+            facts, kept, others = measure_file(name, path, artifact, device, inputs.data, x, y)
         measured.append(facts)
         verdicts.append(kept)
+        elsewhere |= {f"{i - 1}@{runtime}": each for runtime, each in others.items()}
         inputs.report(Progress("model", i, len(inputs.upstream), {}))
     (work / MEASURED).write_text(
         json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
     )
-    np.savez(work / DECISIONS, y=y, decisions=np.stack(verdicts))
+    arrays: dict[str, Any] = {"y": y, "decisions": np.stack(verdicts), **elsewhere}
+    np.savez(work / DECISIONS, **arrays)
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def named(name: str, path: Path) -> Iterator[None]:
 
 def measure_file(
     name: str, path: Path, made: Artifact | None, device: Asked, data: Data, x: NDArray[np.float32], y: Truth
-) -> tuple[ModelFacts, Verdicts]:
+) -> tuple[ModelFacts, Verdicts, dict[str, Verdicts]]:
     """All facts of one file, and its verdicts (N,).
 
     made  the artifact that the file belongs to; if None, nothing is compared with the Keras model
@@ -75,14 +76,18 @@ def measure_file(
     spec = data.spec()
     found = measurement.run(measurement.read(name, path), path, x, y, spec, data.split("test").sha256)
 
+    kept: dict[str, Verdicts] = {}
+
     def elsewhere() -> dict[str, Any]:
-        return {"runtimes": comparison.compare(path, x, y, spec, found.raw), **device.measure(path)}
+        compared = comparison.compare(path, x, y, spec, found.raw, device.runtime)
+        kept.update(compared.verdicts)
+        return {"runtimes": compared.facts, **device.measure(path)}
 
     with ThreadPoolExecutor(1) as pool:  # it waits for other processes while this one runs TensorFlow
         others = pool.submit(elsewhere)
         here = {"mistakes": app_mistakes.measure(path, data)}
         keras = _against_keras(path, made, found, data, x) if made else {}
-    return found.facts.model_copy(update=here | keras | others.result()), found.verdicts
+    return found.facts.model_copy(update=here | keras | others.result()), found.verdicts, kept
 
 
 def _against_keras(

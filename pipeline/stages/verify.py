@@ -10,14 +10,15 @@ from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from pipeline.core.errors import PlacedFault
+from pipeline.core.family import NameOf
 from pipeline.data.tasks.task import Task, Truth
-from pipeline.stages import verification
-from pipeline.stages.stage import Inputs, Stage
-from pipeline.verify import measurement
+from pipeline.stages.stage import DECISIONS, MEASURED, Inputs, Stage
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, ModelFacts
+from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.scoring import Verdicts
+from pipeline.verify.verdict import OF_TARGET, judge
 
 if TYPE_CHECKING:
     from pipeline.verify.targets import Target
@@ -35,14 +36,18 @@ class Verify(Stage):
     gives = "checks"
     scores = True
     libraries = ("ai-edge-litert", "tflite-micro", "tensorflow", "tf_keras", "numpy", "scikit-learn")
-    decided_by = verification.__name__  # checks and how they are judged don't affect the measurements
-    anonymous = Stage.anonymous | {"of", "baseline", "checks"}  # the key holds what `of` and `baseline` name instead
+    decided_by = "pipeline.stages.verification"  # checks and how they are judged don't affect the measurements
+    # The key holds what `of` and `baseline` name, and of `runtime` what it asks to be measured.
+    anonymous = Stage.anonymous | {"of", "baseline", "checks", "runtime"}
 
     stage: Literal["verify"]
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     """Names of the stages whose .tflite files to verify: convert, compress or auto."""
     baseline: str | None = None
     """Name of the stage that drops are measured against, usually a float32 convert stage."""
+    runtime: Annotated[str, NameOf(RUNTIMES)] | None = None
+    """Runtime on which checks about outputs (`accuracy`, `metric`) are judged. Default: the target's; without a target
+    the worst of all runtimes that ran the whole test split."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
     """Checks that each model must pass."""
 
@@ -66,7 +71,13 @@ class Verify(Stage):
     @property
     def asked(self) -> Asked:
         """The device measurements that the checks need."""
-        return asked((*self.checks, *self._implied))
+        wanted = self.decisive
+        return asked((*self.checks, *self._implied), wanted if wanted and RUNTIMES[wanted].budget else None)
+
+    @property
+    def decisive(self) -> str | None:
+        """The runtime on which checks about outputs are judged; None for the worst that ran the whole test split."""
+        return self.runtime or (OF_TARGET.get(self._target.runtime) if self._target else None)
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Verify":
@@ -89,39 +100,46 @@ class Verify(Stage):
         return tuple(dict.fromkeys((*((self.baseline,) if self.baseline else ()), *self.of)))
 
     def run(self, inputs: Inputs, work: Path) -> None:
+        from pipeline.stages import verification  # with the runtimes, which a result in the store does without
+
         verification.measure(inputs, work, self.asked)
 
     def measured(self, folder: Path) -> tuple[ModelFacts, ...]:
         """The measurements of a finished verify stage in its directory, with drops against the baseline."""
         names = self.reads()
-        loaded = [
-            ModelFacts.model_validate(row)
-            for row in json.loads((folder / verification.MEASURED).read_text(encoding="utf-8"))
-        ]
+        loaded = [ModelFacts.model_validate(row) for row in json.loads((folder / MEASURED).read_text(encoding="utf-8"))]
         named = [facts.model_copy(update=_named(name)) for name, facts in zip(names, loaded, strict=True)]
         return self.compared(named, *self.decisions(folder)) if self.baseline else tuple(named)
 
     def compared(
         self, models: Sequence[ModelFacts], y: Truth, verdicts: Mapping[str, Verdicts]
     ) -> tuple[ModelFacts, ...]:
-        """Add drops against the baseline, from the verdicts (N,) of each model on the labels or values y (N, ...)."""
+        """Add drops against the baseline, from the verdicts of each model and runtime on the truth y (N, ...)."""
         if self.baseline is None:
             return tuple(models)
+        from pipeline.verify import measurement
+
         base = next(facts for facts in models if facts.name == self.baseline)
         return tuple(
             facts.model_copy(update={"baseline": True})
             if facts is base
-            else measurement.against(facts, base, verdicts[facts.name], verdicts[base.name], y)
+            else measurement.against(facts, base, verdicts, y)
             for facts in models
         )
 
     def decisions(self, folder: Path) -> tuple[Truth, dict[str, Verdicts]]:
         """The test split's labels or values (N, ...), and the verdicts (N,) of each model of a finished stage, by name.
 
+        Those of other runtimes are under ``name@runtime``, (n,) for the first n examples.
+
         A verdict is the decision; for tasks without decisions, what the example adds to the main metric, as a float.
         """
-        with np.load(folder / verification.DECISIONS) as kept:
-            return kept["y"], dict(zip(self.reads(), kept["decisions"], strict=True))
+        with np.load(folder / DECISIONS) as kept:
+            names, found = self.reads(), dict(zip(self.reads(), kept["decisions"], strict=True))
+            for key in (key for key in kept.files if "@" in key):
+                index, _, runtime = key.partition("@")
+                found[f"{names[int(index)]}@{runtime}"] = kept[key]
+            return kept["y"], found
 
     def judge(self, folder: Path) -> tuple[CheckResult, ...]:
         """Judge the models of a finished stage by all checks."""
@@ -136,9 +154,14 @@ class Verify(Stage):
             for check in self.checks
             for name in self.of
             if name in (check.of or self.of)
-            for result in check.judge(models[name], base)
+            for result in judge(check, models[name], base, self.decisive)
         )
-        implied = (result for check in self._implied for name in self.of for result in check.judge(models[name], base))
+        implied = (
+            result
+            for check in self._implied
+            for name in self.of
+            for result in judge(check, models[name], base, self.decisive)
+        )
         place = f" for {self._target.name}" if self._target else ""
         return (*own, *(result.model_copy(update={"what": result.what + place}) for result in implied))
 

@@ -1,15 +1,15 @@
-"""Reads .tflite files, which nobody vouches for, into frozen dataclasses. Never runs a model.
+"""Read untrusted .tflite files into frozen dataclasses, and edit them. Models are never run here.
 
-``read(path)`` gives a :class:`Model`: its tensors, ops and signatures, and the facts that follow from them.
+``read(path)`` returns a :class:`Model` with tensors, ops, signatures, and the facts that follow from them.
 """
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
 from pipeline.tflite.memory import peak_bytes
 from pipeline.tflite.model import FloatUse, Layer, Model
 from pipeline.tflite.names import keras_layers, layer_name
-from pipeline.tflite.reading import OP_NAMES, read
+from pipeline.tflite.reading import op_names, read
 
-__all__ = ["OP_NAMES",
-    "FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "peak_bytes",
-    "read",
+__all__ = [
+    "FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "op_names",
+    "peak_bytes", "read",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What an op with weights adds up for each channel, before its activation: real values, from real inputs."""
+"""Compute the accumulator of ops with weights, sum of products plus bias per output channel, in real values."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from pipeline.tflite.graph import Op, Tensor
 OPS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 Array = NDArray[np.float64]
-_SAME = 0  # of the schema's Padding
+_SAME = 0  # Padding.SAME in the schema
 
 
 def constant(tensor: Tensor) -> Array:
-    """The real values of a constant, whose scales may be one for each index along an axis."""
+    """Return the dequantized values (*shape), float64, of a constant with scales per tensor or per channel."""
     values = tensor.data().astype(np.float64)
     if not tensor.scales:
         return values
@@ -25,12 +25,13 @@ def constant(tensor: Tensor) -> Array:
 
 
 def mean_sums(op: Op, x: Array, options: Any) -> Array:
-    """The mean over positions of what one of OPS adds up for an input x, its bias included: (channels,).
+    """Return the accumulator of an op in OPS, bias included and before the activation, averaged over positions.
 
-    The sums are linear in x, so of the mean of inputs these are the means of the sums.
+    The result is (channels,). The accumulator is linear in x, so the result for the mean of several inputs is the mean
+    of their results.
 
-    x: (height, width, inputs), or for FULLY_CONNECTED any shape whose values are rows of inputs
-    options: the op's in the file, as the generated schema unpacks them
+    x        (height, width, inputs); for FULLY_CONNECTED any shape whose values are rows of inputs
+    options  the op's builtin options, as unpacked by the generated schema
     """
     weights = constant(op.weights[0])
     bias = op.sources[2] if len(op.sources) > 2 else None
@@ -49,7 +50,7 @@ def mean_sums(op: Op, x: Array, options: Any) -> Array:
 
 
 def _taps(x: Array, kernel: tuple[int, ...], output: tuple[int, ...], options: Any) -> Array:
-    """The mean of what each position of a kernel meets: (kernel height, kernel width, inputs)."""
+    """Return the mean input at each kernel position over all output positions: (kernel height, width, inputs)."""
     strides = options.strideH, options.strideW
     dilations = options.dilationHFactor, options.dilationWFactor
     spans = [(out - 1) * stride + 1 for out, stride in zip(output, strides, strict=True)]

@@ -1,11 +1,11 @@
-"""What a file demands of the runtime that is to run it: ops, their versions, the types of their data, shapes."""
+"""What a file requires of a runtime: op versions, data types of ops, and dynamic shapes."""
 
 from pipeline.tflite.graph import Op
 from pipeline.tflite.model import Model
 
 
 def op_versions(model: Model) -> dict[str, int]:
-    """The highest version of each op that occurs. A runtime knows an op up to some version."""
+    """Return the highest version of each op in the file. A runtime supports an op up to a certain version."""
     versions: dict[str, int] = {}
     for op in model.ops:
         versions[op.name] = max(op.version, versions.get(op.name, 0))
@@ -13,7 +13,7 @@ def op_versions(model: Model) -> dict[str, int]:
 
 
 def op_dtypes(model: Model) -> dict[str, tuple[str, ...]]:
-    """The kinds of data that each op computes on, such as ``int8``, or ``int8xint4`` for input and weights."""
+    """Return the data types that each op computes on: ``int8``, or ``int8xint4`` for input and weights."""
     kinds: dict[str, set[str]] = {}
     for op in model.ops:
         kinds.setdefault(op.name, set()).update(_kind(op))
@@ -21,7 +21,7 @@ def op_dtypes(model: Model) -> dict[str, tuple[str, ...]]:
 
 
 def dynamic(model: Model) -> tuple[str, ...]:
-    """Names and shapes of the tensors with a dimension that the file leaves open (-1); none for constants."""
+    """Return names and shapes of the non-constant tensors that have a dynamic dimension (-1)."""
     return tuple(
         f"{tensor.name} {'x'.join(map(str, tensor.shape_signature))}"
         for graph in model.subgraphs
@@ -31,7 +31,10 @@ def dynamic(model: Model) -> tuple[str, ...]:
 
 
 def _kind(op: Op) -> set[str]:
-    """By the first input that is computed, because kernels choose by it; by the output of an op that reads nothing."""
+    """Return the type of an op: that of its first non-constant input, by which kernels are selected, and its weights'.
+
+    For an op without non-constant inputs it is the first input's type, and without any input the output's.
+    """
     computed = (tensor for tensor in op.reads if not tensor.constant)
     data = next(iter((*computed, *op.reads, *op.outputs)), None)
     return {"x".join(tensor.dtype.lower() for tensor in (data, *op.weights[:1]))} if data else set()

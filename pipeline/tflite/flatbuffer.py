@@ -1,9 +1,9 @@
-"""Reads flatbuffer tables out of bytes that nobody vouches for.
+"""Read flatbuffer tables from untrusted bytes.
 
 The generated Python classes trust the file, and flatbuffers has a verifier for C++ only
 (https://flatbuffers.dev/languages/cpp/#access-of-untrusted-buffers). Here every read is checked against the end of the
-bytes, and a budget in proportion to their size bounds time and memory: offsets may point anywhere, so a small file can
-claim vectors of 2^32 elements, or the same large table a million times over.
+bytes. Time and memory are bounded by a budget proportional to the file size, because offsets may point anywhere: a
+small file can claim vectors of 2^32 elements, or refer to the same large table a million times.
 """
 
 import struct
@@ -14,20 +14,24 @@ from numpy.typing import NDArray
 I8, U8, U16 = struct.Struct("<b"), struct.Struct("<B"), struct.Struct("<H")
 I32, U32, U64 = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
 
-TABLE_BYTES = 8  # what a table in a vector takes at least: its offset, and its own offset to its vtable
-FIELDS = 16  # of a table; the tables read here have 14 at most, while a hostile vtable claims 32,765
-MAX_TEXT = 10_000  # bytes of a name; the converter joins those of what it fused, a few hundred bytes in all
-MAX_TABLES = 250_000  # in all vectors; the largest language models have some 100,000 tensors and ops
-SHARING = 4  # an honest writer may share some strings and vectors, not everything
-SLACK = 65536  # bytes of budget for the smallest files
+TABLE_BYTES = 8  # minimum size of a table in a vector: its offset in the vector, and its offset to its vtable
+FIELDS = 16  # limit of fields read per table; the tables used here have up to 14, a hostile vtable can claim 32,765
+MAX_TEXT = 10_000  # bytes of a name; names that the converter joins for fused ops have a few hundred
+MAX_TABLES = 250_000  # total over all vectors; the largest language models have about 100,000 tensors and ops
+SHARING = 4  # budget as a multiple of the file size: valid files may share some strings and vectors
+SLACK = 65536  # bytes added to the budget, for the smallest files
 
 
 class MalformedError(Exception):
-    """The bytes are not what they claim to be; the message says why, as the end of a sentence."""
+    """The bytes are not valid. The message gives the reason as the end of a sentence."""
 
 
 class Buffer:
-    """Bytes with a budget of how much may be read from them in all."""
+    """The bytes of a file, with budgets for what may be read in total.
+
+    left    bytes that vectors may still claim
+    tables  tables that vectors may still contain
+    """
 
     __slots__ = ("data", "left", "tables")
 
@@ -37,14 +41,20 @@ class Buffer:
         self.tables = MAX_TABLES
 
     def scalar(self, kind: struct.Struct, at: int) -> int:
-        """The number at a byte offset; unpack_from alone would count negative offsets from the end."""
+        """Return the number at a byte offset. Raises MalformedError for an offset outside the bytes.
+
+        The check of negative offsets is needed because struct counts them from the end.
+        """
         if at < 0 or at + kind.size > len(self.data):
             raise MalformedError("it is cut off, or an offset points outside of it")
         value: int = kind.unpack_from(self.data, at)[0]
         return value
 
     def vector(self, at: int, item_bytes: int) -> tuple[int, int]:
-        """(first byte, number of elements) of the vector whose offset stands at ``at``."""
+        """Return (position of the first element, number of elements) of the vector whose offset is stored at ``at``.
+
+        Raises MalformedError if the vector does not fit into the bytes or the budget.
+        """
         start = at + self.scalar(U32, at)
         count = self.scalar(U32, start)
         if start + 4 + count * item_bytes > len(self.data):
@@ -56,7 +66,10 @@ class Buffer:
 
 
 class Table:
-    """One table; fields are named by their slot, which a flatbuffer schema never changes."""
+    """One table. Fields are addressed by slot number, which never changes in a flatbuffer schema.
+
+    All methods raise MalformedError for data outside the bytes or beyond the budget.
+    """
 
     __slots__ = ("_at", "_fields", "_source")
 
@@ -69,7 +82,7 @@ class Table:
         self._fields: tuple[int, ...] = struct.unpack_from(f"<{count}H", source.data, vtable + 4)
 
     def _position(self, slot: int) -> int:
-        """The field's byte offset in the file; 0 when the table does not have it."""
+        """Return the byte offset of a field in the file, or 0 if the table lacks the field."""
         offset = self._fields[slot] if slot < len(self._fields) else 0
         return self._at + offset if offset else 0
 
@@ -97,7 +110,10 @@ class Table:
         return [Table(self._source, place + self._source.scalar(U32, place)) for place in places]
 
     def array(self, slot: int, dtype: str) -> NDArray[np.generic]:
-        """A vector of numbers as a read-only view, dtype with its byte order; empty when it is not there."""
+        """Return a vector of numbers (n,) as a read-only view; empty if the field is missing.
+
+        dtype: NumPy dtype with byte order, such as "<i4".
+        """
         at, kind = self._position(slot), np.dtype(dtype)
         if not at:
             return np.empty(0, kind)
@@ -108,7 +124,7 @@ class Table:
         return tuple(self.array(slot, dtype).tolist())
 
     def text(self, slot: int) -> str:
-        """A string, cut at MAX_TEXT; bytes that are not UTF-8 are replaced, because names are for people only."""
+        """Return a string, cut at MAX_TEXT bytes. Bytes that are not UTF-8 are replaced: names are only displayed."""
         at = self._position(slot)
         if not at:
             return ""

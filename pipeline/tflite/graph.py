@@ -1,4 +1,4 @@
-"""What a .tflite file is made of: tensors, ops, subgraphs and signatures, as frozen dataclasses."""
+"""The elements of a .tflite file as frozen dataclasses: tensors, ops, subgraphs and signatures."""
 
 from dataclasses import dataclass, field
 from math import prod
@@ -6,10 +6,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-_LSTM = (1, 2, 3, 4, 5, 6, 7, 8, 16)  # input to gates, recurrent to gates, projection; peepholes are elementwise
+_LSTM = (1, 2, 3, 4, 5, 6, 7, 8, 16)  # input-to-gate, recurrent-to-gate, projection; peepholes are elementwise
 _BIDIRECTIONAL_LSTM = (*_LSTM, *range(18, 26), 33, *range(40, 48))
 
-# Input positions of the matrices and kernels that an op multiplies with.
+# Input positions of the weight matrices and convolution kernels of each op.
 WEIGHTS: dict[str, tuple[int, ...]] = {
     "CONV_2D": (1,),
     "DEPTHWISE_CONV_2D": (1,),
@@ -28,7 +28,7 @@ WEIGHTS: dict[str, tuple[int, ...]] = {
 }
 
 
-# Bits of one element; 0 where a tensor has no fixed size (strings and handles).
+# Bits per element; 0 for types without a fixed size (strings and handles).
 BITS = {
     "FLOAT64": 64, "FLOAT32": 32, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT8_E4M3FN": 8, "FLOAT8_E5M2": 8,
     "COMPLEX64": 64, "COMPLEX128": 128, "INT64": 64, "UINT64": 64, "INT32": 32, "UINT32": 32, "INT16": 16,
@@ -46,16 +46,20 @@ _NUMPY = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """One tensor. ``raw`` holds a constant's bytes and is None for what is computed.
+    """One tensor.
 
-    shape            at the batch size that the file was made for; never negative
-    shape_signature  the same with -1 where a dimension may be resized
-    dtype            as the schema names it: "INT8", "FLOAT32"
-    scales           one for the tensor, or one for each index along ``axis``; empty when it is not quantized
-    zero_points      as many, or a single one for all
-    block_size       elements that share a scale along the last axis, for blockwise quantization; otherwise 0
-    variable         keeps its value from one invocation to the next
-    sparse           ``raw`` is compressed by the schema's sparsity parameters
+    subgraph         index of its subgraph in the file
+    index            index in the subgraph
+    shape            shape at the batch size in the file; never negative
+    shape_signature  the same shape with -1 for dimensions that can be resized
+    dtype            type name in the schema, such as "INT8" or "FLOAT32"
+    scales           one scale for the tensor, or one for each index along ``axis``; empty if not quantized
+    zero_points      as many as scales, or one for all
+    axis             dimension of per-channel scales
+    block_size       number of elements along the last axis that share a scale; 0 if not blockwise quantized
+    variable         whether it keeps its value from one invocation to the next
+    sparse           whether ``raw`` is compressed as described by the schema's sparsity parameters
+    raw              bytes (n,), uint8, of a constant; None for a tensor that is computed
     """
 
     subgraph: int
@@ -90,26 +94,26 @@ class Tensor:
 
     @property
     def bytes(self) -> int:
-        """Of its values in memory, without padding; 0 for strings and handles."""
+        """Size of its values in memory, without padding; 0 for strings and handles."""
         return -(-self.elements * BITS[self.dtype] // 8)
 
     @property
     def scale(self) -> float | None:
-        """The scale of the whole tensor; None when there is none, or more than one."""
+        """The per-tensor scale; None if there is no scale, or more than one."""
         return self.scales[0] if len(self.scales) == 1 else None
 
     @property
     def zero_point(self) -> int | None:
-        """The zero point that goes with ``scale``."""
+        """The zero point that belongs to ``scale``; None if ``scale`` is None."""
         if self.scale is None:
             return None
         return self.zero_points[0] if self.zero_points else 0
 
     def data(self) -> NDArray[np.generic]:
-        """A constant's values: (*shape), as stored and not dequantized. Decoded at each call.
+        """Return the stored values (*shape) of a constant, not dequantized. They are decoded at each call.
 
-        4 and 2 bit integers come as int8 or uint8, bfloat16 as float32, 8 bit floats as their codes in uint8.
-        A sparse tensor gives its stored values only, and a string tensor its bytes: both (n,).
+        4-bit and 2-bit integers are returned as int8 or uint8, bfloat16 as float32, 8-bit floats as uint8 codes. For a
+        sparse tensor only the stored values are returned, and for a string tensor its bytes, both (n,).
         Raises ValueError for a tensor that is not constant.
         """
         if self.raw is None:
@@ -121,7 +125,7 @@ class Tensor:
 
 
 def _decode(raw: NDArray[np.uint8], dtype: str) -> NDArray[np.generic]:
-    """(bytes,) uint8 to (n,) values."""
+    """Decode bytes (n,), uint8, to values (m,)."""
     if dtype in ("INT4", "UINT4", "INT2"):
         return _unpack(raw, BITS[dtype], signed=dtype.startswith("I"))
     if dtype == "BFLOAT16":  # the upper half of a float32
@@ -130,12 +134,15 @@ def _decode(raw: NDArray[np.uint8], dtype: str) -> NDArray[np.generic]:
 
 
 def _unpack(raw: NDArray[np.uint8], bits: int, signed: bool) -> NDArray[np.generic]:
-    """(bytes,) to (bytes * 8 / bits,) int8 or uint8. The first element is in the lowest bits (TFLite's int4_utils)."""
+    """Unpack bytes (n,) to integers (n * 8 / bits,), int8 or uint8.
+
+    The first element is in the lowest bits, as in TFLite's int4_utils.
+    """
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     codes: NDArray[np.uint8] = (raw[:, None] >> shifts & (1 << bits) - 1).astype(np.uint8).reshape(-1)
     if not signed:
         return codes
-    half = np.int8(1 << bits - 1)  # two's complement: flipping the sign bit shifts the codes up by half
+    half = np.int8(1 << bits - 1)  # two's complement: sign extension by (code XOR half) - half
     values: NDArray[np.int8] = (codes.view(np.int8) ^ half) - half
     return values
 
@@ -144,12 +151,13 @@ def _unpack(raw: NDArray[np.uint8], bits: int, signed: bool) -> NDArray[np.gener
 class Op:
     """One operator.
 
-    name           "CONV_2D", or a custom op's own name ("FlexErf")
-    inputs         None where an optional input is left out
-    sources        the inputs, with the constant that a DEQUANTIZE or DENSIFY in between decodes
-    intermediates  where the converter notes ranges inside of an LSTM; no kernel reads them as data
-    calls          indices of the subgraphs that it runs
-    transposed_x   BATCH_MATMUL's adj_x
+    name           "CONV_2D", or the name of a custom op ("FlexErf")
+    version        operator version in the file
+    inputs         input tensors; None for an optional input that is left out
+    sources        the inputs, but the encoded constant in place of what a DEQUANTIZE or DENSIFY decodes from it
+    intermediates  tensors that carry ranges inside an LSTM; no kernel reads them as data
+    calls          indices of the subgraphs that the op runs
+    transposed_x   adj_x of BATCH_MATMUL
     """
 
     subgraph: int
@@ -170,14 +178,14 @@ class Op:
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
-        """The constants that it multiplies with: a convolution's kernel, an LSTM's eight matrices."""
+        """The constant weights: the kernel of a convolution, the eight matrices of an LSTM."""
         slots = WEIGHTS.get(self.name, ())
         found = (self.sources[slot] for slot in slots if slot < len(self.sources))
         return tuple(tensor for tensor in found if tensor is not None and tensor.constant)
 
     @property
     def trained(self) -> tuple[Tensor, ...]:
-        """Its float or quantized constants, each once: weights, biases, scales; not shapes, axes or paddings."""
+        """The float or quantized constants, each once: weights, biases, scales; not shapes, axes or paddings."""
         if self.name in ("DEQUANTIZE", "DENSIFY"):
             return ()
         found = (tensor for tensor in self.sources if tensor is not None and tensor.constant)
@@ -200,7 +208,10 @@ class Subgraph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signature:
-    """A named entry: what an app calls. Neither its order nor the subgraph's is that of the Keras model."""
+    """A named entry point of the file, with inputs and outputs by name.
+
+    The order of its inputs and outputs, as that of the subgraph's, can differ from the Keras model's.
+    """
 
     key: str
     subgraph: int

@@ -1,8 +1,8 @@
-"""Ops of an int8 file with int16 activations: 256 times finer steps where 8 bits are too few, and int8 weights.
+"""Rewrite chosen ops of an int8 file to int16 activations with int8 weights, for ops where 8 bits are too coarse.
 
-The converter makes a whole file of one kind. Here single ops of its int8 file become what it makes of them in an
-int16x8 file, with a QUANTIZE wherever an activation goes from one type to the other: ops in a row stay int16. That
-int16x8 is the converter's and the kernels': symmetric activations, weights as they are, biases of 64 bits.
+TensorFlow's converter quantizes a whole file in one scheme. Here single ops are rewritten to the converter's int16x8
+scheme: symmetric int16 activations with steps 256 times finer, unchanged weights, and int64 biases. A QUANTIZE op is
+inserted wherever an activation changes its type; consecutive int16 ops need none between them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,12 +14,15 @@ from pipeline import tflite
 from pipeline.core.errors import Fault, StageError
 from pipeline.tflite import edit, int8_spec
 
-LEVELS = 32768  # of int16 on either side of zero
-VERSIONS = {"LEAKY_RELU": 2, "QUANTIZE": 2, "TRANSPOSE_CONV": 3}  # of ops with int16; TensorFlow 2.21 keeps all others
+LEVELS = 32768  # int16 steps on either side of zero
+VERSIONS = {"LEAKY_RELU": 2, "QUANTIZE": 2, "TRANSPOSE_CONV": 3}  # op versions for int16; others stay (TensorFlow 2.21)
 
 
 def widened(content: bytes, chosen: Sequence[tflite.Op]) -> bytes:
-    """The int8 file with those ops of its first subgraph in int16x8. StageError for ops that have no such kernel."""
+    """Return the bytes of an int8 file with the chosen ops of its first subgraph in int16x8.
+
+    Raises StageError for an op that has no int16x8 kernel, or is not int8 in the file.
+    """
     for op in chosen:
         if reason := _reason(op):
             rule = f"keep_int16: {tflite.layer_name(op.outputs[0].name) or op.name} can't be int16"
@@ -30,7 +33,7 @@ def widened(content: bytes, chosen: Sequence[tflite.Op]) -> bytes:
 
 
 def _reason(op: tflite.Op) -> str:
-    """Why the op has no int16 kernel; "" for one that has."""
+    """Return why the op can't be int16, or "" if it can."""
     if op.name not in int8_spec.ACTIVATIONS or op.name in int8_spec.NOT_INT16:
         return "which has no int16 kernel"
     if any(tensor.dtype != "INT8" for tensor in (*_activations(op), op.outputs[0], *op.weights)):
@@ -43,14 +46,17 @@ def _activations(op: tflite.Op) -> Iterator[tflite.Tensor]:
 
 
 def _data(op: tflite.Op) -> Iterator[tuple[int, tflite.Tensor]]:
-    """The activations that an op reads, with their positions."""
+    """Yield (input position, tensor) for each activation that an op reads."""
     for slot in int8_spec.ACTIVATIONS[op.name] or range(len(op.inputs)):
         if slot < len(op.inputs) and (tensor := op.inputs[slot]) is not None:
             yield slot, tensor
 
 
 def _borders(ops: Sequence[tflite.Op], chosen: Collection[int]) -> Iterator[int]:
-    """Ops between floats and what chosen ops alone read or write: they go from float to int16, or back, at once."""
+    """Yield the QUANTIZE and DEQUANTIZE ops to convert too: those between float data and chosen ops only.
+
+    They then convert directly between float and int16.
+    """
     made = {tensor: op.index for op in ops for tensor in op.outputs}
     for op in ops:
         readers = {other.index for other in ops if op.outputs[0] in other.reads} if op.name == "QUANTIZE" else set()
@@ -61,14 +67,21 @@ def _borders(ops: Sequence[tflite.Op], chosen: Collection[int]) -> Iterator[int]
 
 
 class _Widening:
-    """One file, as the schema's objects, while it is rewritten; `model` is what it was before."""
+    """The rewriting of one file.
+
+    file     schema objects, which are changed
+    model    the file before the changes
+    chosen   indices of the ops that become int16
+    narrow   tensors that some other op, or the caller, still needs as int8
+    wide     int8 tensor -> index of the int16 tensor in its place
+    """
 
     def __init__(self, file: Any, model: tflite.Model, chosen: Collection[int]) -> None:
         self.file, self.graph, self.ops = file, file.subgraphs[0], model.subgraphs[0].ops
         self.chosen = {*chosen, *_borders(self.ops, chosen)}
         others = (op for op in self.ops if op.index not in self.chosen)
-        self.narrow = {tensor for op in others for tensor in op.reads} | {*model.outputs}  # that stays int8 for someone
-        self.wide: dict[tflite.Tensor, int] = {}  # int8 tensor -> index of its int16 twin
+        self.narrow = {tensor for op in others for tensor in op.reads} | {*model.outputs}
+        self.wide: dict[tflite.Tensor, int] = {}
         self.rewritten: list[Any] = []
 
     def rewrite(self) -> None:
@@ -84,7 +97,7 @@ class _Widening:
         _sweep(self.file)
 
     def _read_wide(self, op: tflite.Op, written: Any) -> None:
-        """Its activations and its bias, and what its kernel has to know."""
+        """Change an op to read int16 activations and an int64 bias, and set the options and version for its kernel."""
         for slot, tensor in _data(op):
             if tensor.floating:
                 continue
@@ -99,7 +112,7 @@ class _Widening:
             if bias is not None and data is not None:
                 written.inputs[product.bias] = self._bias(bias, data)
         if hasattr(written.builtinOptions, "potScaleInt16"):
-            written.builtinOptions.potScaleInt16 = False  # or the kernels of ADD and SUB demand scales of 2^n
+            written.builtinOptions.potScaleInt16 = False  # otherwise ADD and SUB need power-of-two scales
         if op.name in VERSIONS:
             code = self.file.operatorCodes[written.opcodeIndex].builtinCode
             written.opcodeIndex = self._code(code, VERSIONS[op.name])
@@ -112,17 +125,17 @@ class _Widening:
                     self.rewritten.append(self._requantize(self.wide[tensor], tensor.index))
 
     def _twin(self, tensor: tflite.Tensor, buffer: int = 0) -> int:
-        """Index of a new int16 tensor for an int8 activation."""
+        """Add an int16 tensor in place of an int8 activation and return its index."""
         return self._tensor(tensor, "INT16", [_scale(tensor)], buffer)
 
     def _constant(self, tensor: tflite.Tensor) -> int:
-        """Index of a new int16 tensor with the real values of an int8 constant."""
+        """Add an int16 tensor with the same real values as an int8 constant and return its index."""
         real = (tensor.data().astype(np.float64) - (tensor.zero_point or 0)) * (tensor.scale or 0.0)
         stored = np.clip(np.round(real / _scale(tensor)), -LEVELS, LEVELS - 1).astype("<i2")
         return self._twin(tensor, self._buffer(stored))
 
     def _bias(self, bias: tflite.Tensor, data: tflite.Tensor) -> int:
-        """Index of a new int64 tensor: in the finer steps of the input, times the scales of the weights as before."""
+        """Add an int64 bias and return its index. Its scale is the int16 input's scale times the weights' scales."""
         finer = _scale(data) / (data.scale or 1.0)
         stored = np.round(bias.data().astype(np.float64) / finer).astype("<i8")
         return self._tensor(bias, "INT64", [scale * finer for scale in bias.scales], self._buffer(stored))
@@ -156,7 +169,7 @@ class _Widening:
         return op
 
     def _code(self, builtin: int, version: int) -> int:
-        """Index of an op's code in that version at least."""
+        """Return the index of an operator code with at least this version; add one if there is none."""
         from ai_edge_litert import schema_py_generated as schema
 
         for index, code in enumerate(self.file.operatorCodes):
@@ -170,16 +183,17 @@ class _Widening:
 
 
 def _scale(tensor: tflite.Tensor) -> float:
-    """Step of the int16 twin of an int8 activation: 32768 of them reach its farther end, 128 + |zero point| steps.
+    """Return the int16 scale for an int8 activation: 32768 steps reach the farther end of its range.
 
-    It depends on nothing else, so that ops that move values keep one scale (rule R9), and what the specification fixes
-    to 1/256 and 1/128 becomes 1/32768 (R8).
+    That end is 128 + |zero point| int8 steps from zero. The scale depends on nothing else, so ops that only move values
+    keep equal scales at input and output (rule R9), and the scales 1/256 and 1/128 that the specification fixes for
+    int8 become 1/32768 (rule R8).
     """
     return float(np.float32((tensor.scale or 0.0) * (128 + abs(tensor.zero_point or 0)) / LEVELS))
 
 
 def _sweep(file: Any) -> None:
-    """Leave out the tensors of the first subgraph that nothing names any more, and the data that none holds."""
+    """Remove the tensors of the first subgraph that are no longer used, and the data of unused buffers."""
     graph = file.subgraphs[0]
     parts = [graph, *graph.operators]
     lists = [(part, key) for part in parts for key in ("inputs", "outputs", "intermediates") if _filled(part, key)]

@@ -1,11 +1,12 @@
-"""What the int8 specification says of each op, as data.
+"""The int8 quantization specification of each op, as tables.
 
 Sources, both of google-ai-edge/LiteRT (read at commit 8b87307 of 2026-08):
 
 * SPEC   https://ai.google.dev/edge/litert/models/quantization_spec
-* TABLE  tflite/converter/tools/optimize/operator_property.cc, which knows more ops and int16
+* TABLE  tflite/converter/tools/optimize/operator_property.cc, which covers more ops, and int16
 
-Inputs are positions in an op's list of inputs. Axes, shapes, paddings, conditions and indices are not data.
+Numbers in the tables are positions in an op's list of inputs. Only data inputs are listed: no axes, shapes, paddings,
+conditions or indices.
 """
 
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ SPEC = "LiteRT 8-bit quantization specification"
 TABLE = "LiteRT operator_property.cc"
 
 Slots = tuple[int, ...]
-EVERY: Slots = ()  # all inputs are data
+EVERY: Slots = ()  # stands for all inputs
 
 
 @dataclass(frozen=True)
 class Product:
-    """A product of an input with weights, to which a bias is added. Fields are positions of inputs.
+    """A product of an input with weights, to which a bias is added.
 
-    axis  of the weights' output channels, along which they may have a scale each; None where they have just one
+    data, weights, bias  input positions
+    axis                 dimension of the weights along which scales may be per channel; None for per-tensor scales only
     """
 
     data: int
@@ -30,8 +32,8 @@ class Product:
     axis: int | None
 
 
-# The specification's text still has FULLY_CONNECTED per tensor in tensorflow/tensorflow, and per axis in LiteRT: both
-# are in use. The LSTM's gates are input, forget, cell and output; TABLE's derived_scale gives what their biases follow.
+# FULLY_CONNECTED is per tensor in the text of tensorflow/tensorflow and per axis in that of LiteRT; both are in use.
+# The LSTM's gates are input, forget, cell and output; the scales of their biases are in TABLE's derived_scale.
 _LSTM = tuple(Product(data=0, weights=gate, bias=11 + gate, axis=None) for gate in (1, 2, 3, 4))
 
 PRODUCTS: dict[str, tuple[Product, ...]] = {
@@ -43,10 +45,10 @@ PRODUCTS: dict[str, tuple[Product, ...]] = {
 }
 CELL: dict[str, Slots] = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (19,)}  # position of the cell state
 CELL_SCALES = frozenset(2.0**power for power in range(-15, -8))
-LAYER_NORM = 20  # position of an LSTM's first normalization coefficients; with them, the biases follow those
+LAYER_NORM = 20  # position of an LSTM's first layer normalization coefficients; if present, they set the bias scales
 
-# Ops that move values without computing with them: inputs and outputs share one scale and zero point
-# (TABLE's restrict_same_input_output_scale).
+# Ops that move values without arithmetic: inputs and outputs must have the same scale and zero point
+# (restrict_same_input_output_scale in TABLE).
 SAME: dict[str, Slots] = {
     "AVERAGE_POOL_2D": (0,),
     "BATCH_TO_SPACE_ND": (0,),
@@ -63,7 +65,7 @@ SAME: dict[str, Slots] = {
     "MIRROR_PAD": (0,),
     "PACK": EVERY,
     "PAD": (0,),
-    "PADV2": (0, 2),  # the kernel (lite/kernels/pad.cc) demands the padding value's to be the output's too
+    "PADV2": (0, 2),  # the kernel (lite/kernels/pad.cc) requires this of the padding value too
     "REDUCE_MAX": (0,),
     "REDUCE_MIN": (0,),
     "RESHAPE": (0,),
@@ -83,12 +85,12 @@ SAME: dict[str, Slots] = {
     "TILE": (0,),
     "TOPK_V2": (0,),  # copies bytes (lite/kernels/topk_v2.cc); its second output, the indices, is not quantized
     "TRANSPOSE": (0,),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": (18,),  # the state is the last output (TABLE's restrict_scale)
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (18,),  # the activation state equals the last output (restrict_scale in TABLE)
     "UNPACK": (0,),
 }
-SAME_INT16: dict[str, Slots] = {"SUM": (0,)}  # 8 bit sums may rescale
+SAME_INT16: dict[str, Slots] = {"SUM": (0,)}  # 8-bit sums may rescale
 
-# Ops whose output has a scale and zero point of its own choice.
+# Ops whose output may have any scale and zero point.
 FREE: dict[str, Slots] = {
     "ABS": (0,),
     "ADD": (0, 1),
@@ -112,8 +114,8 @@ FREE: dict[str, Slots] = {
     "SUM": (0,),
 }
 
-# Ops with a fixed output range: scale and zero point by the output's type (TABLE's restricted_value_int8 and _int16).
-# UINT8 is int8 with its zero point moved by 128.
+# Ops with a fixed output scale and zero point, by output type (restricted_value_int8 and _int16 in TABLE).
+# UINT8 has the scale of INT8 and a zero point that is higher by 128.
 FIXED: dict[str, dict[str, tuple[float, int]]] = {
     "L2_NORMALIZATION": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128)},
     "LOGISTIC": {"INT8": (1 / 256, -128), "UINT8": (1 / 256, 0), "INT16": (1 / 32768, 0)},
@@ -122,25 +124,26 @@ FIXED: dict[str, dict[str, tuple[float, int]]] = {
     "TANH": {"INT8": (1 / 128, 0), "UINT8": (1 / 128, 128), "INT16": (1 / 32768, 0)},
 }
 
-# Inputs of the output's type, where R9 does not say so. SOFTMAX alone has kernels from int8 to int16.
+# Inputs that must have the output's type, other than those of rule R9. SOFTMAX is exempt: it has kernels from int8 to
+# int16.
 ONE_TYPE: dict[str, Slots] = {
     **FREE,
     **{name: (products[0].data,) for name, products in PRODUCTS.items()},
     **{name: (0,) for name in FIXED if name != "SOFTMAX"},
 }
 
-# Ops between the caller's type and the graph's own, or between two scales.
+# Ops that convert between the caller's type and the graph's type, or between two scales.
 BORDER = ("QUANTIZE", "DEQUANTIZE")
 
-# Ops that answer a question about quantized data, and what they answer in. They have no quantizable output.
+# Ops with quantized inputs whose outputs are not quantized (indices, shapes, comparisons), with their output types.
 ANSWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ARG_MAX", "ARG_MIN", "SHAPE"), ("INT32", "INT64")),
     **dict.fromkeys(("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"), ("BOOL",)),
 }
 
-# TABLE's quantizable_int16 = false: the converter refuses these with int16 activations, and so do the kernels. It lets
-# pass two that LiteRT 2.3.0 has no right kernel for: SQUARED_DIFFERENCE ends the inference, and SUM is cut off at the
-# range of its input, or is 0 on the reference kernels.
+# quantizable_int16 = false in TABLE: converter and kernels refuse these with int16 activations. Two more are here that
+# the converter allows but LiteRT 2.3.0 runs wrongly: SQUARED_DIFFERENCE aborts the inference, and SUM saturates at the
+# range of its input, or returns 0 with the reference kernels.
 NOT_INT16 = frozenset(
     {
         "ARG_MAX", "DEPTH_TO_SPACE", "EQUAL", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "L2_NORMALIZATION", "LESS",
@@ -152,7 +155,7 @@ NOT_INT16 = frozenset(
 STATE = frozenset({"ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"})
 CONTROL = frozenset({"CALL", "IF", "WHILE"})
 
-# Positions of the quantized activations among an op's inputs, for every op that the specification knows.
+# Input positions of the quantized activations, for every op in the specification.
 ACTIVATIONS: dict[str, Slots] = {
     **dict.fromkeys((*BORDER, *FIXED), (0,)),
     **{name: tuple(product.data for product in products[:1]) for name, products in PRODUCTS.items()},

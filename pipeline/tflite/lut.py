@@ -1,9 +1,10 @@
-"""Weights that TFLite Micro decodes as it runs: the op TFLM_DECODE with a lookup table.
+"""Decode weights that are compressed with lookup tables, which TFLite Micro decodes at run time (op TFLM_DECODE).
 
-The layout is that of ``tflite_micro/tensorflow/lite/micro/compression/decode.py`` and ``lut.py`` (2026-10): a header of
-16 bytes, then the tables. Byte 0 is the kind (0: a lookup table), 4 and 1 the versions, 5 the channel axis (high four
-bits, 15 for none) and the bits of an index (low three), 6 the entries of each channel's table. Indices are packed with
-the highest bit first.
+The format is that of ``tflite_micro/tensorflow/lite/micro/compression/decode.py`` and ``lut.py`` (2026-10). The
+ancillary tensor has a header of 16 bytes, followed by the tables. Header byte 0 is the kind of encoding (0: lookup
+table), bytes 4 and 1 are versions, byte 5 has the channel axis in its high four bits (15: no axis, one table) and the
+bits per index in its low three, and byte 6 is the number of entries of each channel's table. Indices are packed with
+the most significant bit first.
 """
 
 from dataclasses import replace
@@ -21,9 +22,9 @@ _ONE_TABLE = 15
 
 
 def decode(encoded: Tensor, ancillary: Tensor, output: Tensor) -> Tensor | None:
-    """The output as a constant; None for a kind of encoding other than a lookup table, or one that is computed.
+    """Return the output as a constant, or None if the encoding is not a known lookup table or is not constant.
 
-    Raises MalformedError when its parts do not fit: TFLite Micro itself would read beyond them.
+    Raises MalformedError if sizes do not match, where TFLite Micro itself would read out of bounds.
     """
     if encoded.raw is None or ancillary.raw is None or BITS[output.dtype] % 8:
         return None
@@ -51,7 +52,7 @@ def decode(encoded: Tensor, ancillary: Tensor, output: Tensor) -> Tensor | None:
 
 
 def _unpack(raw: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.integer[Any]]:
-    """The first indices of packed ones, (count,)."""
+    """Unpack the first `count` indices, (count,), of `bits` bits each."""
     flags = np.unpackbits(raw[: -(-count * bits // 8)])[: count * bits].reshape(count, bits)
     codes: NDArray[np.integer[Any]] = np.zeros(count, np.uint8)
     for place in range(bits):

@@ -1,9 +1,9 @@
-"""Multiply-accumulates of an op, from its shapes.
+"""Count the multiply-accumulate operations (MACs) of an op from its shapes.
 
-Counted as the MLPerf Tiny and MobileNet papers do (arXiv:2106.07597, arXiv:1704.04861): one for each product that is
-added into a convolution's, a matrix product's or a recurrent layer's output, at the batch size in the file. Padding
-counts as if it were data. Biases, activations, pooling, elementwise arithmetic and requantization count nothing.
-Input positions are those of the schema's comments and kernels (tensorflow/lite/schema/schema.fbs, lite/kernels).
+The count follows the MLPerf Tiny and MobileNet papers (arXiv:2106.07597, arXiv:1704.04861): one MAC for each product
+that is added to an output of a convolution, matrix product or recurrent layer, at the batch size in the file. Padding
+counts as data. Biases, activations, pooling, elementwise arithmetic and requantization do not count.
+Input positions are those in the schema's comments and the kernels (tensorflow/lite/schema/schema.fbs, lite/kernels).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pipeline.tflite.graph import WEIGHTS, Op
 
 
 def count(op: Op) -> int | None:
-    """Multiply-accumulates of one run of the op; 0 for an op that has none, None for one of which nobody can tell."""
+    """Return the MACs of one run of an op: 0 for an op without any, None for custom and StableHLO ops (unknown)."""
     if op.custom or op.name.startswith("STABLEHLO_"):
         return None
     rule = _RULES.get(op.name)
@@ -21,13 +21,13 @@ def count(op: Op) -> int | None:
 
 
 def _shape(op: Op, slot: int) -> tuple[int, ...]:
-    """(0,) for an input that is left out, so that its products come to nothing."""
+    """Return the shape of an input; (0,) for a missing one, so that its products count 0."""
     tensor = op.inputs[slot] if slot < len(op.inputs) else None
     return tensor.shape if tensor is not None else (0,)
 
 
 def _outputs(op: Op) -> int:
-    """Elements of the first output."""
+    """Return the number of elements of the first output."""
     return op.outputs[0].elements if op.outputs else 0
 
 
@@ -42,7 +42,7 @@ def _depthwise(op: Op) -> int:
 
 
 def _transpose_conv(op: Op) -> int:
-    """Input (slot 2) elements x kernel (C_out, height, width, C_in) without C_in: what the border crops counts too."""
+    """Input (slot 2) elements x kernel (C_out, height, width, C_in) without C_in; cropped products count."""
     return prod(_shape(op, 2)) * prod(_shape(op, 1)[:-1])
 
 
@@ -57,19 +57,19 @@ def _conv_3d_transpose(op: Op) -> int:
 
 
 def _fully_connected(op: Op) -> int:
-    """Output elements x inputs of a unit; the kernel is (units, inputs)."""
+    """Output elements x inputs per unit; the kernel is (units, inputs)."""
     return _outputs(op) * prod(_shape(op, 1)[-1:])
 
 
 def _batch_matmul(op: Op) -> int:
-    """Output elements (..., rows, columns) x the length of the products."""
+    """Output elements (..., rows, columns) x the length of the summed dimension."""
     shape = _shape(op, 0)
     return _outputs(op) * prod(shape[-2:-1] if op.transposed_x else shape[-1:])
 
 
 def _recurrent(op: Op) -> int:
-    """Steps x elements of every matrix; the input is (..., features) with batch and time before them."""
-    # A basic LSTM has one matrix for everything: input, previous activation, weights, biases, previous state.
+    """Steps x elements of all matrices; the input is (..., features), with batch and time before the features."""
+    # A basic LSTM has one matrix; its inputs are input, previous activation, weights, biases, previous state.
     basic = op.name == "LSTM" and len(op.inputs) == 5
     slots = (2,) if basic else WEIGHTS[op.name]
     present = (slot for slot in slots if slot < len(op.inputs) and op.inputs[slot] is not None)

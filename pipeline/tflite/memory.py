@@ -1,4 +1,4 @@
-"""Peak memory of activations, from the graph alone."""
+"""Compute the peak memory of activations from the graph."""
 
 from itertools import accumulate
 
@@ -6,12 +6,12 @@ from pipeline.tflite.graph import Subgraph, Tensor
 
 
 def peak_bytes(graph: Subgraph) -> int:
-    """Largest sum of the bytes of live, non-constant tensors while an op runs, over the order of the ops.
+    """Return the largest total size, in bytes, of the non-constant tensors that are live while an op runs.
 
-    A tensor lives from the op that writes it (a graph input: from the first op) to the last op that reads it (a graph
-    output: to the last op). Variables live throughout. No padding, no scratch buffers, no runtime structures, and a
-    subgraph that another one runs counts alone: it is a lower bound for any arena. Decoded float16 weights count, as
-    they are written by a DEQUANTIZE.
+    A tensor is live from the op that writes it (graph inputs: from the first op) to the last op that reads it (graph
+    outputs: to the last op). Variables are always live. The result is a lower bound for the arena of any runtime: it
+    has no padding, scratch buffers or runtime structures, and a subgraph that another one runs is counted separately.
+    Float16 weights that a DEQUANTIZE decodes count as tensors.
     """
     end = max(len(graph.ops) - 1, 0)
     born, dies = _lives(graph, end)
@@ -23,7 +23,7 @@ def peak_bytes(graph: Subgraph) -> int:
 
 
 def _lives(graph: Subgraph, end: int) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
-    """The index of the op at which each tensor is first and last there."""
+    """Return the index of the op at which each tensor is first live, and at which it is last live."""
     born, dies = dict.fromkeys(graph.inputs, 0), dict[Tensor, int]()
     for index, op in enumerate(graph.ops):
         for tensor in (*op.reads, *op.outputs):

@@ -1,4 +1,4 @@
-"""Write the metadata of a .tflite file: buffers under a name, which runtimes do not load."""
+"""Write metadata into a .tflite file: named buffers, which runtimes do not load."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from pipeline.tflite import edit
 
 
 def embedded(content: bytes, name: str, value: bytes) -> bytes:
-    """A .tflite file's bytes with that value under that name in its metadata, in place of one that it has.
+    """Return the bytes of a .tflite file with a metadata entry `name` = `value`, replacing an entry of that name.
 
-    The file is unpacked and packed again by the generated schema, as TensorFlow's converter itself does at the end.
+    The file is unpacked and packed again with the generated schema, as TensorFlow's converter does in its last step.
     """
     from ai_edge_litert.schema_py_generated import BufferT, MetadataT
 

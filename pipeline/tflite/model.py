@@ -1,4 +1,4 @@
-"""A .tflite file as a whole, and what is true of it."""
+"""The contents of a .tflite file, and the facts that follow from them: sizes, MACs, sparsity, use of floats."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,15 +17,19 @@ from pipeline.tflite.quantization import entries, quantization
 
 @dataclass(frozen=True)
 class FloatUse:
-    """One place where data is not integer: an op that reads or writes a float tensor.
+    """One use of float data: an op that reads or writes a float tensor, or a float input or output of the graph.
 
-    layer  the Keras layer that the tensor comes from; "" when no name tells
+    op       name of the op; "graph" for the graph itself
+    index    index of the op in its subgraph; -1 for the graph itself
+    role     "reads" or "writes"; "takes" or "returns" for the graph itself
+    made_by  name of the op that writes the tensor, "the caller", "the file" (constants) or "nobody"
+    layer    name of the Keras layer that the tensor comes from; "" if unknown
     """
 
     subgraph: int
     op: str
     index: int
-    role: str  # "reads" or "writes"; "takes" or "returns" for the graph itself
+    role: str
     tensor: str
     dtype: str
     made_by: str
@@ -39,7 +43,16 @@ class FloatUse:
 
 @dataclass(frozen=True)
 class Layer:
-    """One op with its first output and, where it has some, its weights. Fields of the report's LayerFacts."""
+    """One op with its first output and, if it has any, its weights. The fields are those of the report's LayerFacts.
+
+    index           position among all ops of the file
+    name            name of the Keras layer, or of the output
+    shape           shape of the first output; dtype, scale and zero_point are also the first output's
+    weights_scales  number of scales of the first weight tensor
+    sparsity        fraction of zeros in all weights, 0..1
+    unique_values   number of different stored values that share a scale; the maximum over all weights
+    macs            multiply-accumulates; None if unknown
+    """
 
     index: int
     subgraph: int
@@ -61,10 +74,12 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What a .tflite file says of itself. Everything is read from ``content``, which ``sha256`` is the digest of.
+    """The contents of a .tflite file.
 
-    path      where it was read from; None for bytes
-    metadata  buffers by name, as they are
+    path      path from which the file was read; None if read from bytes
+    content   the bytes that everything else is read from
+    sha256    digest of ``content``
+    metadata  metadata buffers by name, unparsed
     """
 
     path: str | None
@@ -81,7 +96,7 @@ class Model:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Of the first subgraph, which is what a plain interpreter runs, in the file's order (not Keras's)."""
+        """Inputs of the first subgraph, which an interpreter runs by default, in file order (not Keras's order)."""
         return self.subgraphs[0].inputs
 
     @property
@@ -90,7 +105,7 @@ class Model:
 
     @property
     def signature(self) -> Signature:
-        """How the first subgraph is called by name: its signature, or its tensors' names when it has none."""
+        """The signature of the first subgraph; if it has none, one made from the names of its tensors."""
         for signature in self.signatures:
             if signature.subgraph == 0:
                 return signature
@@ -98,79 +113,79 @@ class Model:
 
     @property
     def compressed(self) -> bool:
-        """It has weights that TFLite Micro decodes as it runs; no other runtime has that op."""
+        """Whether it has weights that TFLite Micro decodes at run time; no other runtime has that op."""
         return any(op.name == DECODE for op in self.ops)
 
     @property
     def stateful(self) -> bool:
-        """It has tensors that keep their values from one invocation to the next, as an LSTM's state."""
+        """Whether it has tensors that keep their values between invocations, such as the state of an LSTM."""
         return any(tensor.variable for graph in self.subgraphs for tensor in graph.tensors)
 
     @property
     def min_runtime_version(self) -> str:
-        """The oldest TensorFlow Lite that has all its op versions, as the converter noted it; "" if it did not."""
+        """The oldest TensorFlow Lite version that has all op versions, as stated by the converter; "" if not stated."""
         return self.metadata.get("min_runtime_version", b"").rstrip(b"\0").decode("ascii", "replace")
 
     @property
     def ops(self) -> Iterator[Op]:
-        """Every op of every subgraph."""
+        """All ops of all subgraphs."""
         return (op for graph in self.subgraphs for op in graph.ops)
 
     def ops_count(self) -> dict[str, int]:
-        """How often each op occurs, most frequent first. Custom ops by their own names."""
+        """Return how often each op occurs, most frequent first. Custom ops are listed by their own names."""
         counts = Counter(op.name for op in self.ops)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-accumulates of all ops, each subgraph once (a loop's body too); see pipeline.tflite.macs.
+        """Multiply-accumulates of all ops, with each subgraph counted once, also a loop's body; see tflite.macs.
 
-        Custom and StableHLO ops add nothing, because nobody can tell: their own ``macs`` is None.
+        Custom and StableHLO ops, whose count is unknown, add 0.
         """
         return sum(macs.count(op) or 0 for op in self.ops)
 
     @cached_property
     def parameters(self) -> int:
-        """Elements of the float and quantized constants that ops read, each tensor once: weights, biases, tables."""
+        """Number of elements of the float and quantized constants that ops read: weights, biases, tables."""
         return sum(tensor.elements for tensor in {tensor for op in self.ops for tensor in op.trained})
 
     @cached_property
     def quantization(self) -> str:
-        """What the file really is; see pipeline.tflite.quantization for the words."""
+        """The quantization of the file as one word; see pipeline.tflite.quantization for the list."""
         return quantization(self.subgraphs, self.signatures)
 
     @property
     def integer_only(self) -> bool:
-        """No op reads or writes float data, and the graph neither takes nor returns any."""
+        """Whether no op reads or writes float data, and the graph neither takes nor returns any."""
         return not self.floats()
 
     def floats(self) -> tuple[FloatUse, ...]:
-        """Every use of float data, from the inputs and outputs of every op of every subgraph.
+        """Return every use of float data, from the inputs and outputs of all ops of all subgraphs.
 
-        A tensor that no op reads or writes is no data: an int8 LSTM lists five float intermediates, which only
-        carry ranges.
+        Tensors that no op reads or writes are not data: an int8 LSTM lists five float intermediates that only carry
+        ranges.
         """
         called = entries(self.subgraphs, self.signatures)
         return tuple(use for graph in self.subgraphs for use in _floats(graph, entry=graph.index in called))
 
     @cached_property
     def peak_activation_bytes(self) -> int:
-        """The largest sum of live tensors over the order of the ops; see pipeline.tflite.memory."""
+        """Peak memory of activations, in bytes: the maximum over subgraphs; see pipeline.tflite.memory."""
         return max(peak_bytes(graph) for graph in self.subgraphs)
 
     @cached_property
     def _zeros(self) -> dict[Tensor, int]:
-        """Zeros of every weight tensor of every op; each tensor once."""
+        """Number of zeros in each weight tensor."""
         return {tensor: _count_zeros(tensor) for op in self.ops for tensor in dict.fromkeys(op.weights)}
 
     def sparsity(self) -> dict[str, float]:
-        """Share of zeros in each kernel and matrix by tensor name. A quantized zero is the zero point."""
+        """Return the fraction of zeros, 0..1, in each weight tensor, by name. A quantized zero is the zero point."""
         return {name: self._zeros[t] / max(t.elements, 1) for name, t in _by_name(self._zeros).items()}
 
     def unique_values(self) -> dict[str, int]:
-        """Most different stored values that share a scale, of each kernel and matrix by tensor name.
+        """Return the number of different stored values that share a scale in each weight tensor, by name.
 
-        That is the whole tensor where it has one scale, and the channel with the most where each has its own.
+        For per-tensor scales this counts the whole tensor, for per-channel scales the channel with the most values.
         """
         return {name: self._unique[tensor] for name, tensor in _by_name(self._zeros).items()}
 
@@ -179,7 +194,7 @@ class Model:
         return {tensor: count_unique(tensor) for tensor in self._zeros}
 
     def layers(self) -> tuple[Layer, ...]:
-        """One row an op, numbered through all subgraphs. Ops without an output (CALL_ONCE) have no row."""
+        """Return one row for each op, numbered over all subgraphs. Ops without outputs (CALL_ONCE) have no row."""
         public = {tensor: name for signature in self.signatures for name, tensor in signature.outputs.items()}
         return tuple(self._layer(index, op, public) for index, op in enumerate(self.ops) if op.outputs)
 
@@ -208,7 +223,7 @@ class Model:
 
 
 def _by_name(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Tensors by name; names that occur again (in another subgraph) get their place as a suffix."""
+    """Return tensors by name. Repeated names (in another subgraph) and empty ones get a suffix ``#subgraph.index``."""
     named: dict[str, Tensor] = {}
     for tensor in tensors:
         taken = tensor.name in named or not tensor.name
@@ -237,7 +252,7 @@ def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str], layers: dic
 
 
 def _layers(graph: Subgraph) -> dict[Tensor, str]:
-    """The Keras layer of each tensor: by its name, or that of what the op which makes it reads first."""
+    """Return the Keras layer of each tensor: from its name, else from the inputs of the op that writes it."""
     layers = {tensor: known_layer(tensor.name) for tensor in graph.tensors}
     for op in graph.ops:
         source = next((layers[tensor] for tensor in op.reads if layers[tensor]), "")
@@ -247,7 +262,7 @@ def _layers(graph: Subgraph) -> dict[Tensor, str]:
 
 
 def _count_zeros(tensor: Tensor) -> int:
-    """Elements equal to the zero point. What a sparse tensor does not store is zero."""
+    """Return the number of elements equal to the zero point. Elements that a sparse tensor does not store are zero."""
     values = tensor.data()
     absent = tensor.elements - values.size if tensor.sparse else 0
     points = np.array(tensor.zero_points or (0,))
@@ -259,7 +274,7 @@ def _count_zeros(tensor: Tensor) -> int:
 
 
 def count_unique(tensor: Tensor) -> int:
-    """Most different stored values of a constant that share a scale."""
+    """Return the number of different stored values of a constant that share a scale; see `Model.unique_values`."""
     values = tensor.data()
     if len(tensor.scales) > 1 and not tensor.sparse:
         ordered = np.sort(np.moveaxis(values, tensor.axis, 0).reshape(len(tensor.scales), -1), axis=1)

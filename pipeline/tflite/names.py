@@ -1,18 +1,18 @@
-"""Tensor names as a person wants to read them: the Keras layer's name.
+"""Find the Keras layer names in the names of .tflite tensors.
 
-The converter joins the names of what it fused with ";" and the kernel's op comes last (seen with TensorFlow 2.21):
-``net/relu1/Relu;net/bn1/FusedBatchNormV3;net/conv1/Conv2D1``. A part is ``model/[model/]layer/[scope/]op``.
+The converter joins the names of fused ops with ";", with the op that has the kernel last (seen with TensorFlow 2.21):
+``net/relu1/Relu;net/bn1/FusedBatchNormV3;net/conv1/Conv2D1``. Each part is ``model/[model/]layer/[scope/]op``.
 """
 
 import re
 
-_PREFIXES = re.compile(r"^(quant_|prune_low_magnitude_|serving_default_)+")  # tfmot's wrappers, a SavedModel's inputs
+_PREFIXES = re.compile(r"^(quant_|prune_low_magnitude_|serving_default_)+")  # wrappers of tfmot, inputs of a SavedModel
 _OUTPUT = re.compile(r":\d+$")
 _KERNELS = re.compile(r"/(Conv[123]D|depthwise|separable_conv2d|conv2d_transpose|MatMul|Tensordot)\d*(/|$)")
 
-_MADE_UP = re.compile(r"(tfl\.|arith\.|Identity|(Stateful)?PartitionedCall)")  # by the converter, for what has no layer
+_MADE_UP = re.compile(r"(tfl\.|arith\.|Identity|(Stateful)?PartitionedCall)")  # by the converter, without a layer
 
-# Scopes that a layer opens inside of itself, in tf_keras 2.21 and tfmot 0.8.1.
+# Scopes inside a layer, in tf_keras 2.21 and tfmot 0.8.1.
 _INNER = re.compile(
     r"(separable_conv2d|depthwise|Tensordot|Conv1D|batchnorm|BiasAdd|Mean|Sum|Max|while|strided_slice|stack"
     r"|LastValueQuant|MovingAvgQuantize|MovingAverageQuantize|AllValuesQuantize|ReadVariableOp)$"
@@ -20,10 +20,10 @@ _INNER = re.compile(
 
 
 def layer_name(name: str) -> str:
-    """The Keras layer behind a .tflite tensor; ``""`` when the name does not tell (``StatefulPartitionedCall:0``).
+    """Return the Keras layer in the name of a .tflite tensor; "" if it has none (``StatefulPartitionedCall:0``).
 
-    ``net/quant_relu/Relu;net/quant_conv1/Conv2D`` is ``conv1``, ``serving_default_image:0`` is ``image``, and a layer
-    of a model in a model is ``backbone/conv1``.
+    ``net/quant_relu/Relu;net/quant_conv1/Conv2D`` gives ``conv1``, ``serving_default_image:0`` gives ``image``, and a
+    layer of a nested model gives ``backbone/conv1``.
     """
     parts = _parts(name)
     kernels = [part for part in parts if _KERNELS.search(part)]
@@ -31,16 +31,16 @@ def layer_name(name: str) -> str:
 
 
 def keras_layers(name: str) -> frozenset[str]:
-    """Every Keras layer that was fused into a tensor: ``conv1``, ``bn1`` and ``relu1`` for the example above.
+    """Return all Keras layers that were fused into a tensor: ``conv1``, ``bn1``, ``relu1`` for the module's example.
 
-    A layer of a model in a model is there with its path and without (``backbone/conv1``, ``conv1``).
+    A layer of a nested model is included with and without its path (``backbone/conv1``, ``conv1``).
     """
     layers = [_layer(part) for part in _parts(name)]
     return frozenset(layers) | {layer.rpartition("/")[2] for layer in layers}
 
 
 def known_layer(name: str) -> str:
-    """As `layer_name`, and ``""`` for the names that the converter makes up itself (``tfl.dequantize3``) too."""
+    """Return the same as `layer_name`, but "" also for names that the converter makes up (``tfl.dequantize3``)."""
     layer = layer_name(name)
     return "" if _MADE_UP.match(layer) else layer
 
@@ -50,7 +50,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _layer(part: str) -> str:
-    """``model/layer/scope/op`` without what is inside of the layer, and without the outermost model."""
+    """Return the layer of ``model/layer/scope/op``: without scopes inside the layer and without the outermost model."""
     scopes = _OUTPUT.sub("", part).strip("/").split("/")
     if len(scopes) > 1:
         scopes.pop()

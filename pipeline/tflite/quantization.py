@@ -1,20 +1,20 @@
-"""What kind of quantization a file really has: one word, read from its tensors and never from its name.
+"""Determine the quantization of a file as one word, from the types of its tensors and not from its file name.
 
 ::
 
     float32      float activations and weights
-    float16      float16 weights behind a DEQUANTIZE, float32 activations
-    weight_only  integer weights behind a DEQUANTIZE, float activations
-    dynamic      integer weights, float activations that the kernels quantize as they run ("hybrid" kernels)
+    float16      float16 weights with a DEQUANTIZE, float32 activations
+    weight_only  integer weights with a DEQUANTIZE, float activations
+    dynamic      integer weights, float activations that the kernels quantize at run time ("hybrid" kernels)
     int8         int8 activations and weights
-    int8x4       int8 activations, 4 bit weights
+    int8x4       int8 activations, 4-bit weights
     int16x8      int16 activations, int8 weights
     uint8        uint8 activations and weights, as before TensorFlow 2
     mixed        more than one of these
-    none         no op works on float or quantized data
+    none         no op uses float or quantized data
 
-A QUANTIZE or DEQUANTIZE at the graph's own inputs and outputs does not change the word: an "int8" file may take and
-return float32 or uint8. Whether it does is ``integer_only`` and the dtype of its inputs and outputs.
+A QUANTIZE or DEQUANTIZE at an input or output of the graph does not change the word: an "int8" file may take and
+return float32 or uint8. See ``integer_only`` and the dtypes of inputs and outputs for that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,12 @@ from pipeline.tflite.lut import DECODE
 
 
 def entries(subgraphs: Sequence[Subgraph], signatures: Iterable[Signature]) -> set[int]:
-    """Subgraphs that an app calls: those of the signatures, and the first one."""
+    """Return the indices of the subgraphs that an app can call: those of the signatures, and the first one."""
     return {subgraphs[0].index, *(signature.subgraph for signature in signatures)}
 
 
 def quantization(subgraphs: Sequence[Subgraph], signatures: Sequence[Signature]) -> str:
+    """Return the quantization of a file; see the module's docstring for the words."""
     called = entries(subgraphs, signatures)
     ops = [op for graph in subgraphs for op in graph.ops]
     border = {op for graph in subgraphs if graph.index in called for op in _border(graph)}
@@ -42,17 +43,17 @@ def quantization(subgraphs: Sequence[Subgraph], signatures: Sequence[Signature])
 
 
 def _border(graph: Subgraph) -> list[Op]:
-    """The ops that only translate between the caller's type and the graph's own."""
+    """Return the ops that convert between the caller's type and the graph's type."""
     outside = {*graph.inputs, *graph.outputs}
     translators = (op for op in graph.ops if op.name in ("QUANTIZE", "DEQUANTIZE"))
     return [op for op in translators if outside.intersection(op.reads + op.outputs)]
 
 
 def _activations(op: Op) -> set[str]:
-    """Types of the float or quantized data that it reads or writes.
+    """Return the types of the float or quantized data that an op reads or writes.
 
-    Not counted: variables (an int8 LSTM's cell state is int16), 32 bit integers (indices, accumulators), and weights
-    that TFLite Micro decodes.
+    Variables (the cell state of an int8 LSTM is int16), 32-bit integers (indices, accumulators) and weights that TFLite
+    Micro decodes do not count.
     """
     if op.name == DECODE:
         return set()

@@ -1,17 +1,17 @@
-"""Bytes of a .tflite file -> :class:`Model`, or InputError with the reason.
+"""Read the bytes of a .tflite file into a :class:`Model`. Invalid files raise InputError with the reason.
 
-Slots are those of tensorflow/lite/schema/schema.fbs, version 3.
+Slot numbers are the positions of fields in tensorflow/lite/schema/schema.fbs, version 3.
 """
 
 import hashlib
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, InputError
@@ -20,27 +20,38 @@ from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, Buffer, MalformedE
 from pipeline.tflite.graph import BITS, Op, Signature, Subgraph, Tensor
 from pipeline.tflite.model import Model
 
-ModelSource = Model | str | os.PathLike[str] | bytes  # a file that was read, or where it is, or its bytes
+ModelSource = Model | str | os.PathLike[str] | bytes  # a model, the path of a file, or its bytes
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
-MAX_RANK = 32  # numpy 1 has no more; the runtime's kernels stop at 8
-MAX_TENSOR_BYTES = 1 << 40  # nobody runs a tensor of 1 TiB; dimensions beyond are an attack or damage
-MAX_SUBGRAPHS = 1000  # an entry for each signature, and the branches and bodies of control flow
-MAX_REUSE = 64  # signatures share their weights, so constants may add up to more than the file
+MAX_RANK = 32  # the limit of NumPy 1; the runtime's kernels support up to 8 dimensions
+MAX_TENSOR_BYTES = 1 << 40  # 1 TiB; larger dimensions come from damage or an attack
+MAX_SUBGRAPHS = 1000  # one for each signature, and for each branch and body of control flow
+MAX_REUSE = 64  # limit of constants' total size over file size; above 1 is valid, because signatures share weights
+
+
+@cache
+def op_names() -> dict[int, str]:
+    """The code of each built-in op -> its name."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator  # 16,000 lines: loaded when a file is read
+
+    return _names(BuiltinOperator)
+
+
+@cache
+def _dtypes() -> dict[int, str]:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    return {code: name for code, name in _names(TensorType).items() if name in BITS}
 
 
 def _names(enum: type) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
-_OPS = _names(schema.BuiltinOperator)
-OP_NAMES = tuple(_OPS.values())
-_DTYPES = {code: name for code, name in _names(schema.TensorType).items() if name in BITS}
-
 _BLOCKWISE = (2, 3)  # QuantizationDetails: BlockwiseQuantization, MultiAxisQuantization
 
-# Ops that run other subgraphs: (slot of their options in the op, slots of the subgraph indices in the options).
+# Ops that run other subgraphs -> (slot of the options in the op, slots of the subgraph indices in the options).
 _OPTIONS, _OPTIONS_2 = 4, 12
 _CALLS: dict[str, tuple[int, tuple[int, ...]]] = {
     "IF": (_OPTIONS, (0, 1)),
@@ -57,9 +68,10 @@ _CALLS: dict[str, tuple[int, tuple[int, ...]]] = {
 
 
 def read(source: str | os.PathLike[str] | bytes) -> Model:
-    """The model in a file, or in the bytes of one. Time and memory are in proportion to the size, whatever it claims.
+    """Read a model from a file or from bytes.
 
-    Raises InputError for everything that is not a complete and consistent .tflite file.
+    Raises InputError for anything but a complete and consistent .tflite file. Time and memory are proportional to the
+    size of the file, whatever the file claims.
     """
     path = None if isinstance(source, bytes) else os.fspath(source)
     try:
@@ -78,7 +90,7 @@ _ADVICE = "convert the model again, or check that the download is complete"
 
 
 def _load(path: Path) -> bytes:
-    """The whole of a regular file; nothing else, because a pipe or a device may never end."""
+    """Return the content of a regular file. Anything else is refused, because a pipe or device may be endless."""
     if path.exists() and not path.is_file():
         raise MalformedError("it is a directory" if path.is_dir() else "it is not a regular file")
     with path.open("rb") as file:
@@ -135,16 +147,17 @@ class _Code(NamedTuple):
 
 
 def _code(table: Table) -> _Code:
-    # The code was a byte until 2020; writers fill both, and the larger one is meant (schema_utils.cc).
+    # The code was one byte until 2020. Writers set both fields, and the larger one is valid (schema_utils.cc).
     code = max(table.number(0, I8), table.number(3, I32))
-    if code not in _OPS:
+    if code not in op_names():
         raise MalformedError(f"it uses the operator code {code}, which this version of ai-edge-litert does not know")
-    custom = _OPS[code] == "CUSTOM"
-    return _Code(table.text(1) or "CUSTOM" if custom else _OPS[code], table.number(2, I32, 1), custom)
+    name = op_names()[code]
+    custom = name == "CUSTOM"
+    return _Code(table.text(1) or "CUSTOM" if custom else name, table.number(2, I32, 1), custom)
 
 
 def _buffer(table: Table, content: bytes) -> NDArray[np.uint8] | None:
-    """The bytes of a buffer, in the flatbuffer or behind it (files over 2 GB); None when it is empty."""
+    """Return the bytes of a buffer, inside the flatbuffer or after it (files over 2 GB); None if it is empty."""
     offset, count = table.number(1, U64), table.number(2, U64)
     if offset > 1:  # 0 and 1 are placeholders
         if offset + count > len(content):
@@ -174,7 +187,7 @@ def _select(tensors: Sequence[Tensor], indices: Iterable[int]) -> tuple[Tensor, 
 
 def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[np.uint8] | None]) -> Tensor:
     number, code = table.number(2, U32), table.number(1, I8)
-    if code not in _DTYPES:
+    if code not in _dtypes():
         raise MalformedError(f"a tensor has the type code {code}, which this version of ai-edge-litert does not know")
     if table.number(10, U32):
         raise MalformedError("its weights lie in another file (external buffers), which is not supported")
@@ -186,24 +199,27 @@ def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[n
         name=table.text(3),
         shape=shape,
         shape_signature=table.ints(7) or shape,
-        dtype=_DTYPES[code],
+        dtype=_dtypes()[code],
         variable=bool(table.number(5, U8)),
         sparse=table.has(6),
         raw=raw,
-        **_quantization(table.table(4), shape, _DTYPES[code]),
+        **_quantization(table.table(4), shape, _dtypes()[code]),
     )
     _check_size(tensor)
     return tensor
 
 
 def _quantization(table: Table | None, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
-    """scales, zero_points, axis and block_size; counts are held to what the runtime accepts."""
+    """Return the fields scales, zero_points, axis and block_size of a tensor.
+
+    Raises MalformedError for numbers of scales or zero points that the runtime would refuse.
+    """
     if table is None:
         return {}
     scales, zero_points = tuple(table.array(2, "<f4").tolist()), table.ints(3, "<i8")
     axis, details = table.number(6, I32), table.table(5)
     if len(scales) > 1 and not (0 <= axis < len(shape) and len(scales) == shape[axis]):
-        if dtype == "UINT8":  # encoded weights, to which TFLite Micro's tools (2026-10) leave the plain ones' scales
+        if dtype == "UINT8":  # encoded weights: TFLite Micro's tools (2026-10) keep the scales of the plain ones
             return {}
         raise MalformedError(f"a tensor of shape {shape} has {len(scales)} scales along axis {axis}")
     if scales and len(zero_points) not in (0, 1, len(scales)):
@@ -228,10 +244,10 @@ def _check_size(tensor: Tensor) -> None:
 def _ops(
     tables: Sequence[Table], subgraph: int, codes: Sequence[_Code], tensors: Sequence[Tensor], inputs: Iterable[Tensor]
 ) -> tuple[Op, ...]:
-    """The ops in their order, in which every tensor is made once and before it is read."""
+    """Return the ops in file order. Raises MalformedError unless each tensor is written once, before it is read."""
     ops: list[Op] = []
     decoded: dict[Tensor, Tensor] = {}
-    stored = 8 * sum(tensor.raw.size for tensor in tensors if tensor.raw is not None)  # elements, of one bit and more
+    stored = 8 * sum(tensor.raw.size for tensor in tensors if tensor.raw is not None)  # at 1 bit an element
     written, read_early = {*inputs}, set[Tensor]()
     for index, table in enumerate(tables):
         op = _op(table, subgraph, index, codes, tensors, decoded)
@@ -255,7 +271,7 @@ def _ops(
 
 
 def _looked_up(op: Op) -> dict[Tensor, Tensor]:
-    """What a TFLM_DECODE gives, as constants: it reads pairs of an encoded tensor and its description."""
+    """Return the outputs of a TFLM_DECODE as constants. Its inputs are pairs of an encoded and an ancillary tensor."""
     if len(op.reads) != 2 * len(op.outputs):
         raise MalformedError(f"op {op.index} ({op.name}) reads {len(op.reads)} tensors to write {len(op.outputs)}")
     found = map(lut.decode, op.reads[0::2], op.reads[1::2], op.outputs)
@@ -271,7 +287,7 @@ def _op(
     decoded: dict[Tensor, Tensor],
 ) -> Op:
     code: _Code = _pick(codes, table.number(0, U32), "operator code")
-    # -1 stands for an optional input that is left out.
+    # -1 means that an optional input is left out.
     inputs = tuple(None if place == -1 else _pick(tensors, place, "tensor") for place in table.ints(1))
     options = table.table(_OPTIONS) if code.name == "BATCH_MATMUL" else None
     return Op(
@@ -299,7 +315,7 @@ def _calls(name: str, table: Table) -> tuple[int, ...]:
 
 
 def _check_reuse(subgraphs: Iterable[Subgraph], size: int) -> None:
-    """Bounds the work of looking at every constant, where a million tensors may name one buffer."""
+    """Bound the work of reading all constants: a million tensors may share one buffer."""
     constants = (tensor for graph in subgraphs for tensor in graph.tensors if tensor.raw is not None)
     claimed = sum(tensor.raw.size for tensor in constants if tensor.raw is not None)
     if claimed > MAX_REUSE * size:
@@ -307,7 +323,10 @@ def _check_reuse(subgraphs: Iterable[Subgraph], size: int) -> None:
 
 
 def _check_calls(subgraphs: Sequence[Subgraph]) -> None:
-    """Subgraphs exist and none runs itself, directly or through others: they are taken away from the leaves up."""
+    """Raise MalformedError if an op runs a subgraph that does not exist, or subgraphs run each other in a cycle.
+
+    Subgraphs are removed in topological order, starting with those that run no other; what remains is in a cycle.
+    """
     waiting = {}
     for graph in subgraphs:
         called = {index for op in graph.ops for index in op.calls}

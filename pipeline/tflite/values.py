@@ -1,4 +1,7 @@
-"""Real values <-> what tensors store, and batches <-> invocations. Numpy only: the runtimes share this."""
+"""Convert between real values and stored values, and between batches and invocations.
+
+All runtimes share this module, so it depends on NumPy only.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -13,18 +16,18 @@ from pipeline.tflite.model import Model
 Array = NDArray[Any]
 K = TypeVar("K")
 
-_CHUNK = 1 << 16  # elements that are quantized at a time: what they need stays in a core's own cache
-_SIGN = np.uint32(1 << 31)  # of a float32
-_HALF = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)  # 0.5 itself would lift the float below 0.5 to 1
+_CHUNK = 1 << 16  # elements quantized at a time, so that temporary arrays fit in the core's cache
+_SIGN = np.uint32(1 << 31)  # sign bit of a float32
+_HALF = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)  # with 0.5, the float below 0.5 would round to 1
 _QUANTIZED = ("INT8", "UINT8", "INT16")
 
 
 def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
-    """Real values to integers: ``clamp(round(x / scale) + zero_point)``, same shape; dtype "int8", "uint8", "int16".
+    """Quantize real values: ``clamp(round(x / scale) + zero_point)``, same shape; dtype "int8", "uint8" or "int16".
 
-    In float32, halves away from zero, as the reference QUANTIZE kernel does
-    (tensorflow/lite/kernels/internal/reference/quantize.h; the optimized kernels round halves to even).
-    Infinities are clamped; raises InputError for NaN.
+    Computed in float32 and rounded half away from zero, as in the reference QUANTIZE kernel
+    (tensorflow/lite/kernels/internal/reference/quantize.h; the optimized kernels round half to even).
+    Infinities are clamped. Raises InputError for NaN.
     """
     limits = np.iinfo(dtype)
     out = np.empty(x.shape, dtype)
@@ -37,7 +40,7 @@ def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
         if low >= 0:
             values += _HALF.view(np.float32)
         else:
-            half = values.view(np.uint32) & _SIGN  # np.copysign takes six times as long, and half of the whole
+            half = values.view(np.uint32) & _SIGN  # np.copysign is six times slower, half of the total time
             half |= _HALF
             values += half.view(np.float32)
         np.trunc(values, out=values)
@@ -47,15 +50,15 @@ def quantize(x: Array, scale: float, zero_point: int, dtype: str) -> Array:
 
 
 def dequantize(q: Array, scale: float, zero_point: int) -> NDArray[np.float32]:
-    """Integers to real values: ``(q - zero_point) * scale``, same shape, in float32."""
+    """Dequantize integers: ``(q - zero_point) * scale``, same shape, float32."""
     values: NDArray[np.float32] = (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
     return values
 
 
 def stored(x: Array, tensor: Tensor) -> Array:
-    """Real values as the tensor stores them: quantized, or cast where it is not quantized; same shape.
+    """Convert real values to the tensor's type: quantize them, or cast them if it is not quantized; same shape.
 
-    Raises InputError for values that it can't store.
+    Raises InputError for values that the tensor can't store, and for types that NumPy lacks.
     """
     if tensor.dtype in _QUANTIZED and tensor.scale is not None:
         return quantize(x, tensor.scale, tensor.zero_point or 0, tensor.dtype.lower())
@@ -70,14 +73,20 @@ def stored(x: Array, tensor: Tensor) -> Array:
 
 
 def real(values: Array, tensor: Tensor) -> NDArray[np.float32]:
-    """Stored values as real ones, float32; same shape."""
+    """Convert stored values to real values, float32; same shape."""
     if tensor.dtype in _QUANTIZED and tensor.scale is not None:
         return dequantize(values, tensor.scale, tensor.zero_point or 0)
     return values.astype(np.float32)
 
 
 class Feeds(NamedTuple):
-    """What to write into the inputs, invocation by invocation: name -> (calls, *shape), as stored."""
+    """The stored input values of a series of invocations.
+
+    stacks    input name -> values (calls, *shape)
+    calls     number of invocations
+    batch     batch size of the file
+    examples  number of examples, without those that fill up the last batch
+    """
 
     stacks: dict[str, Array]
     calls: int
@@ -85,7 +94,10 @@ class Feeds(NamedTuple):
     examples: int
 
     def join(self, outputs: Mapping[K, Array]) -> dict[K, Array]:
-        """(calls, batch, ...) to (n, ...); an output without the batch dimension keeps one entry an invocation."""
+        """Reshape outputs (calls, batch, ...) to (n, ...).
+
+        An output without the batch dimension keeps one entry for each invocation.
+        """
         return {name: self._join(stack) for name, stack in outputs.items()}
 
     def _join(self, stack: Array) -> Array:
@@ -95,9 +107,10 @@ class Feeds(NamedTuple):
 
 
 def feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
-    """Cut real-valued inputs, each (n, ...) by the name in ``model.signature``, into the file's own batches.
+    """Split real-valued inputs, each (n, ...), by name in ``model.signature``, into batches of the file's batch size.
 
-    The last example fills up the last batch. Raises InputError when names, counts, shapes or values do not fit.
+    The last batch is filled up with copies of the last example. Raises InputError if names, counts, shapes or values
+    do not fit.
     """
     tensors, where = model.signature.inputs, model.path or ""
     for name in sorted({*tensors} ^ {*inputs}):
@@ -119,7 +132,7 @@ def feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
 
 
 def _stack(name: str, tensor: Tensor, x: Array, batch: int, where: str) -> Array:
-    """(n, ...) to (calls, *shape), stored; dimensions that the signature leaves open (-1) may be any."""
+    """Convert (n, ...) to stored values (calls, *shape). Dynamic dimensions (-1) of the tensor may have any size."""
     shape = (*tensor.shape[:1], *x.shape[1:])
     signature = tensor.shape_signature if len(tensor.shape_signature) == len(tensor.shape) else tensor.shape
     fixed = zip(shape[1:], tensor.shape[1:], signature[1:], strict=False)
@@ -133,7 +146,7 @@ def _stack(name: str, tensor: Tensor, x: Array, batch: int, where: str) -> Array
 
 
 def only(model: Model) -> tuple[str, str]:
-    """The names of the one input and the one output. Raises InputError for a model that has more."""
+    """Return the names of the only input and the only output. Raises InputError for a model that has more."""
     ports = model.signature
     if len(ports.inputs) != 1 or len(ports.outputs) != 1:
         rule = f"the model has the inputs {list(ports.inputs)} and the outputs {list(ports.outputs)}"

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.core.errors import InputError, StageError
-from pipeline.verify import vela
-from pipeline.verify.interpreters import tflm
 from pipeline.verify.model_facts import ArenaFacts
 
 if TYPE_CHECKING:
@@ -20,22 +18,30 @@ class Asked(NamedTuple):
     """
 
     npu: tuple[str, str | None, str | None] | None
+    runtime: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, with the version of Vela. Empty when no check asks."""
-        return {"npu": [*self.npu, vela.installed()]} if self.npu else {}
+        found: dict[str, Any] = {"runtime": self.runtime} if self.runtime else {}
+        if self.npu is not None:
+            from pipeline.verify import vela
+
+            found["npu"] = [*self.npu, vela.installed()]
+        return found
 
     def measure(self, path: Path) -> dict[str, Any]:
         """The fields of ModelFacts about the arena and, if asked for, about Vela."""
         return _arena(path) | (_vela(path, self.npu) if self.npu else {})
 
 
-def asked(checks: "Iterable[Check]") -> Asked:
+def asked(checks: "Iterable[Check]", runtime: str | None = None) -> Asked:
     """What these checks need to be measured."""
-    return Asked(next((check.npu for check in checks if check.npu), None))
+    return Asked(next((check.npu for check in checks if check.npu), None), runtime)
 
 
 def _arena(path: Path) -> dict[str, Any]:
+    from pipeline.verify.interpreters import tflm
+
     try:
         found = tflm.arena(path)
     except tflm.Unavailable as missing:
@@ -46,6 +52,8 @@ def _arena(path: Path) -> dict[str, Any]:
 
 
 def _vela(path: Path, arguments: tuple[str, str | None, str | None]) -> dict[str, Any]:
+    from pipeline.verify import vela
+
     try:
         return {"vela": vela.estimate(path, *arguments), "vela_why": ""}
     except vela.Unavailable as missing:

@@ -1,10 +1,10 @@
 """Measure a .tflite file: facts read from its bytes, and results of running it on examples. No TensorFlow."""
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,15 +110,26 @@ def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> comparison.
         raise StageError(Fault(rule, where=str(path), received=str(missing))) from missing
 
 
-def against(facts: ModelFacts, base: ModelFacts, verdicts: Verdicts, base_verdicts: Verdicts, y: Truth) -> ModelFacts:
-    """Add to the facts each metric's drop below the baseline and the paired comparison of both on each example.
+def against(facts: ModelFacts, base: ModelFacts, verdicts: Mapping[str, Verdicts], y: Truth) -> ModelFacts:
+    """Add each metric's drop below the baseline and the paired comparison of both on each example, for each runtime.
 
-    verdicts and base_verdicts (N,) are those of `run` for examples with labels or values y.
+    verdicts (n,): those of the models for the first examples with labels or values y, by name; those of other runtimes
+    than the model's base runtime as ``name@runtime``.
     """
-    drop = {key: base.metrics[key] - value for key, value in facts.metrics.items() if key in base.metrics}
-    labels = [each.label for each in base.per_class]
-    paired = SCORING[facts.task or "classification"].paired(base_verdicts, verdicts, y, labels)
-    return facts.model_copy(update={"drop": drop, "paired": paired})
+    labels, scoring = [each.label for each in base.per_class], SCORING[facts.task or "classification"]
+
+    def compared(metrics: Mapping[str, float], own: Verdicts) -> dict[str, Any]:
+        count = len(own)
+        drop = {key: base.metrics[key] - value for key, value in metrics.items() if key in base.metrics}
+        return {"drop": drop, "paired": scoring.paired(verdicts[base.name][:count], own, y[:count], labels)}
+
+    rows = tuple(
+        row.model_copy(update=compared(row.metrics, verdicts[f"{facts.name}@{row.runtime}"]))
+        if f"{facts.name}@{row.runtime}" in verdicts
+        else row
+        for row in facts.runtimes
+    )
+    return facts.model_copy(update={**compared(facts.metrics, verdicts[facts.name]), "runtimes": rows})
 
 
 def _port(tensors: Sequence[tflite.Tensor]) -> Port | None:

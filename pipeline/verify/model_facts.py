@@ -14,7 +14,7 @@ from pipeline.data.tasks.task import TaskName
 class Facts(BaseModel):
     """Base class of all parts of the report. Instances are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Port(Facts):
@@ -156,6 +156,11 @@ class RuntimeFacts(Facts):
     max_abs: float | None = Field(default=None, description="largest difference in real units")
     flips: int | None = Field(default=None, description="examples with a different decision; null without decisions")
     unavailable: str = Field(default="", description="why the file did not run there; empty when it did")
+    metrics: dict[str, float] = Field(
+        default={}, description="all metrics on these examples; empty when it did not run"
+    )
+    drop: dict[str, float] = Field(default={}, description="the baseline's metrics, from its base runtime, minus these")
+    paired: Paired | None = Field(default=None, description="against the baseline on these examples, one by one")
 
 
 class Mistake(Facts):
@@ -356,3 +361,6 @@ class CheckResult(Facts):
         default="text", description="unit of value and limit; `points` are fractions too, shown as percentage points"
     )
     why: str = Field(default="", description="reason or detail, in words")
+    runtime: str | None = Field(
+        default=None, description="the runtime that a figure of the outputs was measured on; null for other figures"
+    )

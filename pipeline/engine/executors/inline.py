@@ -1,4 +1,4 @@
-"""Makes results in this very process: what a stage that tries several others does inside its own."""
+"""The executor that runs stages in the current process, for stages that try out several other stages."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.stages.stage import Artifact, Inputs, Made, Stage
 
 
 class Inline:
-    """An executor."""
+    """Runs stages in the current process. See `pipeline.stages.stage.Executor`."""
 
     def __init__(self, data: Data, model: Model, seed: int, store: Store) -> None:
         self.data, self.model, self.seed, self.store = data, model, seed, store

@@ -1,4 +1,4 @@
-"""Makes results on this machine: each step in a process of its own, so that a crash in it is an error here."""
+"""The executor that runs stages on this machine, each in a child process, so that a crash becomes an exception."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -21,7 +21,10 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Local:
-    """An executor. What TensorFlow and others print goes to the file `log`."""
+    """Runs each stage in a child process. See `pipeline.stages.stage.Executor`.
+
+    Output of TensorFlow and other libraries goes to the file `log`.
+    """
 
     def __init__(self, config: Config, store: Store, log: Path, watcher: Watcher) -> None:
         self.config, self.store, self.log, self.watcher = config, store, log, watcher
@@ -59,7 +62,7 @@ def _run(
     store: Path,
     work: Path,
 ) -> None:
-    """What the child process does."""
+    """Run a stage; executed in a child process. Raises StoreError if its work directory can't be written."""
     executor = Inline(data, model, seed, Store(store))
     try:
         stage.run(Inputs(data, model, seed, upstream, resume, send, executor), work)

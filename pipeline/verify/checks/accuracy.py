@@ -15,6 +15,7 @@ from pipeline.verify.scoring import statistics
 class Accuracy(Check):
     """Accuracy on the whole test split."""
 
+    outputs = True
     decisions = True
 
     check: Literal["accuracy"]

@@ -31,6 +31,7 @@ Unit = Literal["fraction", "points", "bytes", "count", "text"]
 class Check(Settings):
     """A requirement on a .tflite file. `judge` decides from measured facts alone and does not import TensorFlow."""
 
+    outputs: ClassVar[bool] = False  # whether it is about how good outputs are, which depends on the runtime
     decisions: ClassVar[bool] = False  # whether the check is about decisions, which only classifiers make
 
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None

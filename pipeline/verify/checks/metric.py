@@ -16,6 +16,8 @@ from pipeline.verify.scoring.metrics import METRICS, MetricName
 class Metric(Check):
     """One metric on the whole test split. Shares such as f1_macro are fractions; log_loss is in nats."""
 
+    outputs = True
+
     check: Literal["metric"]
     metric: MetricName
     """Name of the metric. Regression has mae, rmse and r2, anomaly detection has auc and pauc, and classification

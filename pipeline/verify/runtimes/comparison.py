@@ -6,7 +6,7 @@ kernels round differently), so the comparison gives the size of the differences,
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from pipeline.tflite.values import Array, only, real
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import RuntimeFacts
 from pipeline.verify.runtimes.runtime import RUNTIMES
-from pipeline.verify.scoring.scoring import SCORING
+from pipeline.verify.scoring.scoring import SCORING, Verdicts
 
 if TYPE_CHECKING:
     from pipeline.data.spec import Spec
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Raw = NDArray[np.generic]  # outputs (n, ...) in the file's own type
 
 SECONDS = 300  # time limit in seconds for a runtime with a budget, in case the machine is very slow or a kernel hangs
+MORE = 10  # times as many examples for the runtime on which checks are judged
 LEAST = 32  # minimum number of examples, however large the model
 WORTH = 2 * 10**9  # multiply-accumulates on XNNPACK that justify one more process: about 25 ms of one core
 
@@ -42,40 +43,55 @@ def main(model: tflite.Model) -> str:
     return "tflm" if model.compressed else "xnnpack"
 
 
-def compare(path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Raw) -> tuple[RuntimeFacts, ...]:
-    """Facts of each runtime on examples x (N, ...) with labels or values y. The runtime of `main` comes first.
+class Compared(NamedTuple):
+    """Facts of each runtime, and by the runtime's name the verdicts (n,) for the examples that it was given."""
 
-    base: raw outputs (N, ...) of the runtime of `main`.
+    facts: tuple[RuntimeFacts, ...]
+    verdicts: dict[str, Verdicts]
+
+
+def compare(
+    path: Path, x: NDArray[np.float32], y: Truth, spec: "Spec", base: Raw, decisive: str | None = None
+) -> Compared:
+    """Run the file on every runtime, for examples x (N, ...) with labels or values y; that of `main` comes first.
+
+    base: raw outputs (N, ...) of that. decisive: the runtime on which checks are judged; it is given MORE examples.
     """
     model = tflite.read(path)
     (output,) = model.signature.outputs.values()
-    scores = _scored(base, output, x, y, spec)
+    scores, _ = _scored(base, output, x, y, spec)
     found = [RuntimeFacts(runtime=main(model), base=True, examples=len(x), **scores)]
+    kept: dict[str, Verdicts] = {}
     for runtime in RUNTIMES:
         if runtime == main(model):
             continue
         if why := RUNTIMES[runtime].unavailable(model):
             found.append(RuntimeFacts(runtime=runtime, examples=0, unavailable=why))
             continue
-        count = sample(model, runtime, len(x))
+        count = min(len(x), sample(model, runtime, len(x)) * (MORE if runtime == decisive else 1))
         try:
             other = outputs(path, x[:count], runtime)
         except (EdgepipeError, tflm.Unavailable) as error:
             why = error.faults[0].reason if isinstance(error, EdgepipeError) else str(error)
             found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=why))
             continue
-        scored = _scored(other, output, x[:count], y[:count], spec)
+        scored, kept[runtime] = _scored(other, output, x[:count], y[:count], spec)
         flipped = flips(real(other, output), real(base[:count], output), spec)
         facts = apart(runtime, other, base[:count], output.scale, count)
         found.append(facts.model_copy(update={**scored, "flips": flipped}))
-    return tuple(found)
+    return Compared(tuple(found), kept)
 
 
-def _scored(raw: Raw, output: tflite.Tensor, x: NDArray[np.float32], y: Truth, spec: "Spec") -> dict[str, float | None]:
-    """The task's main metric of raw outputs as `score`; for a task with decisions also as `accuracy`."""
-    scoring = SCORING[spec.task.name]
-    value = scoring.main(scoring.verdicts(spec.task.rows(real(raw, output), spec), x, y), y)
-    return {"score": value} | ({"accuracy": value} if spec.task.decides else {})
+def _scored(
+    raw: Raw, output: tflite.Tensor, x: NDArray[np.float32], y: Truth, spec: "Spec"
+) -> tuple[dict[str, Any], Verdicts]:
+    """Fields of RuntimeFacts that hold metrics, and the verdicts (n,), of raw outputs for examples x (n, ...)."""
+    scoring, rows = SCORING[spec.task.name], spec.task.rows(real(raw, output), spec)
+    verdicts = scoring.verdicts(rows, x, y)
+    value = scoring.main(verdicts, y)
+    metrics = scoring.facts(rows, x, y, spec.labels, output.scale)["metrics"]
+    fields = {"score": value, "metrics": metrics} | ({"accuracy": value} if spec.task.decides else {})
+    return fields, verdicts
 
 
 def flips(outputs: NDArray[np.floating], others: NDArray[np.floating], spec: "Spec") -> int | None:
