@@ -1,6 +1,6 @@
 """Signs of a training that goes wrong."""
 
-from pipeline.keras.training.curves import advice
+from pipeline.report.curves import advice
 
 FINE = {"accuracy": [0.5, 0.9], "val_accuracy": [0.5, 0.8], "val_loss": [1.0, 0.5, 0.55], "loss": [1.0, 0.4, 0.3]}
 

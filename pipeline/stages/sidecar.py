@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.keras.training.curves import advice
-
 FACTS = "facts.json"
 
 
@@ -24,7 +22,7 @@ def write_facts(
     notes   the `note` lines of the report
     more    further facts, as JSON values, which later stages read by name
     """
-    facts = {"curves": curves or {}, "layers": list(layers), "notes": [*notes, *advice(curves or {})], **more}
+    facts = {"curves": curves or {}, "layers": list(layers), "notes": list(notes), **more}
     (work / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

@@ -13,14 +13,14 @@ def advice(curves: Mapping[str, Sequence[float]]) -> Iterator[str]:
     own, validation = curves.get("accuracy", ()), curves.get("val_accuracy", ())
     if own and validation and own[-1] - validation[-1] > GAP:
         yield (
-            f"training accuracy is {units.percent(own[-1])}, validation accuracy {units.percent(validation[-1])}: in a "
-            "short training the statistics of batch normalisation lag behind, which a recalibrate stage mends; in a long "
-            "one the network learns the examples by heart"
+            f"training accuracy is {units.percent(own[-1])}, validation accuracy {units.percent(validation[-1])}: in "
+            "a short training the statistics of batch normalisation lag behind, which a recalibrate stage mends; in a "
+            "long one the network learns the examples by heart"
         )
     losses = curves.get("val_loss", ())
     if len(losses) > 2 and min(losses) > 0 and losses[-1] > WORSE * min(losses):
         best = losses.index(min(losses)) + 1
         yield (
-            f"validation loss rose from {units.number(min(losses))} in epoch {best} to {units.number(losses[-1])}: lower "
-            "learning_rate, or set early_stopping to keep the best epoch"
+            f"validation loss rose from {units.number(min(losses))} in epoch {best} to {units.number(losses[-1])}: "
+            "lower learning_rate, or set early_stopping to keep the best epoch"
         )
