@@ -287,7 +287,7 @@ def test_a_reader_that_has_seen_enough_sees_no_traceback(tmp_path, arguments):
     os.close(reader)
     done = process(*arguments, cwd=tmp_path, stdout=writer, EDGEPIPE_STORE=str(tmp_path / "store"))
     os.close(writer)
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

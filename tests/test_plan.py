@@ -12,7 +12,7 @@ from conftest import HEAD
 import pipeline
 from pipeline.config import config
 from pipeline.core.errors import ConfigError, InputError
-from pipeline.core.store import Store
+from pipeline.core.store import Store, key_of
 from pipeline.engine import plan
 from pipeline.stages import step as steps_of
 
@@ -360,6 +360,13 @@ def test_a_library_code_or_content_that_changed_is_named(why, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("pipeline.data.sources.digits.Digits.fingerprint", lambda data: "other")
     assert why()["train"] == "the content of data changed"
+
+
+def test_why_is_told_from_the_entry_that_shares_most_of_what_is_read(why, planned):
+    """Although another run's entry, which read other files altogether, is the newer one."""
+    other = planned(STAGES)["verify"].identity | {"needs": ["another float", "another small"]}
+    why.store.put(key_of(other), "verify", other, lambda work: (work / "file").touch())
+    assert why("stages.prune.sparsity=0.6")["verify"] == "reads small, which changed"
 
 
 def test_an_empty_store_and_a_damaged_entry_are_told_as_such(why, planned, tmp_path):

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ LIMITS = {
     "bytes": "file size, B over A",
     "gzip": "size after gzip, B over A",
     "macs": "multiply-accumulates, B over A",
-    "arena": "TFLM arena, B over A",
+    "arena": "smallest arena on TFLM, B over A",
     "checks": "checks that passed in A and do not in B, a count",
 }
 
@@ -63,6 +64,20 @@ class Difference(Facts):
         }
 
 
+class Comparison(NamedTuple):
+    """What changed from run A to run B.
+
+    models  those that both runs have
+    lost    names of the models that only A has; new: those that only B has
+    apart   what the runs do not share, so that their figures are of different things, one sentence each
+    """
+
+    models: tuple[Difference, ...]
+    lost: tuple[str, ...]
+    new: tuple[str, ...]
+    apart: tuple[str, ...]
+
+
 def load(folder: Path) -> Report:
     """Read the report of a run folder, or a report.json. Raises InputError for anything else."""
     path = folder / "report.json" if folder.is_dir() else folder
@@ -78,8 +93,8 @@ def load(folder: Path) -> Report:
         ) from None
 
 
-def compare(a: Path, b: Path) -> tuple[Difference, ...]:
-    """Compare the models that both runs have, by name. Raises InputError when there are none or the tasks differ."""
+def compare(a: Path, b: Path) -> Comparison:
+    """Compare two runs, models by name. Raises InputError when they have no model in common or the tasks differ."""
     first, second = load(a), load(b)
     before, after = ({model.name: model for model in report.models} for report in (first, second))
     shared = [name for name in before if name in after]
@@ -91,9 +106,22 @@ def compare(a: Path, b: Path) -> tuple[Difference, ...]:
         received = f"{first.data.task} and {second.data.task}"
         raise InputError(Fault("the runs must be of one task", received=received))
     flips, metric = _flips(a, b), TASKS[first.data.task].main
-    return tuple(
+    models = (
         _difference(metric, before[name], after[name], _broken(first, second, name), flips.get(name)) for name in shared
     )
+    lost, new = (tuple(name for name in one if name not in other) for one, other in ((before, after), (after, before)))
+    return Comparison(tuple(models), lost, new, tuple(_apart(first, second)))
+
+
+def _apart(a: Report, b: Report) -> Iterator[str]:
+    """Yield what the data of two runs differ in."""
+    if a.data.labels != b.data.labels:
+        yield "the labels differ"
+    test = [report.data.splits["test"].sha256 for report in (a, b) if "test" in report.data.splits]
+    if len(test) == 2 and test[0] != test[1]:
+        yield "the test splits hold other examples, so metrics are not comparable"
+    elif a.data.fingerprint != b.data.fingerprint:
+        yield "the data differ outside of the test split"
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
@@ -113,9 +141,16 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
     return limits
 
 
-def exceeded(differences: Sequence[Difference], limits: Mapping[str, float]) -> Iterator[str]:
-    """Yield a sentence for each limit that a model exceeds, or whose figure was not measured in both runs."""
-    for difference in differences:
+def exceeded(found: Comparison, limits: Mapping[str, float]) -> Iterator[str]:
+    """Yield a sentence for each limit that a model exceeds, or whose figure was not measured in both runs.
+
+    A check that no longer passes is one too many where no limit of `checks` says otherwise. Under any limit, a model
+    that is gone exceeds it.
+    """
+    if limits:
+        yield from (f"{name}: is in run A only, so no limit can be judged" for name in found.lost)
+    limits = {"checks": 0.0, **limits}
+    for difference in found.models:
         figures = difference.figures()
         for name, limit in limits.items():
             value = figures[name]
@@ -146,7 +181,7 @@ def _difference(
         bytes=(a.bytes, b.bytes),
         gzip=(a.gzip_bytes, b.gzip_bytes),
         macs=(a.macs, b.macs),
-        arena=(a.arena_bytes, b.arena_bytes),
+        arena=(a.arena.smallest if a.arena else None, b.arena.smallest if b.arena else None),
         ops={name: count for name, count in sorted(ops.items()) if count},
         layers=tuple(_changed(a.layers, b.layers)),
         checks=tuple(broken),
@@ -154,10 +189,10 @@ def _difference(
 
 
 def _broken(a: Report, b: Report, model: str) -> list[str]:
-    """Names of a model's checks that passed in A and did not pass in B or are missing there."""
+    """Names of a model's checks that passed in A and do not pass in B; not those that B does not have."""
     passed = {(c.check, c.what) for c in a.checks if c.model == model and c.status == "pass"}
-    still = {(c.check, c.what) for c in b.checks if c.model == model and c.status == "pass"}
-    return [what or check for check, what in sorted(passed - still)]
+    failed = {(c.check, c.what) for c in b.checks if c.model == model and c.status != "pass"}
+    return [what or check for check, what in sorted(passed & failed)]
 
 
 def _changed(a: Sequence[LayerFacts], b: Sequence[LayerFacts]) -> Iterator[str]:
@@ -211,7 +246,9 @@ def _decisions(folder: Path) -> decisions.Decisions | None:
         return None
 
 
-def as_json(differences: Sequence[Difference], broken: Sequence[str]) -> str:
-    """The differences and the exceeded limits as one JSON document."""
-    rows = [difference.model_dump(mode="json") for difference in differences]
-    return json.dumps({"status": "fail" if broken else "pass", "models": rows, "exceeded": list(broken)}, indent=2)
+def as_json(found: Comparison, broken: Sequence[str]) -> str:
+    """The comparison and the exceeded limits as one JSON document."""
+    rows = [difference.model_dump(mode="json") for difference in found.models]
+    more = {"lost": found.lost, "new": found.new, "apart": found.apart}
+    document = {"status": "fail" if broken else "pass", "models": rows, **more, "exceeded": list(broken)}
+    return json.dumps(document, indent=2)

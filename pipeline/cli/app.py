@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
+from pipeline.cli import output
 from pipeline.core.errors import EdgepipeError, StoreError
 
 app = typer.Typer(
@@ -249,9 +250,6 @@ def _errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -262,6 +260,7 @@ def _errors() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the `edgepipe` command."""
+    output.install()
     with _errors():
         try:
             app()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.audit.comparison import Difference
+    from pipeline.audit.comparison import Comparison
     from pipeline.audit.recheck import Recheck
     from pipeline.verify.targets import Target
 
@@ -232,15 +232,17 @@ def compare(a: Path, b: Path, fail_on: Sequence[str], as_json: bool) -> int:
     return CHECK_FAILED if broken else 0
 
 
-def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> None:
+def _print_comparison(found: "Comparison", broken: Sequence[str]) -> None:
     from rich.markup import escape
 
     from pipeline.report import phrases
 
     console = _console()
-    metric = found[0].metric
+    for line in found.apart:
+        console.print(f"[yellow]note[/]  {escape(line)}")
+    metric = found.models[0].metric
     table = _table("model", metric, "flips", "size", "gzip", "MACs", "arena")
-    for row in found:
+    for row in found.models:
         flips = units.DASH if row.flips is None else f"{row.flips} of {row.examples}"
         table.add_row(
             escape(row.model),
@@ -252,7 +254,11 @@ def _print_comparison(found: Sequence["Difference"], broken: Sequence[str]) -> N
             _change(row.arena, units.size),
         )
     console.print(table)
-    for row in found:
+    for name in found.lost:
+        console.print(f"[bold]{escape(name)}[/]  is in run A only")
+    for name in found.new:
+        console.print(f"[bold]{escape(name)}[/]  is in run B only")
+    for row in found.models:
         ops = [f"{name} {count:+d}" for name, count in row.ops.items()]
         lines = [
             *(f"ops: {', '.join(ops)}" for _ in ops[:1]),

@@ -26,14 +26,14 @@ class Contract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
-    version: Literal[1] = 1
+    version: Literal[1] = Field(default=1, description="version of this format")
     task: TaskName | None = Field(default=None, description="Task of the model; null if unknown.")
     raw_dtype: str = Field(pattern=r"^(u?int|float)[0-9]{1,3}$", description="Type of the raw values.")
     range: Annotated[tuple[float, float], Field(strict=False)] = Field(
         description="Smallest and largest raw value of the training examples."
     )
-    scale: float
-    offset: float
+    scale: float = Field(description="factor of a raw value")
+    offset: float = Field(description="added to the scaled value")
     shape: Annotated[tuple[Annotated[int, Field(gt=0, lt=2**31)], ...], Field(strict=False, max_length=8)] = Field(
         description="Shape of one example, without the batch dimension."
     )

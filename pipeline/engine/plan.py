@@ -154,17 +154,16 @@ def why_missing(step: Step, store: Store) -> str:
     candidates = [entry for entry in store.entries() if entry.stage == step.stage.kind]
     if not candidates:
         return f"no {step.stage.kind} stage is in the store"
-    nearest = min(candidates, key=lambda entry: len(_differences(entry.identity, step.identity)))
+    nearest = min(
+        candidates, key=lambda entry: (len(_differences(entry.identity, step.identity)), len(_changed(entry, step)))
+    )
     return "; ".join(_told(nearest, step, store)) or "its entry is damaged"
 
 
 def _told(entry: Entry, step: Step, store: Store) -> Iterator[str]:
     for place, (old, new) in _differences(entry.identity, step.identity).items():
         if place.startswith("needs"):
-            changed = [
-                need.name for need, key in zip(step.needs, entry.identity["needs"], strict=False) if need.key != key
-            ]
-            yield f"reads {' and '.join(changed or [need.name for need in step.needs])}, which changed"
+            yield f"reads {' and '.join(_changed(entry, step) or [need.name for need in step.needs])}, which changed"
         elif place in _CODE:
             yield f"the code of {_CODE[place]} changed"
         elif place.endswith("content"):
@@ -173,6 +172,11 @@ def _told(entry: Entry, step: Step, store: Store) -> Iterator[str]:
             words = ".".join(word for word in place.split(".") if word not in ("settings", "libraries"))
             giver = f" (target {step.stage.aimed[words]})" if words in step.stage.aimed else ""
             yield f"{words} {yaml.show(old)} -> {yaml.show(new)}{giver}"
+
+
+def _changed(entry: Entry, step: Step) -> list[str]:
+    """Names of the stages that the step reads and the entry read differently."""
+    return [need.name for need, key in zip(step.needs, entry.identity["needs"], strict=False) if need.key != key]
 
 
 def _differences(old: Any, new: Any, place: str = "") -> dict[str, tuple[Any, Any]]:

@@ -14,7 +14,7 @@ from pipeline.core.store import Store, key_of
 from pipeline.core.versions import installed
 from pipeline.data.source import SPLITS
 from pipeline.engine.run import Outcome
-from pipeline.report import checksums, decisions, figures, junit, markdown, page
+from pipeline.report import checksums, curves, decisions, figures, junit, markdown, page
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
 from pipeline.report.environment import environment
 from pipeline.report.folder import guard
@@ -118,7 +118,7 @@ def _step(outcome: Outcome) -> StepFacts:
         settings=step.stage.settings(),
         curves={name: tuple(values) for name, values in facts.get("curves", {}).items()},
         layers=tuple(facts.get("layers", ())),
-        notes=tuple(facts.get("notes", ())),
+        notes=(*facts.get("notes", ()), *curves.advice(facts.get("curves", {}))),
         ladder=facts.get("ladder"),
         sensitivity=facts.get("sensitivity"),
     )

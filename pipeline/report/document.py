@@ -32,7 +32,7 @@ __all__ = [
 class Split(Facts):
     """One split of the data."""
 
-    examples: int
+    examples: int = Field(description="number of examples")
     sha256: str = Field(description="sha256 of the examples and labels in their order")
 
 
@@ -42,16 +42,16 @@ class DataFacts(Facts):
     fingerprint: str = Field(description="sha256 of the content that the data source read")
     task: TaskName = Field(default="classification", description="task that the models learn")
     labels: tuple[str, ...] = Field(description="names of the classes, or of the values of regression")
-    splits: dict[str, Split]
+    splits: dict[str, Split] = Field(description="the splits by name: train, validation, calibration and test")
 
 
 class StepFacts(Facts):
     """One stage of the run."""
 
-    name: str
-    stage: str
-    key: str
-    cached: bool
+    name: str = Field(description="name of the stage in the run")
+    stage: str = Field(description="kind of the stage")
+    key: str = Field(description="cache key of the result")
+    cached: bool = Field(description="whether the result was already in the store")
     seconds: float = Field(description="wall time in seconds; if cached, that of the run that made it")
     curves: dict[str, tuple[float, ...]] = Field(
         default={}, description="one value per epoch: loss, learning_rate and accuracy or mae; val_ for validation"
@@ -68,22 +68,24 @@ class StepFacts(Facts):
 class FileFacts(Facts):
     """A file of the run folder."""
 
-    sha256: str
-    bytes: int
+    sha256: str = Field(description="sha256 of the file")
+    bytes: int = Field(description="size of the file")
 
 
 class Report(Facts):
     """The whole report of a run, or of a single verified file."""
 
-    name: str
-    status: Literal["pass", "fail"]
-    schema_version: Literal[1] = 1
-    environment: dict[str, str]
+    name: str = Field(description="name of the run, or of the file that was verified")
+    status: Literal["pass", "fail"] = Field(description="`pass` when every check passed")
+    schema_version: Literal[1] = Field(default=1, description="version of this format")
+    environment: dict[str, str] = Field(
+        description="versions of python and the libraries that decide the figures, the machine and its processor"
+    )
     config: dict[str, Any] = Field(description="the resolved config; its paths are relative to the run folder")
-    data: DataFacts
-    steps: tuple[StepFacts, ...]
-    models: tuple[ModelFacts, ...]
-    checks: tuple[CheckResult, ...]
+    data: DataFacts = Field(description="the data that was trained and measured on")
+    steps: tuple[StepFacts, ...] = Field(description="the stages in the order in which they ran")
+    models: tuple[ModelFacts, ...] = Field(description="the .tflite files")
+    checks: tuple[CheckResult, ...] = Field(description="result of each check")
     files: dict[str, FileFacts] = Field(
         default={}, description="result files in the run folder, other than the models and the report's own files"
     )

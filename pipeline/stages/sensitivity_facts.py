@@ -20,7 +20,7 @@ class Effect(Facts):
 class LayerSensitivity(Facts):
     """Sensitivity of the Keras layers that TFLite computes in one op, named after the first of them."""
 
-    layer: str
+    layer: str = Field(description="name of the first Keras layer of the op")
     kind: str = Field(description="class of the first layer; InputLayer for an input of the model")
     layers: tuple[str, ...] = Field(description="all Keras layers of the op")
     weights: int = Field(description="number of weights that are rounded")
@@ -36,4 +36,4 @@ class SensitivityFacts(Facts):
     metric: str = Field(description="name of the task's main metric")
     score: float | None = Field(description="main metric of the float model on these examples")
     all: Effect = Field(description="effect of all layers in 8 bits")
-    layers: tuple[LayerSensitivity, ...]
+    layers: tuple[LayerSensitivity, ...] = Field(description="the layers, the one that does most harm alone first")

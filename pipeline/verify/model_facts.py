@@ -20,41 +20,45 @@ class Facts(BaseModel):
 class Port(Facts):
     """An input or output tensor of a .tflite file. scale and zero_point are null when it is not quantized."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    name: str = Field(description="name of the tensor")
+    shape: tuple[int, ...] = Field(description="shape, batch dimension included")
+    dtype: str = Field(description="data type of the tensor")
+    scale: float | None = Field(default=None, description="quantization scale: real = scale * (stored - zero_point)")
+    zero_point: int | None = Field(default=None, description="the stored value that stands for 0")
 
 
 class LayerFacts(Facts):
     """One op of a .tflite file, with its output tensor and, if it has any, its weights."""
 
-    index: int
-    subgraph: int = 0
-    op: str
+    index: int = Field(description="index of the op in its subgraph")
+    subgraph: int = Field(default=0, description="index of the subgraph")
+    op: str = Field(description='name of the op, such as "CONV_2D"')
     version: int | None = Field(default=None, description="version of the op")
     name: str = Field(description="name of the output tensor, which contains the Keras layer's name")
     shape: tuple[int, ...] = Field(description="shape of the output")
     dtype: str = Field(description="data type of the output")
-    scale: float | None = None
-    zero_point: int | None = None
-    weights_shape: tuple[int, ...] | None = None
-    weights_dtype: str | None = None
+    scale: float | None = Field(
+        default=None, description="quantization scale of the output; null when it is not quantized"
+    )
+    zero_point: int | None = Field(default=None, description="zero point of the output")
+    weights_shape: tuple[int, ...] | None = Field(default=None, description="shape of the weights")
+    weights_dtype: str | None = Field(default=None, description="data type of the weights")
     weights_scales: int | None = Field(
         default=None, description="number of scales of the weights: 1 is per-tensor, more is per-channel"
     )
     sparsity: float | None = Field(default=None, description="share of zeros among the weights")
     unique_values: int | None = Field(default=None, description="largest number of different stored weights per scale")
-    macs: int | None = None
-    parameters: int | None = None
+    macs: int | None = Field(default=None, description="multiply-accumulates of one inference; null for a custom op")
+    parameters: int | None = Field(
+        default=None, description="number of weights, biases and other trained constants that the op reads"
+    )
 
 
 class Errors(Facts):
     """Difference between the file's output and the Keras model's on the same examples, in real units."""
 
-    mean_abs: float
-    max_abs: float
+    mean_abs: float = Field(description="mean absolute difference")
+    max_abs: float = Field(description="largest absolute difference")
     sqnr_db: float | None = Field(description="10 log10(sum(reference^2) / sum(error^2)); null when the error is zero")
     agreement: float | None = Field(
         description="share of examples with the same decision as the Keras model; null for a task without decisions"
@@ -64,16 +68,16 @@ class Errors(Facts):
 class Latency(Facts):
     """Milliseconds of one inference of one example on one thread, on the machine that ran the pipeline (the host)."""
 
-    p50: float
-    p95: float
-    runs: int
-    where: Literal["host"] = "host"
+    p50: float = Field(description="median")
+    p95: float = Field(description="95th percentile")
+    runs: int = Field(description="number of inferences that were measured")
+    where: Literal["host"] = Field(default="host", description="always the machine that ran the pipeline")
 
 
 class ClassFacts(Facts):
     """Metrics of one class on the test split. Null stands for 0/0: the class was never predicted, or has no example."""
 
-    label: str
+    label: str = Field(description="name of the class")
     precision: float | None = Field(description="share of the decisions for this class that are right")
     recall: float | None = Field(description="share of the examples of this class that are found")
     f1: float | None = Field(description="harmonic mean of precision and recall")
@@ -83,11 +87,11 @@ class ClassFacts(Facts):
 class ClassDrop(Facts):
     """Decisions of one class that differ from the baseline's. drop is (lost - gained) / examples."""
 
-    label: str
-    examples: int
-    lost: int
-    gained: int
-    drop: float
+    label: str = Field(description="name of the class")
+    examples: int = Field(description="number of examples of this class")
+    lost: int = Field(description="decisions that the baseline gets right and this model wrong")
+    gained: int = Field(description="decisions that this model gets right and the baseline wrong")
+    drop: float = Field(description="(lost - gained) / examples")
 
 
 class Paired(Facts):
@@ -115,9 +119,9 @@ class TensorError(Facts):
     """
 
     index: int = Field(description="index of the op that writes the tensor")
-    op: str
+    op: str = Field(description='name of the op that writes the tensor, such as "CONV_2D"')
     layer: str = Field(description="the Keras layer whose output the tensor is")
-    scale: float | None
+    scale: float | None = Field(description="quantization scale of the tensor")
     sqnr_db: float | None = Field(description="10 log10(sum f^2 / sum e^2); null when there is no error")
     rmse_over_scale: float | None = Field(description="sqrt(mean e^2) / scale: uniform rounding alone gives 0.29")
     cosine: float = Field(description="cosine similarity of q and f")
@@ -144,14 +148,14 @@ class RuntimeFacts(Facts):
     base: bool = Field(
         default=False, description="whether the other runtimes are compared with this one; the metrics come from it"
     )
-    examples: int
-    accuracy: float | None = None
+    examples: int = Field(description="number of examples that were run")
+    accuracy: float | None = Field(default=None, description="share of right decisions")
     score: float | None = Field(default=None, description="the task's main metric: accuracy, mae or auc")
     differ: float | None = Field(default=None, description="share of output values that are not bit-equal")
     max_lsb: int | None = Field(default=None, description="largest difference, in steps of the output's scale")
     max_abs: float | None = Field(default=None, description="largest difference in real units")
     flips: int | None = Field(default=None, description="examples with a different decision; null without decisions")
-    unavailable: str = ""
+    unavailable: str = Field(default="", description="why the file did not run there; empty when it did")
     metrics: dict[str, float] = Field(
         default={}, description="all metrics on these examples; empty when it did not run"
     )
@@ -164,9 +168,9 @@ class Mistake(Facts):
 
     mistake: Literal[
         "not_normalised", "channels_swapped", "planar", "turned", "not_quantized", "floored", "bytes", "minus_128"
-    ]
+    ] = Field(description="short name of the mistake")
     what: str = Field(description="the mistake in words")
-    accuracy: float
+    accuracy: float = Field(description="accuracy with the mistake")
     drop: float = Field(description="accuracy with correct input minus this accuracy")
     flips: int = Field(description="examples whose decision changes")
     examples: int = Field(description="number of examples, spread evenly over the test split")
@@ -175,8 +179,8 @@ class Mistake(Facts):
 class OutputError(Facts):
     """Difference between one output of a file and the baseline's on the same examples, in real units."""
 
-    mean_abs: float
-    max_abs: float
+    mean_abs: float = Field(description="mean absolute difference")
+    max_abs: float = Field(description="largest absolute difference")
     sqnr_db: float | None = Field(description="10 log10(sum(baseline^2) / sum(error^2)); null when the error is zero")
     cosine: float | None = Field(description="cosine similarity of both; null when either is all zero")
 
@@ -194,17 +198,19 @@ class Breach(Facts):
     """One place where a .tflite file breaks a rule of the int8 specification; see `pipeline.verify.int8`."""
 
     rule: str = Field(description="id of the rule, R1 to R18")
-    severity: Literal["fail", "warn", "info"]
-    subgraph: int = 0
+    severity: Literal["fail", "warn", "info"] = Field(
+        description="how serious it is; `fail` alone fails the check, unless warnings are not allowed"
+    )
+    subgraph: int = Field(default=0, description="index of the subgraph")
     op: str = Field(default="", description='name of the op, such as "CONV_2D"; empty for the whole graph')
     index: int | None = Field(
         default=None, description="index of the op in its subgraph; null for all ops of that name"
     )
-    tensor: str = ""
+    tensor: str = Field(default="", description="name of the tensor; empty when the breach is of no tensor")
     layer: str = Field(default="", description="the Keras layer")
-    what: str
-    received: str
-    expected: str
+    what: str = Field(description="what was looked at")
+    received: str = Field(description="what the file has")
+    expected: str = Field(description="what the rule asks for")
 
     def __str__(self) -> str:
         place = f"{self.op} #{self.index}" if self.index is not None else self.op or "graph"
@@ -225,16 +231,16 @@ class ArenaFacts(Facts):
 class VelaFacts(Facts):
     """Estimates of Vela, Arm's compiler for the Ethos-U. They are not measurements."""
 
-    version: str
-    accelerator: str
-    system_config: str
-    memory_mode: str
+    version: str = Field(description="version of Vela")
+    accelerator: str = Field(description="the NPU that was compiled for")
+    system_config: str = Field(description="name of the clocks and memories in Vela's configuration file")
+    memory_mode: str = Field(description="name of the memory mode in Vela's configuration file")
     npu_share: float = Field(description="share of the file's ops that run on the NPU")
     cpu_ops: tuple[str, ...] = Field(description="names of the ops that run on the CPU")
-    sram_bytes: int
+    sram_bytes: int = Field(description="SRAM that is used")
     flash_bytes: int = Field(description="on-chip and off-chip flash, for weights and NPU commands")
     cycles: int | None = Field(description="NPU cycles of one inference; null when nothing runs on the NPU")
-    inferences_per_second: float | None
+    inferences_per_second: float | None = Field(description="Vela's estimate")
 
 
 class Halves(Facts):
@@ -251,7 +257,7 @@ class Halves(Facts):
 class CalibrationFacts(Facts):
     """The calibration examples, from which the converter took the activation ranges."""
 
-    samples: int
+    samples: int = Field(description="number of examples")
     sha256: str = Field(description="sha256 of the examples in their order, after preprocessing")
     ranges: str = Field(default="minmax", description="method that computes activation ranges from the examples")
     halves: Halves | None = Field(default=None, description="null when the config did not ask for it")
@@ -260,23 +266,25 @@ class CalibrationFacts(Facts):
 class ModelFacts(Facts):
     """Facts of one .tflite file. The fields after `verified` are null or empty when no verify stage lists the model."""
 
-    name: str
-    file: str
-    sha256: str
-    bytes: int
-    gzip_bytes: int
-    verified: bool
+    name: str = Field(description="name of the stage that made the file, or the file's own")
+    file: str = Field(description="name of the file")
+    sha256: str = Field(description="sha256 of the file")
+    bytes: int = Field(description="size of the file")
+    gzip_bytes: int = Field(description="size of the file after gzip")
+    verified: bool = Field(description="whether a verify stage or command measured the file")
     calibration: CalibrationFacts | None = Field(
         default=None, description="source of the activation ranges; null when nothing was calibrated"
     )
-    baseline: bool = False
-    quantization: str | None = None
-    integer_only: bool | None = None
+    baseline: bool = Field(default=False, description="whether the others are compared with this one")
+    quantization: str | None = Field(
+        default=None, description="float32, float16, weight_only, dynamic, int8, int8x4, int16x8, uint8, mixed or none"
+    )
+    integer_only: bool | None = Field(default=None, description="whether no op reads or writes floating-point data")
     rules: tuple[Breach, ...] | None = Field(
         default=None, description="breaches of rules R1 to R16 of the int8 specification; null where they don't apply"
     )
     floats: tuple[str, ...] = Field(default=(), description="floating-point tensors: op, tensor and data type")
-    ops: dict[str, int] = {}
+    ops: dict[str, int] = Field(default={}, description="count of each op")
     op_versions: dict[str, int] = Field(default={}, description="the highest version of each op")
     min_runtime_version: str | None = Field(
         default=None, description="minimum LiteRT version that the converter recorded"
@@ -285,8 +293,8 @@ class ModelFacts(Facts):
         default={}, description="data types of each op: `int8`, or `int8xint4` for input and weights"
     )
     dynamic: tuple[str, ...] = Field(default=(), description="tensors with a dynamic dimension")
-    macs: int | None = None
-    parameters: int | None = None
+    macs: int | None = Field(default=None, description="multiply-accumulates of one inference")
+    parameters: int | None = Field(default=None, description="number of weights, biases and other trained constants")
     input: Port | None = Field(default=None, description="the only input; null when there are several")
     output: Port | None = Field(default=None, description="the only output; null when there are several")
     inputs: tuple[Port, ...] = Field(default=(), description="all inputs, in the file's order")
@@ -294,11 +302,11 @@ class ModelFacts(Facts):
     contract: Contract | None = Field(default=None, description="preprocessing contract in the file's metadata")
     contract_why: str = Field(default=NONE, description="why contract is null")
     answers: tuple[OutputFacts, ...] = Field(default=(), description="each output, measured on examples without labels")
-    arena_bytes: int | None = None
-    arena: ArenaFacts | None = None
+    arena_bytes: int | None = Field(default=None, description="`total` of arena")
+    arena: ArenaFacts | None = Field(default=None, description="use of the arena on TensorFlow Lite Micro")
     arena_why: str = Field(default="not measured", description="why arena is null")
     arena_refused: bool = Field(default=False, description="whether TensorFlow Lite Micro can't run the file")
-    vela: VelaFacts | None = None
+    vela: VelaFacts | None = Field(default=None, description="result of compiling the file for an Ethos-U")
     vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")
     sparsity: dict[str, float] = Field(default={}, description="share of zeros in each weight tensor")
     pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
@@ -309,20 +317,22 @@ class ModelFacts(Facts):
     clustered: tuple[str, ...] = Field(
         default=(), description="weight tensors of the layers that a cluster stage clustered"
     )
-    layers: tuple[LayerFacts, ...] = ()
+    layers: tuple[LayerFacts, ...] = Field(default=(), description="every op of the file")
     examples: int | None = Field(default=None, description="number of test examples that the metrics were measured on")
     split_sha256: str | None = Field(default=None, description="sha256 of that test split")
     task: TaskName | None = Field(default=None, description="the task that the metrics belong to")
     scores: Literal["probabilities", "logits"] | None = Field(
         default=None, description="how the output was interpreted"
     )
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default={}, description="each metric of the task on the test split")
     missing: dict[str, str] = Field(default={}, description="reason for each metric that could not be measured")
-    per_class: tuple[ClassFacts, ...] = ()
+    per_class: tuple[ClassFacts, ...] = Field(
+        default=(), description="metrics of each class; empty for a task without classes"
+    )
     paired: Paired | None = Field(default=None, description="comparison with the baseline; null for the baseline")
     drop: dict[str, float] = Field(default={}, description="each metric of the baseline minus this model's")
-    error: Errors | None = None
-    latency_ms: Latency | None = None
+    error: Errors | None = Field(default=None, description="difference to the Keras model that the file was made from")
+    latency_ms: Latency | None = Field(default=None, description="time of one inference on the host")
     runtimes: tuple[RuntimeFacts, ...] = Field(default=(), description="the same file on other runtimes and kernels")
     mistakes: tuple[Mistake, ...] = Field(
         default=(), description="cost of common app-side input mistakes that this file and data allow"
@@ -338,15 +348,19 @@ class ModelFacts(Facts):
 class CheckResult(Facts):
     """Result of a check. When the status is `unavailable`, value is null and `why` gives the reason."""
 
-    check: str
-    model: str
-    status: Literal["pass", "fail", "unavailable"]
+    check: str = Field(description="kind of the check")
+    model: str = Field(description="name of the model that was checked")
+    status: Literal["pass", "fail", "unavailable"] = Field(description="result of the check")
     what: str = Field(default="", description="name of the measured quantity, such as `drop of accuracy`")
-    value: float | str | None = None
-    bound: Literal["at least", "at most", "is"] = "is"
-    limit: float | str | None = None
-    unit: Literal["fraction", "points", "bytes", "ms", "count", "text"] = "text"
-    why: str = ""
+    value: float | str | None = Field(default=None, description="the measured value")
+    bound: Literal["at least", "at most", "is"] = Field(
+        default="is", description="how the value is compared with the limit"
+    )
+    limit: float | str | None = Field(default=None, description="the value that the check asks for")
+    unit: Literal["fraction", "points", "bytes", "ms", "count", "text"] = Field(
+        default="text", description="unit of value and limit; `points` are fractions too, shown as percentage points"
+    )
+    why: str = Field(default="", description="reason or detail, in words")
     runtime: str | None = Field(
         default=None, description="the runtime that a figure of the outputs was measured on; null for other figures"
     )

@@ -1,37 +1,38 @@
 """Run the commands whose output pages show, and put what they print in its place: refresh.py PAGE ...
 
-``<!-- transcript: edgepipe plan configs/digits.yaml -->`` marks the fenced block that follows. A line ``$ ...`` at its
-top stays; everything below it becomes the command's standard output, 80 columns wide.
+A comment ``<!-- transcript: edgepipe run tiny.yaml | sed '9,$d'; echo … -->`` marks the fenced block behind it.
+It holds a line for bash, run at the top of the repository. A line ``$ ...`` at the top of the block stays; everything
+below it becomes the standard output, 80 columns wide and without colours.
 """
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MARKED = re.compile(r"(<!-- transcript: (.+?) -->\n+```\w*\n(?:\$ [^\n]*\n)?)(.*?)(```\n)", re.DOTALL)
+MARK = re.compile(r"^<!-- transcript: (.+) -->$", re.MULTILINE)
+MARKED = re.compile(MARK.pattern + r"(\n+```\w*\n(?:\$ .*\n)?)((?:(?!```).*\n)*)", re.MULTILINE)
 
 
-def output(command: str) -> str:
-    """What the command prints, run at the top of the repository with the environment of scripts/setup."""
+def output(line: str) -> str:
+    """What the line prints with the environment of scripts/setup. CalledProcessError where it fails."""
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
-    done = subprocess.run(
-        shlex.split(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
+    command = ["bash", "-e", "-o", "pipefail", "-c", line]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, 5):  # 5: a check failed, which some pages show
-        sys.exit(f"{command}: ended with {done.returncode}")
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.strip("\n").splitlines())
+        raise subprocess.CalledProcessError(done.returncode, line)
+    return "".join(f"{each.rstrip()}\n" for each in done.stdout.strip("\n").splitlines())
 
 
-def main() -> None:
-    for name in sys.argv[1:]:
-        page = Path(name)
-        text = page.read_text(encoding="utf-8")
-        page.write_text(MARKED.sub(lambda each: f"{each[1]}{output(each[2])}{each[4]}", text), encoding="utf-8")
+def refreshed(text: str) -> str:
+    """The page with the output of today. ValueError for a mark that no block follows."""
+    if lost := len(MARK.findall(text)) - len(MARKED.findall(text)):
+        raise ValueError(f"no block follows {lost} of the marks")
+    return MARKED.sub(lambda each: f"<!-- transcript: {each[1]} -->{each[2]}{output(each[1])}", text)
 
 
 if __name__ == "__main__":
-    main()
+    for page in map(Path, sys.argv[1:]):
+        page.write_text(refreshed(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -117,6 +117,9 @@ class File(Model):
         return model
 
     def _check_fit(self, model: "tf_keras.Model", spec: Spec) -> None:
+        if stateful := [layer.name for layer in model._flatten_layers(False) if getattr(layer, "stateful", False)]:
+            do = "build the network with stateful=False; the file then computes each example from a fresh state"
+            raise self._wrong("holds stateful layers, which fix the batch size", ", ".join(stateful), do)
         if len(model.inputs) != 1 or len(model.outputs) != 1:
             received = f"{len(model.inputs)} and {len(model.outputs)}"
             do = "bring a model of one example to one row of scores or values"

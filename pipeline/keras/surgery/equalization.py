@@ -83,15 +83,16 @@ def largest(model: "tf_keras.Model", found: Sequence[Pair], batches: Iterable[ND
 
     batches: inputs of the model (n, ...).
     """
+    import tensorflow as tf
     import tf_keras
 
     ends = [np.zeros(len(pair.sides[0].ranges)) for pair in found]
     places = [place for place, pair in enumerate(found) if pair.between is not None]
     if not places:
         return ends
-    watched = tf_keras.Model(model.inputs, [[found[place].between] for place in places])
+    watched = tf_keras.Model(model.inputs, [found[place].between for place in places])
     for x in batches:
-        for place, (values,) in zip(places, watched(x, training=False), strict=True):
+        for place, values in zip(places, tf.nest.flatten(watched(x, training=False)), strict=True):  # one is no list
             now = np.abs(np.asarray(values, np.float64)).reshape(-1, len(ends[place])).max(axis=0)
             ends[place] = np.maximum(ends[place], now)
     return ends

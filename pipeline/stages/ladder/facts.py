@@ -10,7 +10,7 @@ from pipeline.verify.model_facts import CheckResult, Facts, Paired
 class RungFacts(Facts):
     """One way to make the file, with what was measured on the validation split."""
 
-    rung: str
+    rung: str = Field(description="name of the rung")
     status: Literal["met", "missed", "failed", "skipped"] = Field(
         description="met: keeps every budget; missed: exceeds a budget, or one can't be judged; failed: a stage of the "
         "rung failed; skipped: the rung could not help"
@@ -22,11 +22,11 @@ class RungFacts(Facts):
     )
     score: float | None = Field(default=None, description="main metric of the task")
     paired: Paired | None = Field(default=None, description="comparison with the float32 file, example by example")
-    bytes: int | None = None
+    bytes: int | None = Field(default=None, description="size of the file")
     arena: int | None = Field(
         default=None, description="smallest tensor arena that works on TensorFlow Lite Micro, in bytes"
     )
-    macs: int | None = None
+    macs: int | None = Field(default=None, description="multiply-accumulates of one inference")
     latency_ratios: tuple[float, ...] = Field(
         default=(),
         description="latencies on the host divided by the float32 file's, measured alternately; empty if no budget "
@@ -44,7 +44,7 @@ class LadderFacts(Facts):
     score: float | None = Field(
         description="main metric of the float32 file on the validation split; null if it can't be measured"
     )
-    confidence: float
-    rungs: tuple[RungFacts, ...]
+    confidence: float = Field(description="how sure each budget must be kept, a fraction")
+    rungs: tuple[RungFacts, ...] = Field(description="the rungs")
     chosen: str = Field(description="name of the rung whose file ships")
     stopped: str = Field(description="reason why no further rung was tried")

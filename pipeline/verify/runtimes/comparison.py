@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 Raw = NDArray[np.generic]  # outputs (n, ...) in the file's own type
 
-SECONDS = 300  # time limit in seconds for a runtime with a budget, in case the machine is very slow or a kernel hangs
+SECONDS = (
+    60  # time limit for what a budget allows, which takes about 2 s: for slow machines, and kernels that never end
+)
 MORE = 10  # times as many examples for the runtime on which checks are judged
 LEAST = 32  # minimum number of examples, however large the model
 WORTH = 2 * 10**9  # multiply-accumulates on XNNPACK that justify one more process: about 25 ms of one core
@@ -137,7 +139,8 @@ def raw_outputs(path: Path, inputs: Mapping[str, Array], runtime: str) -> dict[s
     count = max(1, min(litert.cores(), examples, work // WORTH)) if chosen.locks else 1
     split = {name: np.array_split(x, count) for name, x in inputs.items()}
     calls = [(_run, runtime, path, {name: parts[i] for name, parts in split.items()}) for i in range(count)]
-    limits = processes.Limits(seconds=None if chosen.budget is None else SECONDS)
+    share = 1.0 if chosen.budget is None else examples * tflite.read(path).macs / chosen.budget
+    limits = processes.Limits(seconds=None if chosen.budget is None else SECONDS * max(1.0, share))
     found = processes.gather(f"{chosen.title} on {path.name}", calls, limits)
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
