@@ -1,6 +1,7 @@
 """Paired tests and confidence intervals for two models on the same examples. N is the number of examples."""
 
 from collections.abc import Sequence
+from functools import cache
 from math import ceil, exp, lgamma, log
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ def mcnemar(lost: int, gained: int) -> float:
     return min(1.0, 2 * below)
 
 
+@cache  # a report asks again and again for the same counts, and the draws take a millisecond
 def interval(
     n: int, lost: int, gained: int, confidence: float = CONFIDENCE, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:

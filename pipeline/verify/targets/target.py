@@ -12,14 +12,9 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from pipeline.core import validation, yaml
 from pipeline.core.errors import ConfigError, Fault, did_you_mean
 from pipeline.core.settings import NAME, Fraction, Settings
-from pipeline.verify.checks.arena import Arena
-from pipeline.verify.checks.check import Check
-from pipeline.verify.checks.io import Io, Types
-from pipeline.verify.checks.npu import Accelerator, Npu
-from pipeline.verify.checks.op_versions import OpVersions
-from pipeline.verify.checks.ops import Ops
-from pipeline.verify.checks.size import Size
-from pipeline.verify.checks.static_shapes import StaticShapes
+from pipeline.verify.checks.check import CHECKS, Check
+from pipeline.verify.checks.io import Types
+from pipeline.verify.checks.npu import Accelerator
 
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 _TABLE = "_ops"  # file name suffix of an op table: tflm_ops.yaml is the table `tflm`
@@ -113,29 +108,34 @@ class Target(Settings):
 
     def _checks(self) -> Iterator[Check]:
         rules = self.rules()
-        yield Ops(
-            check="ops",
+        yield _check(
+            "ops",
             allowed={op: rule.dtypes for op, rule in rules.items()},
             per_channel_dense=self.per_channel_dense,
             int16x8=self.int16x8,
         )
         if versions := {op: rule.max_version for op, rule in rules.items() if rule.max_version}:
-            yield OpVersions(check="op_versions", max=versions)
+            yield _check("op_versions", max=versions)
         if self.inputs or self.outputs:
-            yield Io(check="io", input=self.inputs, output=self.outputs)
+            yield _check("io", input=self.inputs, output=self.outputs)
         if self.static_shapes:
-            yield StaticShapes(check="static_shapes")
+            yield _check("static_shapes")
         yield from self._memory(self.arena_bytes or self.ram_bytes)
 
     def _memory(self, ram: int | None) -> Iterator[Check]:
         """Flash and RAM checks; Ethos-U uses Vela's estimates."""
         if self.vela:
-            yield Npu(check="npu", max_sram_bytes=ram, max_flash_bytes=self.flash_bytes, **dict(self.vela))
+            yield _check("npu", max_sram_bytes=ram, max_flash_bytes=self.flash_bytes, **dict(self.vela))
             return
         if self.flash_bytes:
-            yield Size(check="size", max_bytes=self.flash_bytes)
+            yield _check("size", max_bytes=self.flash_bytes)
         if ram and self.runtime == "tflm":
-            yield Arena(check="arena", max_bytes=ram)
+            yield _check("arena", max_bytes=ram)
+
+
+def _check(name: str, **settings: Any) -> Check:
+    """The check of that name."""
+    return CHECKS.load(name).model_validate({"check": name, **settings})
 
 
 def names() -> tuple[str, ...]:
