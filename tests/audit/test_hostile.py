@@ -6,22 +6,22 @@ import random
 import resource
 from collections import Counter
 
-import fuzz
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tflite_models import models  # noqa: F401  (fixture)
 
 from pipeline import tflite
 from pipeline.audit import inspection
 from pipeline.audit import model_file as audited
 from pipeline.core import processes
 from pipeline.core.errors import InputError
+from tests.support import fuzz
+from tests.support.edits import edited
 
 
 @pytest.fixture(scope="module")
-def outcomes(models, tmp_path_factory):  # noqa: F811
-    """Of 2,000 files on all runtimes; 3,000 more meet the reader in test_tflite.py."""
+def outcomes(models, tmp_path_factory):
+    """Of 2,000 files on all runtimes; 3,000 more meet the reader in tests/tflite/test_reading.py."""
     seeds = [models[name] for name in fuzz.SEEDS]
     return list(fuzz.outcomes(fuzz.make(seeds, tmp_path_factory.mktemp("hostile"), 2000, seed=30)))
 
@@ -50,12 +50,6 @@ def test_a_file_that_ends_its_process_is_exit_code_3(edgepipe, outcomes, tmp_pat
             assert err.startswith(f"error: {path}: ")
         else:  # it ends the reference kernels or TFLM alone, or LiteRT refuses it before they are tried
             assert any(reason in " ".join(out.split()) for reason in ("was killed", "can't run this model"))
-
-
-def edited(path, edit):
-    root = fuzz.unpack(path.read_bytes())
-    edit(root)
-    return fuzz.pack(root)
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ def deep_loops(root):
 
 
 @pytest.mark.parametrize(("name", "edit"), [("int8", long_name), ("int8", many_ops), ("loop", deep_loops)])
-def test_a_file_that_asks_for_much_is_read_within_limits(models, edgepipe, file, name, edit):  # noqa: F811
+def test_a_file_that_asks_for_much_is_read_within_limits(models, edgepipe, file, name, edit):
     path = file(edited(models[name], edit))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     code, out, err = edgepipe("inspect", path)
@@ -105,7 +99,7 @@ def test_a_file_that_asks_for_much_is_read_within_limits(models, edgepipe, file,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
 
 
-def test_reading_ends_at_its_limits(models, file):  # noqa: F811
+def test_reading_ends_at_its_limits(models, file):
     path = file(edited(models["int8"], many_ops))
     with pytest.raises(InputError, match=r"hostile.tflite: reading it must end within 0.01 s"):
         inspection.inspect(path, processes.Limits(seconds=0.01))
@@ -140,7 +134,7 @@ def endless(root):
         ),
     ],
 )
-def test_a_run_ends_at_its_limits(models, file, tmp_path, name, edit, limits, message):  # noqa: F811
+def test_a_run_ends_at_its_limits(models, file, tmp_path, name, edit, limits, message):
     path = file(edited(models[name], edit))
     shapes = {name: tensor.shape for name, tensor in tflite.read(path).signature.inputs.items()}
     np.savez(tmp_path / "x.npz", **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
@@ -148,7 +142,7 @@ def test_a_run_ends_at_its_limits(models, file, tmp_path, name, edit, limits, me
         audited.verify(path, audited.load_data(str(tmp_path / "x.npz")), None, audited.Promises(), limits)
 
 
-def test_control_characters_do_not_reach_the_terminal(models, edgepipe, file):  # noqa: F811
+def test_control_characters_do_not_reach_the_terminal(models, edgepipe, file):
     def edit(root):
         for tensor in root.subgraphs[0].tensors:
             tensor.name = b"\x1b[2J[red]x\x07\n"
@@ -159,7 +153,7 @@ def test_control_characters_do_not_reach_the_terminal(models, edgepipe, file):  
     assert "[red]x" in out
 
 
-def test_json_has_no_nan(models, edgepipe, file):  # noqa: F811
+def test_json_has_no_nan(models, edgepipe, file):
     def edit(root):
         for tensor in root.subgraphs[0].tensors:
             tensor.quantization = schema.QuantizationParametersT()
@@ -170,6 +164,6 @@ def test_json_has_no_nan(models, edgepipe, file):  # noqa: F811
     assert json.loads(out)["inputs"][0]["scale"] is None
 
 
-def test_the_same_seed_makes_the_same_files(models):  # noqa: F811
+def test_the_same_seed_makes_the_same_files(models):
     content = models["lstm"].read_bytes()
     assert fuzz.change(content, random.Random(5)) == fuzz.change(content, random.Random(5))

@@ -6,14 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import HEAD
 
-from pipeline.core import yaml
 from pipeline.core.store import Store, key_of
+from tests.support.pipelines import HEAD
 
-ROOT = Path(__file__).parents[1]
 CONFIG = HEAD + "  - {stage: train, epochs: 3}\n  - {stage: convert, quantization: int8}\n"
 COMMANDS = ["run", "plan", "inspect", "schema", "init", "cache"]
 
@@ -98,6 +97,7 @@ def test_files_that_are_not_there_have_their_exit_codes(edgepipe, written, comma
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["--store", "--out"])
 def test_a_folder_that_can_not_be_written_is_exit_code_4_and_leaves_nothing(edgepipe, written, where):
     written(CONFIG)
@@ -140,75 +140,6 @@ def test_init_writes_a_config_that_plans_and_never_overwrites(edgepipe):
     assert (code, err) == (2, "error: edgepipe.yaml: is there already; name another file\n")
     assert Path("edgepipe.yaml").read_text() == "mine"
     assert edgepipe("init", "none/x.yaml")[0] == 2
-
-
-def accepts(schema, value, root):
-    """Whether a JSON value fits a JSON Schema: the keywords that pydantic writes."""
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    for key, many in (("oneOf", lambda n: n == 1), ("anyOf", lambda n: n >= 1)):
-        if key in schema and not many(sum(accepts(option, value, root) for option in schema[key])):
-            return False
-    kinds = {
-        "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
-        "null": type(None),
-    }  # fmt: skip
-    kind = schema.get("type")
-    if kind and (not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "boolean")):
-        return False
-    if ("const" in schema and value != schema["const"]) or ("enum" in schema and value not in schema["enum"]):
-        return False
-    if isinstance(value, dict):
-        known = schema.get("properties", {})
-        extra = schema.get("additionalProperties", True)
-        return (
-            all(name in value for name in schema.get("required", ()))
-            and (extra is not False or value.keys() <= known.keys())
-            and all(accepts(known[name], item, root) for name, item in value.items() if name in known)
-        )
-    if isinstance(value, list):
-        items = schema.get("items", {})
-        return len(value) >= schema.get("minItems", 0) and all(accepts(items, item, root) for item in value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return (
-            value >= schema.get("minimum", value)
-            and value <= schema.get("maximum", value)
-            and not ("exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"])
-            and not ("exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"])
-        )
-    return True
-
-
-@pytest.fixture
-def schema(edgepipe):
-    code, out, err = edgepipe("schema")
-    assert (code, err) == (0, "")
-    return json.loads(out)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_schema_accepts_the_configs_that_we_ship(schema, path):
-    assert schema["$schema"].startswith("https://json-schema.org/")
-    assert accepts(schema, yaml.read(path).value, schema)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("epochs", "epohcs"), ("epochs: 3", "epochs: x"), ("epochs: 3", "epochs: -1"), ("stage: train", "stage: trian"),
-        ("quantization: int8", "quantization: int4"), ("name: tiny", "name: tiny\nnope: 1"), ("epochs: 3", "from_: a"),
-    ],
-)  # fmt: skip
-def test_the_schema_refuses_what_the_config_refuses(schema, old, new):
-    assert accepts(schema, yaml.parse(CONFIG, "c").value, schema)
-    assert not accepts(schema, yaml.parse(CONFIG.replace(old, new), "c").value, schema)
-
-
-def test_the_schema_describes_every_setting(schema):
-    for name, part in schema["$defs"].items():
-        for setting, facts in part.get("properties", {}).items():
-            if setting not in ("stage", "source", "check", "decay"):
-                assert facts.get("description"), f"{name}.{setting}"
 
 
 def test_cache_list_and_clear(edgepipe, entry):
@@ -309,3 +240,18 @@ def test_ctrl_c_is_one_line_and_exit_code_130(edgepipe, written, monkeypatch):
     code, out, err = edgepipe("plan", "tiny.yaml")
     assert (code, out) == (130, "")
     assert "Traceback" not in err
+
+
+def test_a_target_is_shown_with_its_checks_and_sources(edgepipe: Any, tmp_path: Path) -> None:
+    code, shown, _ = edgepipe("targets", "rp2040")
+    assert code == 0
+    assert "ops: allowed 117 ops, per_channel_dense false, int16x8 true" in shown
+    assert "arena: max_bytes 264.0 KiB" in shown
+    assert "https://datasheets.raspberrypi.com/rp2040/rp2040-datasheet.pdf" in shown
+    assert "micro_mutable_op_resolver.h" in shown  # of the table of ops
+    (tmp_path / "board.yaml").write_text("like: rp2040\nname: board\nram_bytes: 4096\n")
+    code, shown, _ = edgepipe("targets", tmp_path / "board.yaml", "--json")
+    assert (code, json.loads(shown)["ram_bytes"]) == (0, 4096)
+    code, _, told = edgepipe("targets", "rp2041")
+    assert code == 2
+    assert "did you mean 'rp2040'?" in told

@@ -59,3 +59,20 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS)
 def test_a_value_that_is_not_there_is_a_dash_and_never_a_zero(form):
     assert form(None) == units.DASH
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (None, "bytes", "–"), ("yes", "text", "yes"), (0.978, "fraction", "97.8 %"), (0.0028, "points", "0.28 points"),
+        (-0.0028, "points", "−0.28 points"), (2048, "bytes", "2.0 KiB"), (0.0214, "ms", "0.0214 ms"),
+        (3, "count", "3"), (0.12345, "text", "0.1235"),
+    ],
+)  # fmt: skip
+def test_a_check_is_written_in_its_unit(value: float | str | None, unit: str, text: str) -> None:
+    assert units.measure(value, unit) == text
+
+
+@pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0312, "0.031"), (0.00012, "< 0.001"), (None, "–")])
+def test_a_p_value_is_written_shortly(p: float | None, text: str) -> None:
+    assert units.chance(p) == text

@@ -1,4 +1,4 @@
-"""Data sources: the cut into splits, preprocessing, and every way in which a user's arrays can be wrong."""
+"""NumPy archives: splits, preprocessing, and every way in which a user's arrays can be wrong."""
 
 import pickle
 import zipfile
@@ -8,61 +8,12 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.data.source import SPLITS
-from pipeline.data.sources.arrays import stratified
 from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.npz import Npz
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.integers(0, 255, (60, 4, 4), dtype=np.uint8)
 Y = np.arange(60) % 3
-
-
-def rows(split):
-    x, _ = split.batch(np.arange(len(split)))
-    return {row.tobytes() for row in x}
-
-
-def test_digits_are_1797_images_in_four_disjoint_splits():
-    data = Digits()
-    splits = {name: data.split(name) for name in SPLITS}
-    assert sum(map(len, splits.values())) == 1797
-    assert {name: len(split) for name, split in splits.items()} == {
-        "train": 1080, "validation": 179, "calibration": 179, "test": 359,
-    }  # fmt: skip
-    contents = [rows(split) for split in splits.values()]
-    assert sum(map(len, contents)) == len(set.union(*contents))
-    assert data.spec().shape == (8, 8, 1)
-    assert data.spec().labels == tuple("0123456789")
-
-
-def test_each_split_of_digits_holds_its_share_of_every_label():
-    for name, share in {"train": 0.6, "validation": 0.1, "calibration": 0.1, "test": 0.2}.items():
-        split = Digits().split(name)
-        _, y = split.batch(np.arange(len(split)))
-        assert np.bincount(y, minlength=10) / 179.7 == pytest.approx(share, abs=0.02)
-
-
-def test_digits_are_scaled_to_0_1():
-    x, y = Digits().split("train").batch(np.arange(100))
-    assert (x.dtype, x.shape, y.dtype, y.shape) == (np.float32, (100, 8, 8, 1), np.int64, (100,))
-    assert (x.min(), x.max()) == (0, 1)
-    assert np.array_equal(x * 16, np.round(x * 16))
-
-
-def test_the_cut_is_a_function_of_the_split_seed():
-    splits = [Digits(split_seed=seed).split("test").sha256 for seed in (0, 0, 1)]
-    assert splits[0] == splits[1] != splits[2]
-    assert len({Digits().split(name).sha256 for name in SPLITS}) == 4
-
-
-def test_equal_examples_are_never_in_two_splits():
-    x = RANDOM.integers(0, 2, (400, 5), dtype=np.uint8)  # at most 32 different ones
-    cut = stratified(x, np.arange(400) % 2, {"validation": 0.2, "test": 0.3}, seed=0)
-    contents = [{row.tobytes() for row in x[indices]} for indices in cut.values()]
-    assert all(contents)
-    assert sum(map(len, contents)) == len(set.union(*contents))
-    assert sorted(np.concatenate(list(cut.values()))) == list(range(400))
 
 
 @pytest.fixture
@@ -96,6 +47,13 @@ def test_scale_and_offset_are_applied_in_float32(npz):
     expected = plain.batch(some)[0] * np.float32(1 / 127.5) + np.float32(-1)
     assert np.array_equal(moved.batch(some)[0], expected)
     assert np.array_equal(moved.batch(some)[1], plain.batch(some)[1])
+
+
+def test_raw_examples_are_what_is_preprocessed(npz):
+    train, positions = npz().split("train"), np.array([5, 0])
+    raw = train.raw(positions)
+    assert raw.dtype == np.uint8
+    assert np.array_equal(train.batch(positions)[0], raw.astype(np.float32) * np.float32(1 / 255))
 
 
 def test_a_shape_adds_the_channels_that_were_not_stored(npz):

@@ -7,12 +7,13 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "datasets" / "cifar10" / "prepare.py"
+from tests import ROOT
+
+SCRIPT = ROOT / "datasets" / "cifar10" / "prepare.py"
 FILES = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
 COUNT = 3  # images in each file
 

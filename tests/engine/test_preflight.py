@@ -1,15 +1,16 @@
 """What is told of the networks before the first training: everything that is wrong, at its place, at once."""
 
 import pytest
-from conftest import HEAD
 
 from pipeline.config import config
-from pipeline.core import processes
 from pipeline.core.errors import ConfigError, InputError
 from pipeline.core.store import Store
 from pipeline.engine import preflight
 from pipeline.engine.plan import plan
 from pipeline.engine.run import run
+from tests.support.pipelines import HEAD
+
+pytestmark = pytest.mark.slow
 
 
 class Recorder:
@@ -110,26 +111,26 @@ def save_models(send, folder):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    processes.call("models", folder / "log", print, save_models, folder)
+def saved(in_child, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    in_child(save_models, folder)
     return folder
 
 
-def test_models_that_can_not_be_trained_or_teach_are_told_before_the_first_training(examined, models):
+def test_models_that_can_not_be_trained_or_teach_are_told_before_the_first_training(examined, saved):
     stages = f"""\
 - {{stage: train, epochs: 9}}
-- {{stage: qat, epochs: 9, teacher: {{source: file, path: {models}/other.h5}}}}
+- {{stage: qat, epochs: 9, teacher: {{source: file, path: {saved}/other.h5}}}}
 """
-    empty, other = examined(stages, InputError, f"model={{source: file, path: {models}/empty.h5}}")
+    empty, other = examined(stages, InputError, f"model={{source: file, path: {saved}/empty.h5}}")
     assert empty == "3:1: model: must have weights to train (received 0, and none of them trainable)"
     shapes = "takes examples of shape (4, 4, 1) (received data of shape (8, 8, 1))"
     assert f"other.h5: stages.qat.teacher: {shapes}" in other
 
 
-def test_layers_that_qat_leaves_are_told_and_sizes_that_are_not_known_yet_are_not_judged(examined, models):
+def test_layers_that_qat_leaves_are_told_and_sizes_that_are_not_known_yet_are_not_judged(examined, saved):
     found = examined(f"""\
-- {{stage: train, name: odd, epochs: 9, model: {{source: file, path: {models}/odd.h5}}}}
+- {{stage: train, name: odd, epochs: 9, model: {{source: file, path: {saved}/odd.h5}}}}
 - {{stage: qat, epochs: 9}}
 - {{stage: train, epochs: 9}}
 - {{stage: channel_prune, epochs: 9, keep: 0.5}}

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONFIG, Pipeline
 
-from pipeline.audit.comparison import Difference, exceeded
 from pipeline.data.sources.digits import Digits
 from pipeline.report.document import Report
+from tests.support.pipelines import CONFIG, Pipeline
 
 
 def names(folder):
@@ -23,11 +22,9 @@ def names(folder):
 
 
 @pytest.fixture
-def warm(cold, tmp_path):
+def warm(cold, pipeline):
     """The tiny config over a copy of the store that the cold run filled."""
-    pipeline = Pipeline(tmp_path)
-    subprocess.run(["cp", "-r", cold.folder / "store", tmp_path / "store"], check=True)
-    return pipeline
+    return cold.share(pipeline())
 
 
 def test_the_run_folder_holds_the_deliverables_and_nothing_else(cold):
@@ -37,6 +34,7 @@ def test_the_run_folder_holds_the_deliverables_and_nothing_else(cold):
     )
     assert names(cold.folder / "runs" / "tiny") == [*deliverables.split(), "small.tflite"]
     assert names(cold.folder / "runs") == ["tiny"]
+    assert cold.report.data.splits["train"].examples == 1080
 
 
 def test_the_terminal_shows_progress_and_then_the_result(cold):
@@ -117,13 +115,20 @@ def test_the_report_tells_what_each_file_is(cold):
     }  # fmt: skip
     assert [models[name].integer_only for name in ("float", "ptq", "small")] == [False, True, True]
     assert models["small"].input.dtype == "UINT8"
+    assert models["small"].macs == models["float"].macs > 0
+
+
+def test_the_report_tells_what_is_left_of_pruning(cold):
+    models = {model.name: model for model in cold.report.models}
     assert models["small"].pruned_sparsity == pytest.approx(0.5, abs=0.02)
     assert models["ptq"].pruned_sparsity is None
+
+
+def test_the_report_tells_how_far_each_file_is_from_the_baseline(cold):
+    models = {model.name: model for model in cold.report.models}
     assert models["ptq"].drop["accuracy"] == models["float"].metrics["accuracy"] - models["ptq"].metrics["accuracy"]
     assert models["float"].error.max_abs < 1e-5
     assert models["small"].error.agreement > 0.95
-    assert models["small"].macs == models["float"].macs > 0
-    assert cold.report.data.splits["train"].examples == 1080
 
 
 def test_two_cold_runs_in_two_stores_give_the_same_bytes(cold, tmp_path):
@@ -145,32 +150,9 @@ def test_a_cached_run_imports_no_tensorflow_and_makes_nothing(warm):
     assert all(step.cached for step in warm.report.steps)
 
 
-def test_changing_the_sparsity_reruns_exactly_what_depends_on_it(warm, cold):
-    warm.run("--set", "stages.prune.sparsity=0.6")
-    made = [step.name for step in warm.report.steps if not step.cached]
+def test_changing_the_sparsity_reruns_exactly_what_depends_on_it(sparser):
+    made = [step.name for step in sparser.report.steps if not step.cached]
     assert made == ["prune", "qat", "small", "verify"]
-    compare_two_runs(cold.folder / "runs" / "tiny", warm.folder / "runs" / "tiny")
-
-
-def compare_two_runs(a, b):
-    def compare(*options):
-        command = [sys.executable, "-m", "pipeline", "compare", str(a), str(b), "--json", *options]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return done.returncode, json.loads(done.stdout)
-
-    code, found = compare()
-    models = {row["model"]: row for row in found["models"]}
-    assert code == 0
-    assert [models[name]["same_bytes"] for name in ("float", "ptq", "small")] == [True, True, False]
-    assert models["ptq"]["flips"] == 0
-    before, after = models["small"]["accuracy"]
-    assert abs(after - before) * 359 <= models["small"]["flips"] + 1e-9
-    assert any("zeros 50.0 % -> 60.0 %" in line for line in models["small"]["layers"])
-    code, found = compare("--fail-on", "gzip=0.5")
-    assert code == 5
-    assert len(found["exceeded"]) == 3
-    unmeasured = Difference.model_validate(found["models"][0]).model_copy(update={"arena": (None, None)})
-    assert len(list(exceeded([unmeasured], {"arena": 1.0}))) == 1  # what can't be judged is no pass
 
 
 def test_other_limits_measure_nothing_again(warm):
@@ -246,11 +228,11 @@ QUANTIZATIONS = (
 
 
 @pytest.fixture(scope="session")
-def quantizations(cold, tmp_path_factory):
-    pipeline = Pipeline(tmp_path_factory.mktemp("quantizations"), QUANTIZATIONS)
-    subprocess.run(["cp", "-r", cold.folder / "store", pipeline.folder / "store"], check=True)
-    pipeline.run()
-    return pipeline
+def quantizations(cold, pipeline):
+    """A file of each kind from the network that the cold run trained."""
+    found = cold.share(pipeline(QUANTIZATIONS))
+    found.run()
+    return found
 
 
 @pytest.mark.parametrize(

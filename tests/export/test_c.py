@@ -7,7 +7,6 @@ import subprocess
 import numpy as np
 import pytest
 from ai_edge_litert.tools import flatbuffer_utils
-from tflite_models import SHAPE, images, models  # noqa: F401  (fixtures)
 
 from pipeline import tflite
 from pipeline.core.errors import InputError
@@ -16,6 +15,7 @@ from pipeline.engine.export import chosen, export
 from pipeline.export.c import literal
 from pipeline.tflite.metadata import embedded
 from pipeline.tflite.values import dequantize, quantize
+from tests.support.tflite_models import SHAPE
 
 STRICT = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wpedantic"]
 LABELS = ('say "no"', "*/", "\\", "café", "???/", "", "two\nlines", "8", "9", "🙂")
@@ -26,7 +26,7 @@ needs_gcc = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def carrying(models, tmp_path_factory):  # noqa: F811
+def carrying(models, tmp_path_factory):
     """The int8 file with a contract whose labels are hard to write in C."""
     contract = Contract(
         task="classification", raw_dtype="uint8", range=(0, 255), scale=1 / 255, offset=-0.5, shape=SHAPE, labels=LABELS
@@ -47,7 +47,7 @@ def compiled(folder, *sources, compiler=("gcc", "-std=c99")):
 @pytest.mark.parametrize("compiler", [("gcc", "-std=c99"), ("gcc", "-std=c11"), ("g++", "-x", "c++", "-std=c++11"),
                                       ("g++", "-x", "c++", "-std=c++17")])  # fmt: skip
 @pytest.mark.parametrize("name", ["float32", "int8", "int16x8"])
-def test_every_file_compiles_without_a_warning(models, tmp_path, name, compiler):  # noqa: F811
+def test_every_file_compiles_without_a_warning(models, tmp_path, name, compiler):
     export(models[name], chosen("c", ["prefix=a"]), tmp_path)
     (tmp_path / "main.c").write_text('#include "a_model.h"\nint main(void) { return a_model[0] == 0; }\n')
     program = compiled(tmp_path, "main.c", "a_model.c", compiler=compiler)
@@ -132,7 +132,7 @@ def test_a_literal_holds_nothing_that_ends_it_or_a_comment(text):
     assert "\n" not in inner
 
 
-def test_the_command_writes_and_lists(edgepipe, models, tmp_path):  # noqa: F811
+def test_the_command_writes_and_lists(edgepipe, models, tmp_path):
     code, out, _ = edgepipe("export", models["int8"], "--set", "prefix=kws", "--out", "made", "--json")
     assert code == 0
     assert {name: (tmp_path / name).stat().st_size for name in json.loads(out)} == json.loads(out)
@@ -146,7 +146,7 @@ def test_the_command_writes_and_lists(edgepipe, models, tmp_path):  # noqa: F811
     (["--format", "cc"], 2, "there is no such format (received 'cc'); did you mean 'c'?"),
     (["--out", "file/below"], 2, "--out file/below: can't be written"),
 ])  # fmt: skip
-def test_what_is_wrong_is_one_clear_error(edgepipe, models, tmp_path, arguments, code, message):  # noqa: F811
+def test_what_is_wrong_is_one_clear_error(edgepipe, models, tmp_path, arguments, code, message):
     (tmp_path / "file").touch()
     given, out, err = edgepipe("export", models["int8"], *arguments)
     assert (given, out) == (code, "")
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_one_clear_error(edgepipe, models, tmp_path, arguments,
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_whose_inputs_are_open_is_refused(models, tmp_path):  # noqa: F811
+def test_a_file_whose_inputs_are_open_is_refused(models, tmp_path):
     model = flatbuffer_utils.convert_bytearray_to_object(models["int8"].read_bytes())
     graph = model.subgraphs[0]
     graph.tensors[graph.inputs[0]].shape = np.array([1, 0, 16, 3], np.int32)

@@ -1,7 +1,4 @@
-"""Model files of the user's own: what loads, and that nothing in them runs code or ends in a traceback.
-
-Keras runs in processes of its own; the fork server has it in memory.
-"""
+"""Model files of the user's own: what loads, and that nothing in them runs code or ends in a traceback."""
 
 import json
 import shutil
@@ -10,10 +7,11 @@ import zipfile
 import h5py
 import pytest
 
-from pipeline.core import processes
 from pipeline.core.errors import InputError
 from pipeline.data.spec import Spec
+from pipeline.data.tasks.task import TASKS
 from pipeline.keras.models.file import File
+from tests.support.task_data import keras_files
 
 SPEC = Spec((8, 8, 1), tuple("0123456789"))
 
@@ -86,20 +84,20 @@ def build(send, paths, trust):
             send(error)
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    processes.call("models", folder / "log.txt", print, make_models, folder)
+@pytest.fixture(scope="module")
+def saved(in_child, tmp_path_factory):
+    """Folder of the models of `make_models`."""
+    folder = tmp_path_factory.mktemp("saved")
+    in_child(make_models, folder)
     return folder
 
 
 @pytest.fixture
-def built(models, tmp_path):
+def built(saved, in_child):
     """What a process with Keras makes of several files: an output shape, or the fault as a line."""
 
     def run(*names, trust=False):
-        heard = []
-        processes.call("build", tmp_path / "log.txt", heard.append, build, [models / name for name in names], trust)
+        heard = in_child(build, [saved / name for name in names], trust)
         return {
             name: told(item, name) if isinstance(item, InputError) else item
             for name, item in zip(names, heard, strict=True)
@@ -118,31 +116,31 @@ def told(error, name):
 
 
 @pytest.fixture
-def refusal(models, monkeypatch):
+def refusal(saved, monkeypatch):
     """The fault of a file that is refused before Keras sees it."""
     monkeypatch.setattr(File, "_load", lambda file: pytest.fail("Keras saw it"))
 
     def run(name):
         with pytest.raises(InputError) as caught:
-            File(source="file", path=models / name).build(SPEC)
+            File(source="file", path=saved / name).build(SPEC)
         return told(caught.value, name)
 
     return run
 
 
 @pytest.fixture
-def edited(models, tmp_path):
+def edited(saved, tmp_path):
     """A copy of a session's model file whose description, as text, was changed by a function."""
 
     def edit(name, change, **attributes):
         path = tmp_path / name
-        shutil.copy(models / name, path)
+        shutil.copy(saved / name, path)
         if path.suffix == ".h5":
             with h5py.File(path, "r+") as file:
                 file.attrs["model_config"] = change(file.attrs["model_config"])
                 file.attrs.update(attributes)
         else:
-            with zipfile.ZipFile(models / name) as old, zipfile.ZipFile(path, "w") as new:
+            with zipfile.ZipFile(saved / name) as old, zipfile.ZipFile(path, "w") as new:
                 for member in old.namelist():
                     content = old.read(member)
                     new.writestr(member, change(content.decode()) if member == "config.json" else content)
@@ -222,12 +220,12 @@ def test_weights_without_a_network_are_told_as_such(refusal):
     assert refusal("weights.h5") == expected
 
 
-def test_files_that_are_cut_empty_or_of_another_kind_are_told_as_such(refusal, models, tmp_path):
+def test_files_that_are_cut_empty_or_of_another_kind_are_told_as_such(refusal, saved, tmp_path):
     def file(name, content):
         (tmp_path / name).write_bytes(content)
         return tmp_path / name
 
-    h5, keras = ((models / f"plain.{suffix}").read_bytes() for suffix in ("h5", "keras"))
+    h5, keras = ((saved / f"plain.{suffix}").read_bytes() for suffix in ("h5", "keras"))
     for name, content in {"empty": b"", "text": b"hello", "cut": h5[:5000], "renamed": keras}.items():
         assert refusal(file(f"{name}.h5", content)).startswith("is no readable HDF5 file (received ")
     for name, content in {"empty": b"", "text": b"hello", "cut": keras[:5000], "renamed": h5}.items():
@@ -252,7 +250,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused(built):
 def test_layers_and_models_of_ones_own_are_not_loaded(built):
     found = built("own.h5", "own.keras", "subclassed.keras")
     assert found["own.h5"].startswith("can't be loaded by Keras (received ")
-    assert found["own.keras"].startswith("holds layers that can run code (received class test_model_file.Own)")
+    assert found["own.keras"].startswith("holds layers that can run code (received class tests.keras.test_file.Own)")
     assert found["subclassed.keras"].startswith("holds layers that can run code (received class ")
 
 
@@ -274,15 +272,47 @@ def test_a_missing_file_is_told_when_its_content_is_asked_for(tmp_path):
         File(source="file", path=tmp_path / "none.h5").identity()
 
 
-def test_trust_and_content_count_and_the_path_does_not(models, tmp_path):
-    shutil.copy(models / "plain.h5", tmp_path / "moved.h5")
+def test_trust_and_content_count_and_the_path_does_not(saved, tmp_path):
+    shutil.copy(saved / "plain.h5", tmp_path / "moved.h5")
     files = [
-        (models / "plain.h5", False),
+        (saved / "plain.h5", False),
         (tmp_path / "moved.h5", False),
-        (models / "plain.h5", True),
-        (models / "lambda.h5", False),
+        (saved / "plain.h5", True),
+        (saved / "lambda.h5", False),
     ]
     one, two, trusted, other = (File(source="file", path=path, trust=trust).identity() for path, trust in files)
     assert one == two
     assert one != trusted
     assert one != other
+
+
+@pytest.fixture(scope="module")
+def files(in_child, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    in_child(keras_files, folder)
+    return folder
+
+
+def build_for(send, path, specs):
+    model = File(source="file", path=path)
+    for spec in specs:
+        try:
+            send(model.build(spec).output_shape)
+        except InputError as error:
+            send(str(error.faults[0].rule))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("sigmoid", [(None, 1), "gives outputs of shape (1,)", (None, 1), "gives outputs of shape (1,)"]),
+        ("linear", ["must end in a sigmoid", "gives outputs of shape (1,)", (None, 1), "gives outputs of shape (1,)"]),
+        ("four", ["gives outputs of shape (4,)", "gives outputs of shape (4,)", "gives outputs of shape", (None, 4)]),
+    ],
+)
+def test_a_file_is_taken_for_what_its_outputs_are(in_child, files, name, found):
+    kinds = (("classification", "ab"), ("classification", "abc"), ("regression", "a"), ("anomaly", ""))
+    specs = [Spec((4,), tuple(labels), TASKS[task]) for task, labels in kinds]
+    sent = in_child(build_for, files / f"{name}.h5", specs)
+    for got, expected in zip(sent, found, strict=True):
+        assert got.startswith(expected) if isinstance(expected, str) else got == expected

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import net_models
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,7 +12,6 @@ from pipeline.core.errors import InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.model import AnyModel
 
-nets = net_models.nets
 PUBLISHED = {  # MLPerf Tiny: 12.502 M, 2.657 M, 7.490 M and 264 k multiply-accumulates
     "resnet8": (12_501_632, "12.502 M"),
     "ds_cnn": (2_656_768, "2.657 M"),
@@ -43,6 +41,7 @@ def test_every_op_carries_the_name_of_a_layer(nets: Path, name: str) -> None:
     assert not [layer for layer in named if "/" in layer or layer[-2:-1] == "_"]  # conv2d_1 is Keras's own choice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "labels", "rule"),
     [
@@ -61,6 +60,7 @@ def test_data_that_does_not_fit_is_refused(name: str, shape: tuple[int, ...], la
     assert caught.value.faults[0].do
 
 
+@pytest.mark.slow
 def test_a_network_of_keras_says_how_large_its_images_must_be() -> None:
     with pytest.raises(InputError, match="Input size must be at least 75x75") as caught:
         model("applications", network="InceptionV3").build(Spec((32, 32, 3), ("a", "b")))

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-import surgery_nets
 
-surgery = surgery_nets.surgery
+from tests.support import surgery_nets
+
 NAMES = (
     "nested, twice", "nested, at the end", "nested, frozen", "squeeze and excite", "hard swish", "raw ops",
     "mean and slice", "normalisation alone", "normalisation beside", "normalised vectors", "1D layers",
@@ -13,6 +13,13 @@ NAMES = (
     "layer norm", "transposed", "inception", "minimum and bilinear", "softmax", "elu",
 )  # fmt: skip
 FLOAT = {"elu"}  # LiteRT has no int8 kernel
+
+
+@pytest.fixture(scope="module")
+def surgery(in_child: Any) -> dict[str, Any]:
+    """Figures by the names of the networks."""
+    (found,) = in_child(surgery_nets.measure)
+    return dict(found)
 
 
 def test_every_network_is_measured(surgery: dict[str, Any]) -> None:

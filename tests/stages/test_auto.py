@@ -5,10 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-import test_training
-from conftest import Pipeline
 from pydantic import ValidationError
-from test_training import DATA, MODEL, stage_process
 
 from pipeline.core import processes
 from pipeline.core.errors import ConfigError, StageError
@@ -20,8 +17,7 @@ from pipeline.stages.qat import Qat
 from pipeline.stages.stage import Inputs
 from pipeline.verify.checks.confidence import within
 from pipeline.verify.model_facts import Paired
-
-runner, trained = test_training.runner, test_training.trained
+from tests.support.stages import DATA, MODEL, stage_process
 
 SHORT = {"epochs": 1, "batch_size": 256}
 
@@ -46,11 +42,11 @@ stages:
 
 
 @pytest.fixture(scope="module")
-def climbed(tmp_path_factory):
+def climbed(pipeline):
     """A config with a ladder, run once."""
-    pipeline = Pipeline(tmp_path_factory.mktemp("ladder"), CONFIG)
-    pipeline.out, pipeline.err = pipeline.run()
-    return pipeline
+    climbed = pipeline(CONFIG)
+    climbed.out, climbed.err = climbed.run()
+    return climbed
 
 
 def test_the_first_rung_that_keeps_every_budget_ships(climbed):

@@ -1,14 +1,11 @@
-"""Removing channels: what stands and falls together, the smaller network, and the stage."""
+"""The channel_prune stage: which channels go, and what is left."""
 
 import re
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
-from test_training import DATA, MODEL, Runner, content, facts
 
 from pipeline import tflite
-from pipeline.core import processes
 from pipeline.core.errors import StageError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.resnet8 import Resnet8
@@ -16,124 +13,7 @@ from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.convert import Convert
 from pipeline.stages.stage import Artifact, Inputs
 from pipeline.stages.train import Train
-
-
-def residual(layers, x):
-    """Sum, difference, product and maximum of branches; a 1x1 skip; everything that batch normalisation needs."""
-    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", name="a")(x)))
-    y = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(8, 3, padding="same", name="b")(x))
-    x = layers.Add()([x, y])
-    x = layers.Subtract()([x, layers.Conv2D(8, 1, activation="tanh", name="c")(x)])
-    x = layers.Maximum()([x, layers.Conv2D(8, 1, name="d")(x)])
-    gate = layers.Reshape((1, 1, 8))(layers.GlobalAveragePooling2D()(x))
-    gate = layers.Conv2D(8, 1, activation="sigmoid", name="f")(layers.Conv2D(4, 1, activation="relu", name="e")(gate))
-    return layers.Dense(3, name="out")(layers.GlobalMaxPooling2D()(layers.Multiply()([x, gate])))
-
-
-def concatenated(layers, x):
-    """Offsets by concatenation, once with the same tensor twice, and positions by Flatten."""
-    a = layers.Conv2D(4, 3, name="a")(layers.ZeroPadding2D()(x))
-    b = layers.Conv2D(8, 3, padding="same", activation="relu", name="b")(x)
-    both = layers.BatchNormalization()(layers.Concatenate()([a, b, a]))
-    x = layers.MaxPooling2D()(layers.Conv2D(16, 3, padding="same", name="c")(both))
-    x = layers.UpSampling2D()(layers.Add()([x, layers.AveragePooling2D()(both)]))
-    return layers.Dense(3, name="out")(layers.Dense(8, name="d")(layers.Flatten()(x)))
-
-
-def depthwise(layers, x):
-    """Depthwise with a multiplier, separable, transposed, 1D and a layer that is used twice."""
-    x = layers.Conv2D(4, 3, padding="same", name="a")(x)
-    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, depth_multiplier=2, name="b")(x))
-    x = layers.SeparableConv2D(8, 3, depth_multiplier=2, padding="same", name="c")(x)
-    twice = layers.Conv2D(8, 3, padding="same", activation="elu", name="d")
-    x = layers.Conv2DTranspose(4, 2, strides=2, name="e")(twice(twice(x)))
-    x = layers.Conv1D(8, 3, name="f")(layers.Reshape((-1, 4))(x))
-    return layers.Dense(3, name="out")(layers.Dropout(0.5)(layers.GlobalAveragePooling1D()(x)))
-
-
-def unknown(layers, x):
-    """Channels that must stay: across a normalisation, groups, other axes, the input, the output."""
-    a = layers.LayerNormalization(name="n")(layers.Conv2D(4, 1, name="a")(x))
-    b = layers.Conv2D(4, 1, groups=2, name="g")(layers.Conv2D(4, 1, name="b")(a))
-    x = layers.Add()([x, layers.Conv2D(2, 1, name="c")(b)])
-    x = layers.Reshape((-1,), name="r")(layers.Conv2D(4, 1, activation="softmax", name="d")(x))
-    return layers.Dense(4, name="out")(layers.Dense(8, name="free")(x))
-
-
-NETS = {net.__name__: net for net in (residual, concatenated, depthwise, unknown)}
-
-
-def slim(send):
-    """For each net: its groups with half of the free ones' channels removed, and the smaller net's largest error."""
-    from pipeline.keras import tf
-
-    tf.start(1)
-    import tf_keras
-
-    from pipeline.keras.pruning.channels import MIXING, wiring, without
-
-    random = np.random.default_rng(2)
-    x = random.normal(size=(5, 6, 6, 2)).astype(np.float32)
-    for name, net in NETS.items():
-        image = tf_keras.Input((6, 6, 2))
-        model = tf_keras.Model(image, net(tf_keras.layers, image))
-        for variable in model.weights:
-            signs = 1 if "variance" in variable.name else random.choice([-1, 1], variable.shape)
-            variable.assign(random.uniform(0.1, 1.0, variable.shape) * signs)
-        wired = wiring(model)
-        kept = wired.all.copy()
-        for group in wired.groups:
-            if not group.why:
-                kept[random.permutation(group.channels)[: len(group.channels) // 2]] = False
-        smaller = without(model, wired, kept)
-        again = wiring(smaller)
-        counts = wired.total_macs(kept), again.total_macs(again.all), smaller.count_params()
-        whole = model.predict(x, verbose=0)
-        for layer in model.layers:  # what reads a removed channel ignores it
-            for variable, axes in wired.slices(layer) if type(layer).__name__ in MIXING else ():
-                for axis, ids in axes.items():
-                    if len(axes) == 2 and ids is not wired.gives[layer.name]:
-                        shape = np.ones(len(variable.shape), int)
-                        shape[axis] = -1
-                        variable.assign(variable.numpy() * kept[ids].reshape(shape))
-        masked = model.predict(x, verbose=0)
-        error = np.abs(smaller.predict(x, verbose=0) - masked).max() / np.abs(masked).max()
-        moved = np.abs(whole - masked).max() / np.abs(masked).max()
-        parameters = sum(wired.parameters(layer, kept) for layer in model.layers)
-        send((name, {g.layers: g.why for g in wired.groups}, float(error), float(moved), (*counts, parameters)))
-
-
-@pytest.fixture(scope="module")
-def slimmed(tmp_path_factory):
-    found = []
-    processes.call("slim", tmp_path_factory.mktemp("slim") / "log", found.append, slim)
-    return {name: rest for name, *rest in found}
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_the_smaller_network_gives_what_the_masked_one_gives(slimmed, name):
-    _, error, moved, (macs, macs_of_smaller, parameters_of_smaller, parameters) = slimmed[name]
-    assert error < 1e-5
-    assert moved > 1e-3, "the channels that were removed did something"
-    assert (macs, parameters) == (macs_of_smaller, parameters_of_smaller)
-
-
-def test_layers_whose_outputs_meet_lose_the_same_channels(slimmed):
-    free = {name: {layers for layers, why in groups.items() if not why} for name, (groups, *_) in slimmed.items()}
-    assert free["residual"] == {("a", "b", "c", "d", "f"), ("e",)}
-    assert free["concatenated"] == {("a", "c"), ("b", "c"), ("d",)}
-    assert free["depthwise"] == {("a",), ("c", "d"), ("e",), ("f",)}
-    assert free["unknown"] == {("free",)}
-
-
-def test_what_can_not_be_removed_is_told(slimmed):
-    whys = {layers[0]: why for layers, why in slimmed["unknown"][0].items()}
-    assert whys["a"] == "reaches n, and what a LayerNormalization does to channels is unknown"
-    assert whys["b"] == "reaches g, a convolution in groups"
-    assert whys["g"] == "is a convolution in groups"
-    assert whys["c"] == "is the model's input"
-    assert whys["d"] == "ends in an activation that works across channels, or is unknown"
-    assert whys["out"] == "makes the model's output"
+from tests.support.stages import DATA, MODEL, Runner, content, facts
 
 
 def resnet8_at_60_percent(send, folder):
@@ -161,10 +41,8 @@ def resnet8_at_60_percent(send, folder):
         send((path, wiring(net).total_macs(wiring(net).all)))
 
 
-def test_the_file_of_a_resnet8_has_60_percent_of_the_macs(tmp_path):
-    found = []
-    processes.call("resnet8", tmp_path / "log", found.append, resnet8_at_60_percent, tmp_path)
-    more, *files = found
+def test_the_file_of_a_resnet8_has_60_percent_of_the_macs(in_child, tmp_path):
+    more, *files = in_child(resnet8_at_60_percent, tmp_path)
     (whole, macs), (smaller, fewer) = [(tflite.read(path), macs) for path, macs in files]
     assert (whole.macs, smaller.macs) == (macs, fewer)
     assert macs == 12_501_632
@@ -172,9 +50,6 @@ def test_the_file_of_a_resnet8_has_60_percent_of_the_macs(tmp_path):
     assert len(more) == 3
     assert min(more) / macs > 0.6
     assert files[1][0].stat().st_size < 0.7 * files[0][0].stat().st_size
-
-
-# The stage
 
 
 @pytest.fixture(scope="module")
@@ -191,21 +66,34 @@ def pruning(**settings):
     return ChannelPrune.model_validate({"stage": "channel_prune", "epochs": 2, "batch_size": 128} | settings)
 
 
-def test_an_interrupted_channel_pruning_ends_with_the_same_bytes_and_tells_what_it_did(runner, trained):
-    stage = pruning(keep_macs=0.6, criterion="taylor", batches=2, layers={"stem": 1.0})
-    artifact = runner(stage, trained)
-    assert content(artifact) == content(runner(stage, trained, interrupt_after=1))
-    rows = {row["layer"]: row for row in facts(artifact)["layers"]}
-    before, after = (sum(row["macs"][i] for row in rows.values()) for i in (0, 1))
+TAYLOR = pruning(keep_macs=0.6, criterion="taylor", batches=2, layers={"stem": 1.0})
+
+
+@pytest.fixture(scope="module")
+def smaller(runner, trained):
+    return runner(TAYLOR, trained)
+
+
+def test_an_interrupted_channel_pruning_ends_with_the_same_bytes(runner, trained, smaller):
+    assert content(smaller) == content(runner(TAYLOR, trained, interrupt_after=1))
+
+
+def test_the_share_of_macs_that_is_kept_is_that_of_the_file(runner, trained, smaller):
+    rows = facts(smaller)["layers"]
+    before, after = (sum(row["macs"][i] for row in rows) for i in (0, 1))
     assert 0.4 < after / before <= 0.6
+    assert facts(smaller)["notes"][0].startswith("MACs went from")
+    file = runner(Convert(stage="convert", quantization="float32"), Artifact("slim", "keras", smaller.path, trained))
+    assert tflite.read(file.path / "model.tflite").macs == after
+
+
+def test_each_layer_is_told_with_its_channels_or_the_reason(smaller):
+    rows = {row["layer"]: row for row in facts(smaller)["layers"]}
     assert rows["stem"]["why"] == rows["block1_conv2"]["why"] == "is named in layers with 1"
     assert rows["logits"]["why"] == "makes the model's output"
     assert rows["block2_skip"]["channels"] == rows["block2_conv2"]["channels"]
     assert rows["block3_conv1"]["done"]
     assert rows["block3_conv1"]["channels"][1] % 4 == 0
-    assert facts(artifact)["notes"][0].startswith("MACs went from")
-    file = runner(Convert(stage="convert", quantization="float32"), Artifact("slim", "keras", artifact.path, trained))
-    assert tflite.read(file.path / "model.tflite").macs == after
 
 
 def test_a_share_of_each_layer_is_kept_and_patterns_change_it(runner, trained):
@@ -223,13 +111,13 @@ def test_layers_alone_leave_the_others_whole(runner, trained):
     assert {row["layer"]: row["channels"] for row in rows if row["done"]} == {"block1_conv1": [8, 4]}
 
 
-def test_what_is_to_be_kept_is_said_once():
-    for settings, message in (
-        ({}, "give keep_macs, keep or layers"),
-        ({"keep": 0.5, "keep_macs": 0.5}, "give either keep_macs or keep"),
-    ):
-        with pytest.raises(ValidationError, match=message):
-            pruning(**settings)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({}, "give keep_macs, keep or layers"), ({"keep": 0.5, "keep_macs": 0.5}, "give either keep_macs or keep")],
+)
+def test_what_is_to_be_kept_is_said_once(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        pruning(**settings)
 
 
 REFUSED = [
@@ -252,8 +140,7 @@ def refusals(send, model):
         send(str(refused.value))
 
 
-def test_channel_pruning_that_can_not_be_is_refused(trained, tmp_path):
-    told = []
-    processes.call("refusals", tmp_path / "log", told.append, refusals, trained)
+def test_channel_pruning_that_can_not_be_is_refused(trained, in_child):
+    told = in_child(refusals, trained)
     for (_, message), text in zip(REFUSED, told, strict=True):
         assert re.search(message, text), text

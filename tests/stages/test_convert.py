@@ -1,24 +1,20 @@
-"""Post-training quantization in full: ranges by an estimator, one scale for a kernel, layers of another type."""
-
-import json
+"""The convert stage: ranges by an estimator, one scale for a kernel, layers of another type."""
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from test_training import DATA, MODEL, TRAIN, stage_process
 
 from pipeline import tflite
-from pipeline.core import processes
 from pipeline.core.errors import StageError
 from pipeline.keras.conversion.calibration import Calibration, draw
 from pipeline.keras.conversion.estimators import BATCH, Histogram, estimate
 from pipeline.keras.conversion.named_ops import Layers
 from pipeline.stages.convert import Convert
 from pipeline.stages.qat import Qat
-from pipeline.stages.stage import Artifact
 from pipeline.tflite.int16 import widened
 from pipeline.verify import int8
 from pipeline.verify.interpreters import litert, tflm
+from tests.support.stages import DATA, facts
 
 X, _ = DATA.split("test").batch(np.arange(100))
 SAMPLE = draw(DATA, Calibration(samples=60), 3).x  # the seed of the runner
@@ -27,26 +23,16 @@ SAMPLE = draw(DATA, Calibration(samples=60), 3).x  # the seed of the runner
 class Converter:
     """Runs convert stages on one trained network."""
 
-    def __init__(self, folder):
-        self.folder, self.count, self.above = folder, 0, {}
-        self.above = {"train": Artifact("train", "keras", self.run(TRAIN))}
+    def __init__(self, runner, trained):
+        self.runner, self.trained = runner, trained
         self.exact = self(quantization="float32", calibration=None)[0]
         self.plain = self()[0]
-
-    def run(self, stage):
-        """The folder of what a stage made."""
-        self.count += 1
-        work = self.folder / f"{self.count}"
-        work.mkdir()
-        arguments = (stage, self.above, self.folder, work, DATA, MODEL)
-        processes.call(stage.label, self.folder / "log", lambda done: None, stage_process, *arguments)
-        return work
 
     def __call__(self, **settings):
         """The finished file and the stage's facts."""
         stage = {"stage": "convert", "quantization": "int8", "calibration": {"samples": len(SAMPLE)}} | settings
-        work = self.run(Convert.model_validate(stage).aimed_at(None))
-        return tflite.read(work / "model.tflite"), json.loads((work / "facts.json").read_text())
+        made = self.runner(Convert.model_validate(stage).aimed_at(None), self.trained)
+        return tflite.read(made.path / "model.tflite"), facts(made)
 
     def error(self, model, kernels="reference"):
         """Mean distance of the outputs from the float file's."""
@@ -55,8 +41,8 @@ class Converter:
 
 
 @pytest.fixture(scope="module")
-def convert(tmp_path_factory):
-    return Converter(tmp_path_factory.mktemp("convert"))
+def convert(runner, trained):
+    return Converter(runner, trained)
 
 
 def scales(model):
@@ -71,7 +57,7 @@ def scales(model):
 )
 def test_the_scales_in_the_file_are_those_that_were_chosen(convert, ranges):
     """Each is (high - low) / 255 of what the estimator says of the float file's values."""
-    model, facts = convert(calibration={"samples": len(SAMPLE), **ranges})
+    model, told = convert(calibration={"samples": len(SAMPLE), **ranges})
     named = {tensor.name: tensor for tensor in convert.exact.subgraphs[0].tensors}
     runner = litert.Runner(convert.exact, "builtin", keep=True)
     values = runner.observe(SAMPLE, {name: named[name] for name in scales(model)})
@@ -83,7 +69,7 @@ def test_the_scales_in_the_file_are_those_that_were_chosen(convert, ranges):
         assert scale == pytest.approx((high - low) / 255, rel=1e-3)
     assert sum(scales(model).values()) < sum(scales(convert.plain).values())
     assert (model.quantization, model.integer_only) == ("int8", True)
-    assert facts["calibration"]["ranges"] == ranges["ranges"]
+    assert told["calibration"]["ranges"] == ranges["ranges"]
     assert convert.error(model) < 0.03
 
 
@@ -93,27 +79,35 @@ def test_weights_have_one_scale_where_per_channel_is_false(convert):
     assert [len(tensor.scales) for op in model.ops for tensor in op.weights] == [1, 1, 1, 1]
     hybrid, _ = convert(quantization="dynamic", per_channel=False, calibration=None)
     assert [len(tensor.scales) for op in hybrid.ops for tensor in op.weights if tensor.scales] == [1]
+
+
+def test_training_with_one_scale_needs_folded_normalisation(runner, trained):
     with pytest.raises(StageError, match=r"batch normalisation is folded into its kernels \(received norm1, norm2"):
-        convert.run(Qat(stage="qat", epochs=1, per_channel=False))
+        runner(Qat(stage="qat", epochs=1, per_channel=False), trained)
 
 
 def test_layers_that_are_kept_float_read_and_write_floats_and_no_others(convert):
-    model, facts = convert(keep_float=("conv2", "SOFTMAX"), io="float32")
+    model, told = convert(keep_float=("conv2", "SOFTMAX"), io="float32")
     computing = [op for op in model.ops if op.name not in ("QUANTIZE", "DEQUANTIZE")]
     kept = [op.name for op in computing if op.outputs[0].dtype == "FLOAT32"]
     assert kept == ["CONV_2D", "SOFTMAX"]
     assert (model.quantization, model.integer_only) == ("mixed", False)
-    assert facts["notes"] == ["float32 as asked: conv2 (CONV_2D), scores (SOFTMAX)"]
+    assert told["notes"] == ["float32 as asked: conv2 (CONV_2D), scores (SOFTMAX)"]
     for name, scale in scales(model).items():
         assert scale in (None, scales(convert.plain)[name])  # the rest is what the converter makes of it alone
     for kernels in ("xnnpack", "builtin", "reference", "tflm"):
         assert convert.error(model, kernels) < 0.9 * convert.error(convert.plain, kernels)
 
 
-@pytest.mark.parametrize("io", ["uint8", "float32"])
-def test_layers_that_are_kept_int16_run_on_every_runtime(convert, io):
-    model, facts = convert(keep_int16=("conv*", "pool*", "logits", "scores"), io=io)
-    assert facts["notes"] == [
+@pytest.fixture(scope="module", params=["uint8", "float32"])
+def finer(convert, request):
+    """A file with all layers that compute in 16 bits, and the stage's facts, for inputs and outputs of one type."""
+    return (*convert(keep_int16=("conv*", "pool*", "logits", "scores"), io=request.param), request.param)
+
+
+def test_layers_that_are_kept_int16_are_told_and_are_no_others(finer):
+    model, told, io = finer
+    assert told["notes"] == [
         "int16 as asked: conv1 (CONV_2D), pool1 (MAX_POOL_2D), conv2 (CONV_2D), pool2 (MAX_POOL_2D), conv3 (CONV_2D), "
         "logits (FULLY_CONNECTED), scores (SOFTMAX)"
     ]
@@ -122,8 +116,16 @@ def test_layers_that_are_kept_int16_run_on_every_runtime(convert, io):
     assert {written[name] for name in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED", "SOFTMAX")} == {"INT16"}
     assert {tensor.dtype for op in model.ops for tensor in op.weights} == {"INT8"}
     assert (model.quantization, model.integer_only) == ("mixed", io != "float32")
+
+
+def test_a_file_with_int16_layers_is_sound(finer):
+    model, _, _ = finer
     assert [str(found) for found in int8.breaches(model) if found.severity == "fail" and found.rule != "R1"] == []
     assert not set(model.subgraphs[0].tensors) - {t for op in model.ops for t in (*op.reads, *op.outputs)}
+
+
+def test_layers_that_are_kept_int16_run_on_every_runtime(convert, finer):
+    model, _, io = finer
     errors = [convert.error(model, kernels) for kernels in ("xnnpack", "builtin", "reference", "tflm")]
     assert np.ptp(errors) < 1e-4
     if io == "float32":  # 8 bits of the softmax are most of the error elsewhere

@@ -1,17 +1,13 @@
-"""Equalisation: equal outputs, equal ranges; and what that and bias correction do for files with one scale a tensor."""
+"""The equalize stage, and what it and bias correction do for files with one scale a tensor."""
 
 import json
 
 import numpy as np
 import pytest
-import test_training
 from pydantic import ValidationError
-from test_training import DATA, MODEL, facts
 
-from pipeline.core import processes
 from pipeline.core.errors import StageError
 from pipeline.keras.conversion.calibration import Calibration
-from pipeline.keras.conversion.conversion import Conversion
 from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.convert import Convert
 from pipeline.stages.equalize import Equalize
@@ -22,124 +18,7 @@ from pipeline.stages.sidecar import write_facts
 from pipeline.stages.stage import Artifact, Inputs
 from pipeline.verify import tensor_errors
 from pipeline.verify.interpreters import litert
-
-runner, trained = test_training.runner, test_training.trained
-
-
-def chain(layers, x):
-    """Every kernel, each behind a normalisation or without one, and most of what passes a factor on."""
-    x = layers.Conv2D(6, 3, use_bias=False, name="conv")(x)
-    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
-    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="depthwise")(x)
-    x = layers.LeakyReLU()(layers.BatchNormalization(name="norm2")(x))
-    x = layers.SeparableConv2D(8, 3, padding="same", depth_multiplier=2, activation="relu", name="separable")(x)
-    x = layers.MaxPooling2D(2)(layers.ZeroPadding2D(1)(layers.Conv2DTranspose(4, 2, use_bias=False, name="up")(x)))
-    x = layers.BatchNormalization(name="norm3")(x)
-    x = layers.Dropout(0.5)(layers.Flatten()(x))
-    return layers.Dense(3, name="out")(layers.Dense(8, activation="relu", name="dense")(x))
-
-
-def residual(layers, x):
-    """A sum, a shared layer, ReLU6, groups and a normalisation alone: each forbids something."""
-    x = layers.ReLU(6.0, name="relu6")(layers.Conv2D(4, 1, name="stem")(x))
-    y = layers.Conv2D(4, 1, name="inner2")(layers.Conv2D(4, 1, activation="relu", name="inner1")(x))
-    x = layers.BatchNormalization(name="alone")(layers.Add(name="sum")([x, y]))
-    shared = layers.Conv2D(4, 1, name="shared")
-    x = layers.Conv2D(4, 1, groups=2, name="grouped")(layers.Conv2D(4, 1, name="before")(shared(shared(x))))
-    return layers.Dense(3, activation="softmax", name="out")(layers.GlobalAveragePooling2D()(x))
-
-
-def apart(pair):
-    """How far the ranges of each channel are apart in the two layers of a pair: the logarithm of their ratio."""
-    mine, theirs = (side.ranges for side in pair.sides)
-    theirs = theirs.reshape(-1, len(mine)).max(axis=0)
-    used = (mine > 0) & (theirs > 0)
-    return np.where(used, np.abs(np.log(np.where(used, mine, 1) / np.where(used, theirs, 1))), 0)
-
-
-def surgery_of(send):
-    """For each net what its surgery did: equal outputs, pairs, reasons, ranges, zeros."""
-    from pipeline.keras import tf
-
-    tf.start(1)
-    import tf_keras
-
-    from pipeline.keras.surgery import equalization, folding, graph, relu6
-
-    random = np.random.default_rng(3)
-    x = random.normal(size=(16, 6, 6, 2)).astype(np.float32)
-    for net in (chain, residual):
-        image = tf_keras.Input((6, 6, 2))
-        model = graph.Rebuild().model(tf_keras.Model(image, net(tf_keras.layers, image)))
-        for weight in model.weights:
-            values = random.uniform(0.1, 1, weight.shape) * random.choice([0.2, 1, 5], weight.shape[-1])
-            zeros = 1 if weight.shape.rank == 1 else random.random(weight.shape) < 0.7
-            weight.assign(values * zeros * (1 if "variance" in weight.name else random.choice([-1, 1], weight.shape)))
-        before, fold = model.predict(x, verbose=0), folding.Folded()
-        folded = fold.model(model)
-        pairs, reasons = equalization.pairs(folded)
-        ends = equalization.largest(folded, pairs, [x])
-        empty = [np.mean(pair.sides[0].kernel.numpy() == 0) for pair in pairs]
-        rounds = equalization.equalize(pairs, ends)
-        unlimited = relu6.Unlimited().model(model)
-        send({
-            "error": np.abs(folded.predict(x, verbose=0) - before).max() / np.abs(before).max(),
-            "pairs": [(pair.first, pair.second) for pair in pairs],
-            "reasons": reasons,
-            "folded": fold.folded,
-            "left": fold.left,
-            "rounds": rounds,
-            "apart": [apart(pair) for pair in pairs],
-            "ends": (ends, equalization.largest(folded, pairs, [x])),
-            "zeros": (empty, [np.mean(pair.sides[0].kernel.numpy() == 0) for pair in pairs]),
-            "unlimited": [pair.first for pair in equalization.pairs(unlimited)[0]],
-        })  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def nets(tmp_path_factory):
-    found = []
-    processes.call("surgery", tmp_path_factory.mktemp("surgery") / "log", found.append, surgery_of)
-    return dict(zip(("chain", "residual"), found, strict=True))
-
-
-def test_the_network_gives_the_same_and_zeros_stay(nets):
-    for net in nets.values():
-        assert net["error"] < 1e-4
-        assert net["zeros"][0] == net["zeros"][1]
-    assert min(nets["chain"]["zeros"][0]) > 0.2
-
-
-def test_every_kernel_of_a_chain_is_equalised_with_the_next(nets):
-    chain = nets["chain"]
-    assert chain["folded"] == ["norm", "norm2"]
-    assert chain["left"] == {"norm3": "stands behind max_pooling2d, which has no kernel"}
-    assert chain["pairs"] == [
-        ("conv", "depthwise"), ("depthwise", "separable"), ("separable", "separable"), ("separable", "up"),
-        ("dense", "out"),
-    ]  # fmt: skip
-    assert list(chain["reasons"]) == ["up", "out"]
-    assert 2 < chain["rounds"] < 500
-
-
-def test_channels_have_equal_ranges_in_both_layers_or_the_largest_result_of_theirs(nets):
-    for net in nets.values():
-        for apart, ends, before in zip(net["apart"], net["ends"][1], net["ends"][0], strict=True):
-            assert np.all((apart < 0.01) | (ends > 0.99 * ends.max()))
-            assert ends.max() <= before.max() * (1 + 1e-5)
-
-
-def test_what_can_not_be_equalised_is_told(nets):
-    residual = nets["residual"]
-    assert residual["pairs"] == [("inner1", "inner2"), ("grouped", "out")]
-    assert residual["reasons"] == {
-        "stem": "reaches relu6, which passes no factor on: ReLU up to 6",
-        "inner2": "reaches sum, which passes no factor on: Add",
-        "shared": "is called several times",
-        "before": "reaches grouped, a convolution in groups",
-        "out": "passes no factor on: the activation softmax",
-    }
-    assert residual["unlimited"] == ["inner1", "grouped"]
+from tests.support.stages import DATA, MODEL, facts
 
 
 def crook(send, source, target):
@@ -164,12 +43,11 @@ def crook(send, source, target):
 
 
 @pytest.fixture(scope="module")
-def crooked(trained, tmp_path_factory):
+def crooked(trained, in_child, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crooked")
     (folder / "model").mkdir()
-    moved = []
-    processes.call("crook", folder / "log", moved.append, crook, trained.path, folder / "model")
-    assert moved[0] < 1e-5
+    (moved,) = in_child(crook, trained.path, folder / "model")
+    assert moved < 1e-5
     return Artifact("crooked", "keras", folder / "model")
 
 
@@ -190,12 +68,18 @@ def test_the_stage_folds_equalises_and_tells_it(equalized):
     assert note.startswith("normalisations folded: 3; pairs of layers equalised: 3, in ")
 
 
-def test_it_composes_with_what_prunes_before_and_behind_and_with_what_trains(runner, equalized):
+def test_training_behind_it_keeps_the_zeros_of_before(runner, equalized):
     assert facts(equalized)["sparsity"] == {"conv3": 0.5}
     aware = runner(Qat(stage="qat", epochs=1, batch_size=128), equalized)
     assert facts(aware)["sparsity"] == {"conv3": 0.5}
+
+
+def test_there_is_nothing_to_recalibrate_behind_it(runner, equalized):
     with pytest.raises(StageError, match=r"(?s)there is no batch normalisation .*received none.*leave the stage out"):
         runner(Recalibrate(stage="recalibrate"), equalized)
+
+
+def test_channels_and_weights_are_pruned_behind_it(runner, equalized):
     smaller = runner(ChannelPrune(stage="channel_prune", keep=0.5, epochs=1, batch_size=128), equalized)
     zeros = runner(Prune(stage="prune", sparsity=0.5, epochs=1, batch_size=128, min_weights=100), smaller)
     assert set(facts(zeros)["sparsity"]) == {"conv2", "conv3"}
@@ -223,11 +107,11 @@ def files(send, folders, work):
 
 
 @pytest.fixture(scope="module")
-def converted(crooked, equalized, tmp_path_factory):
+def converted(crooked, equalized, in_child, tmp_path_factory):
     """The folders of the files by their names."""
     work = tmp_path_factory.mktemp("files")
     folders = {"crooked": crooked.path, "equalized": equalized.path}
-    processes.call("files", work / "log", lambda sent: None, files, folders, work)
+    in_child(files, folders, work)
     return {path.parent.name: path.parent for path in work.glob("*/model.tflite")}
 
 
@@ -263,45 +147,6 @@ def test_bias_correction_works_beside_layers_that_stay_finer(converted):
         "conv1": "", "conv2": "", "conv3": "", "logits": "computes in floats",
     }  # fmt: skip
     assert all(row["shift"] < 0.5 * row["shift_before"] for row in found["layers"] if row["done"])
-
-
-def sums(send):
-    """For each op with weights of a float file: what it adds up for the mean input, and the mean of what it writes."""
-    from pipeline.keras import tf
-
-    tf.start(1)
-    import tf_keras
-    from ai_edge_litert.tools import flatbuffer_utils
-    from tf_keras import layers
-
-    from pipeline import tflite
-    from pipeline.tflite.accumulator import OPS, mean_sums
-
-    image = tf_keras.Input((9, 8, 4), name="image")
-    x = layers.Conv2D(6, (3, 2), strides=(2, 1), padding="same")(image)
-    x = layers.Conv2D(4, 3, dilation_rate=(1, 2), groups=2)(x)
-    x = layers.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2)(x)
-    model = tf_keras.Model(image, layers.Dense(5)(layers.Flatten()(layers.Conv2D(3, 1)(x))))
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        weight.assign(random.normal(size=weight.shape))
-    content = Conversion(Convert(stage="convert", quantization="float32"), model).content(None)
-    file, given = tflite.read(content), random.normal(size=(3, 9, 8, 4)).astype(np.float32)
-    written = litert.Runner(file, kernels="builtin", keep=True).record(given)
-    made = {op.outputs[0]: written[op.index] for op in file.ops} | {file.inputs[0]: given}
-    options = flatbuffer_utils.convert_bytearray_to_object(content).subgraphs[0].operators
-    for op in file.ops:
-        if op.name in OPS:
-            found = mean_sums(op, made[op.reads[0]].mean(axis=0), options[op.index].builtinOptions)
-            send((op.name, found, made[op.outputs[0]].mean(axis=tuple(range(made[op.outputs[0]].ndim - 1)))))
-
-
-def test_the_mean_of_what_an_op_adds_up_is_what_it_adds_up_for_the_mean(tmp_path):
-    found = []
-    processes.call("sums", tmp_path / "log", found.append, sums)
-    assert sorted(name for name, _, _ in found) == ["CONV_2D"] * 3 + ["DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
-    for _, computed, seen in found:
-        assert computed == pytest.approx(seen, rel=1e-4, abs=1e-4)
 
 
 def test_bias_correction_is_for_int8_alone():

@@ -5,20 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
-import test_training
-from test_training import DATA, content, facts
 
 from pipeline import tflite
 from pipeline.core.errors import ConfigError, StageError
-from pipeline.keras.surgery.switched import rounded
 from pipeline.stages.convert import Convert
 from pipeline.stages.sensitivity import Sensitivity
 from pipeline.stages.sensitivity_facts import SensitivityFacts
 from pipeline.stages.stage import Artifact
 from pipeline.stages.worst import Worst
 from pipeline.verify.interpreters import litert
-
-runner, trained = test_training.runner, test_training.trained
+from tests.support.stages import DATA, content, facts
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +86,3 @@ def test_the_worst_need_a_ranking_right_above(planned):
 def test_a_model_that_rounds_already_is_refused(planned, stage):
     with pytest.raises(ConfigError, match="can't follow qat"):
         planned(f"  - {{stage: train, epochs: 1}}\n  - {{stage: qat, epochs: 1}}\n  - {stage}\n")
-
-
-def test_weights_are_rounded_with_a_scale_for_each_channel():
-    weights = np.random.default_rng(1).normal(size=(3, 3, 2, 4)).astype(np.float32) * [1, 0.01, 100, 0]
-    steps = rounded(weights.astype(np.float32), [3]) / (np.abs(weights).max(axis=(0, 1, 2)) / 127 + 1e-30)
-    assert np.abs(steps - np.round(steps)).max() < 1e-3
-    assert np.abs(steps).max() == pytest.approx(127, rel=1e-5)
-    assert np.array_equal(rounded(np.zeros((2, 2), np.float32), [1]), np.zeros((2, 2)))

@@ -1,6 +1,7 @@
 """Hostile .tflite files, made from real ones by seed, and what the code that meets a user's file makes of them.
 
-``python tests/fuzz.py FOLDER --count 10000 --seed 1`` (``scripts/fuzz``) saves each file that shows a bug in FOLDER.
+``python -m tests.support.fuzz FOLDER --count 10000 --seed 1`` (``scripts/fuzz``) saves each file that shows a bug in
+FOLDER.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -28,6 +28,8 @@ from pipeline.verify import measurement
 from pipeline.verify.interpreters import tflm
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.runtimes.runtime import RUNTIMES
+from tests.support import tflite_models
+from tests.support.edits import Root, pack, unpack
 
 SEEDS = (
     "int8", "float32", "float16", "dynamic", "int16x8", "uint8_io", "elu", "multi", "lstm", "loop", "products",
@@ -37,8 +39,6 @@ LIMITS = processes.Limits(seconds=300, memory=1 << 30, message=64 << 20)  # of a
 SECONDS = 2  # of processor time for one file, which takes 10 ms on a quiet machine
 BATCH = 500  # files that one process takes, as long as none ends it
 LARGEST = 1 << 18  # elements of an input that is fed
-
-Root = Any  # schema.ModelT
 
 
 # ---- damage to bytes
@@ -69,16 +69,6 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 
 # ---- changes to the structure
-
-
-def unpack(content: bytes) -> Root:
-    return schema.ModelT.InitFromPackedBuf(content)
-
-
-def pack(root: Root) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(root.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def _shape(root: Root, rng: random.Random) -> None:
@@ -332,8 +322,6 @@ def _run(runtime: str, model: tflite.Model) -> tuple[str, str]:
 
 
 def main() -> None:
-    import tflite_models
-
     arguments = argparse.ArgumentParser(description="Hostile .tflite files against the reader and the runtimes.")
     arguments.add_argument("folder", type=Path, help="where the seed models and the files that show a bug are kept")
     arguments.add_argument("--count", type=int, default=10_000, help="how many files (default: %(default)s)")
@@ -342,7 +330,8 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     models = given.folder / "models"
     if not models.is_dir():
-        tflite_models._made(models)
+        models.mkdir()
+        processes.call("the models", given.folder / "log", print, tflite_models.build, models)
     seeds = [models / f"{name}.tflite" for name in SEEDS]
     counts: Counter[str] = Counter()
     for path, what, why in outcomes(make(seeds, given.folder, given.count, given.seed)):

@@ -1,9 +1,5 @@
-"""Quantized models for the tests of the int8 rules, made once a session: ``python tests/int8_models.py FOLDER``."""
+"""Quantized .tflite files for the int8 rules: sound ones, and some that the converter gets wrong."""
 
-import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +8,8 @@ import numpy as np
 NAMES = ("parts", "answers", "lstm_faulty", "inception", "inception_faulty")
 
 
-@functools.cache
-def made(folder: Path) -> dict[str, Path]:
-    """Name -> .tflite file. TensorFlow runs in a process of its own."""
-    folder.mkdir()
-    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {name: folder / f"{name}.tflite" for name in NAMES}
-
-
-def _build(folder: Path) -> None:
+def build(send: Any, folder: Path) -> None:
+    """Make ``NAME.tflite`` in the folder for each of NAMES."""
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
     import tf_keras as keras
@@ -106,7 +92,3 @@ def _build(folder: Path) -> None:
 
     save("inception_faulty", inception(None))
     save("inception", inception(Unquantized()))
-
-
-if __name__ == "__main__":
-    _build(Path(sys.argv[1]))

@@ -1,18 +1,11 @@
-"""The four MLPerf Tiny nets as real .tflite files, and a file that fits no target, made once a session.
+"""The four MLPerf Tiny nets as real .tflite files, and a file that fits no target, not trained.
 
-The nets are not trained, but their normalisations know the data: without that the signal dies out on its way, and
-TFLite Micro aborts on the scales that this gives. TensorFlow runs in a process of its own: ``python
-tests/net_models.py FOLDER``.
+Their normalisations know the data: without that the signal dies out on its way, and
+TFLite Micro aborts on the scales that this gives.
 """
 
-import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 NETS: dict[str, tuple[tuple[int, ...], int]] = {  # shape of an example, labels
     "resnet8": ((32, 32, 3), 10),
@@ -22,24 +15,8 @@ NETS: dict[str, tuple[tuple[int, ...], int]] = {  # shape of an example, labels
 }
 
 
-@functools.cache
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    path = os.pathsep.join(part or "." for part in sys.path)
-    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path}
-    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
-
-
-@pytest.fixture(scope="session")
-def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of ``resnet8_float32.tflite``, ``resnet8_int8.tflite`` and so on, ``per_tensor`` and ``custom``."""
-    return _made(tmp_path_factory.getbasetemp() / "net-models")
-
-
-def _build(folder: Path) -> None:
+def build(send: Any, folder: Path) -> None:
+    """Make ``NET_float32.tflite`` and ``NET_int8.tflite`` of each net, ``per_tensor.tflite`` and ``custom.tflite``."""
     import numpy as np
     import tensorflow as tf
     from pydantic import TypeAdapter
@@ -86,7 +63,3 @@ def _build(folder: Path) -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([erf], tf.Module())
     converter.allow_custom_ops = True
     (folder / "custom.tflite").write_bytes(converter.convert())
-
-
-if __name__ == "__main__":
-    _build(Path(sys.argv[1]))

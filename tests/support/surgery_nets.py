@@ -1,36 +1,8 @@
-"""What the surgery makes of small networks, measured once a session: ``python tests/surgery_nets.py FILE``.
+"""Small networks for the surgery, and figures of what it makes of them."""
 
-TensorFlow runs in a process of its own, and the figures come back as JSON.
-"""
-
-import functools
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 IMAGE, SEQUENCE, VECTOR = (8, 8, 4), (16, 4), (9,)
-
-
-@functools.cache
-def _made(path: Path) -> dict[str, Any]:
-    places = os.pathsep.join(part or "." for part in sys.path)
-    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": places}
-    command = [sys.executable, "-W", "ignore", __file__, str(path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    measured: dict[str, Any] = json.loads(path.read_text())
-    return measured
-
-
-@pytest.fixture(scope="session")
-def surgery(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Figures by the names of the networks below."""
-    return _made(tmp_path_factory.getbasetemp() / "surgery.json")
 
 
 def _nest(layers: Any, keras: Any) -> Any:
@@ -253,10 +225,11 @@ def _per_tensor() -> dict[str, list[int]]:
     return found
 
 
-if __name__ == "__main__":
+def measure(send: Any) -> None:
+    """Figures by the names of the networks."""
     from pipeline.keras import tf as door
 
     door.start(1)
     found: dict[str, Any] = {name: _measure(*each) for name, each in constructs().items()}
     found |= {"ports": _ports(), "subclassed": _subclassed(), "preserved": _preserved(), "per_tensor": _per_tensor()}
-    Path(sys.argv[1]).write_text(json.dumps(found))
+    send(found)

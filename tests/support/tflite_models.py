@@ -1,17 +1,9 @@
-"""Tiny real models for the tests of the .tflite reader and the runtimes, made once a session.
+"""Tiny .tflite files of every kind, straight from the converter."""
 
-TensorFlow runs in a process of its own: ``python tests/tflite_models.py FOLDER``.
-"""
-
-import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 SHAPE = (16, 16, 3)
 NAMES = (
@@ -20,30 +12,8 @@ NAMES = (
 )  # fmt: skip
 
 
-@functools.cache
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-W", "ignore", __file__, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Name -> .tflite file. Each test module has a fixture of its own; the files are the session's."""
-    folder = _made(tmp_path_factory.getbasetemp() / "tflite-models")
-    return {name: folder / f"{name}.tflite" for name in NAMES}
-
-
-@pytest.fixture(scope="session")
-def images() -> Any:
-    """(20, 16, 16, 3) float32 in 0..1."""
-    return np.random.default_rng(7).random((20, *SHAPE), dtype=np.float32)
-
-
-def _build(folder: Path) -> None:
+def build(send: Any, folder: Path) -> None:
+    """Make ``NAME.tflite`` in the folder for each of NAMES."""
     import tensorflow as tf
     import tf_keras as keras
 
@@ -134,7 +104,3 @@ def _build(folder: Path) -> None:
         return tf.while_loop(lambda i, _: i < 3, lambda i, x: (i + 1, tf.matmul(x, matrix)), (tf.constant(0), x))[1]
 
     save("loop", convert(trace(loop, x=[1, 4])))
-
-
-if __name__ == "__main__":
-    _build(Path(sys.argv[1]))

@@ -1,8 +1,5 @@
 """Every check passes, fails, or says why it can't tell; from facts alone."""
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +7,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
-from pipeline.stages.verify import Verify
 from pipeline.verify.checks.check import AnyCheck
 from pipeline.verify.model_facts import CheckResult, Errors, ModelFacts, Paired, Port
-from pipeline.verify.scoring import classification, statistics
+from pipeline.verify.scoring import statistics
 
 CHECK: TypeAdapter[Any] = TypeAdapter(AnyCheck)
 BASE = {"accuracy": 0.98, "f1_macro": 0.98, "log_loss": 0.1, "ece": 0.02}
@@ -221,38 +217,3 @@ def test_a_check_that_promises_nothing_is_refused(settings: dict[str, Any], rule
 )
 def test_a_check_names_what_needs_a_baseline(settings: dict[str, Any], needs: str) -> None:
     assert CHECK.validate_python(settings).needs_baseline == needs
-
-
-DECISIONS = {"float": [0, 0, 1, 1], "ptq": [0, 1, 1, 1], "small": [0, 0, 0, 1]}
-
-
-def keep(folder: Path, names: Sequence[str]) -> None:
-    """What a verify stage that read these models leaves, for examples of the classes 0, 0, 1 and 1."""
-    y, decisions = np.array([0, 0, 1, 1]), np.array([DECISIONS[name] for name in names])
-    found = [classification.classification(np.eye(2)[row], y, ["cat", "dog"]) for row in decisions]
-    rows = [facts(metrics=one.metrics, per_class=one.per_class, drop={}).model_dump(mode="json") for one in found]
-    (folder / "measured.json").write_text(json.dumps(rows), encoding="utf-8")
-    np.savez(folder / "decisions.npz", y=y, decisions=decisions)
-
-
-@pytest.mark.parametrize(
-    ("baseline", "flips", "drop"),
-    [
-        ("float", {"ptq": (1, 0, "cat"), "small": (1, 0, "dog")}, 0.25),
-        ("ptq", {"float": (0, 1, None), "small": (1, 1, "dog")}, 0.0),
-        (None, {}, None),
-    ],
-)
-def test_what_verify_keeps_compares_with_any_baseline(
-    tmp_path: Path, baseline: str | None, flips: dict[str, tuple[int, int, str | None]], drop: float | None
-) -> None:
-    stage = Verify(stage="verify", of=tuple(DECISIONS), baseline=baseline)
-    keep(tmp_path, stage.reads())
-    models = {model.name: model for model in stage.measured(tmp_path)}
-    found = {name: model.paired for name, model in models.items() if model.paired}
-    assert {
-        name: (paired.lost, paired.gained, paired.worst.label if paired.worst else None)
-        for name, paired in found.items()
-    } == flips
-    assert [name for name, model in models.items() if model.baseline] == ([baseline] if baseline else [])
-    assert models["small"].drop.get("accuracy") == drop

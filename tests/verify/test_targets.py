@@ -2,20 +2,15 @@
 
 import functools
 import gzip
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import net_models
 import pytest
 
 from pipeline import tflite
-from pipeline.audit import model_file
 from pipeline.config import config
 from pipeline.core.errors import ConfigError, StageError
-from pipeline.core.store import Store
-from pipeline.engine.plan import plan, why_missing
 from pipeline.tflite import demands
 from pipeline.verify import targets, vela
 from pipeline.verify.checks.arena import Arena
@@ -24,7 +19,6 @@ from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, LayerFacts, ModelFacts, Port
 from pipeline.verify.targets import Target
 
-nets = net_models.nets
 NAMES = (
     "android-cpu", "coral-edge-tpu", "cortex-m4", "cortex-m55", "cortex-m7", "esp32-s3", "ethos-u55-128",
     "ethos-u55-256", "ios-cpu", "rp2040",
@@ -228,126 +222,9 @@ def test_faults_of_a_target_file_have_their_place(tmp_path: Path, text: str, sai
     assert said in str(caught.value)
 
 
-def test_a_wrong_name_is_answered_with_the_right_one(written: Any) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'cortex-m4'"):
-        targets.load("cortexm4")
-    with pytest.raises(
-        ConfigError, match=r"(?s)tiny.yaml:2:1: target: there is no such target .* did you mean 'cortex-m4'"
-    ):
-        config.load(written(CONFIG.format(target="cortexm4")))
-
-
-def test_faults_of_a_target_in_a_config_are_told_with_all_others(written: Any, tmp_path: Path) -> None:
-    (tmp_path / "board.yaml").write_text("name: board\nlike: cortex-m4\nram_byte: 5\nflash_bytes: -1\n")
-    text = CONFIG.replace("epochs: 1", "epochs: -1")
-    for target, told in {
-        "board.yaml": ["board.yaml:3:1: ram_byte: is not a known setting",
-                       "board.yaml:4:1: flash_bytes: must be greater than 0 (received -1)"],
-        "{like: cortex-m, name: b}": ["tiny.yaml:2:10: target.like: there is no such target (received 'cortex-m')"],
-        "{like: cortex-m4, ram_byte: 5}": ["tiny.yaml:2:27: target.ram_byte: is not a known setting"],
-        "{name: b, runtime: tflm}": ["tiny.yaml:2:1: target.ops: is required"],
-        "5": ["tiny.yaml:2:1: target: must be a mapping of settings (received 5)"],
-    }.items():  # fmt: skip
-        with pytest.raises(ConfigError) as caught:
-            config.load(written(text.format(target=target)))
-        lines = str(caught.value)
-        assert all(line in lines for line in told), lines
-        assert "tiny.yaml:6:20: stages.train.epochs: must be" in lines
-        assert len(caught.value.faults) == len(told) + 1
-
-
-def test_a_set_target_is_told_as_the_option_it_is(written: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^--set target=cortexm4: target: there is no such target"):
-        config.load(written(CONFIG.format(target="rp2040")), ["target=cortexm4"])
-
-
-def converted(path: Path, overrides: tuple[str, ...] = ()) -> Any:
-    return config.load(path, overrides)[0].stages[1]
-
-
-def test_a_target_is_shown_with_its_checks_and_sources(edgepipe: Any, tmp_path: Path) -> None:
-    code, shown, _ = edgepipe("targets", "rp2040")
-    assert code == 0
-    assert "ops: allowed 117 ops, per_channel_dense false, int16x8 true" in shown
-    assert "arena: max_bytes 264.0 KiB" in shown
-    assert "https://datasheets.raspberrypi.com/rp2040/rp2040-datasheet.pdf" in shown
-    assert "micro_mutable_op_resolver.h" in shown  # of the table of ops
-    (tmp_path / "board.yaml").write_text("like: rp2040\nname: board\nram_bytes: 4096\n")
-    code, shown, _ = edgepipe("targets", tmp_path / "board.yaml", "--json")
-    assert (code, json.loads(shown)["ram_bytes"]) == (0, 4096)
-    code, _, told = edgepipe("targets", "rp2041")
-    assert code == 2
-    assert "did you mean 'rp2040'?" in told
-
-
 def test_only_an_npu_takes_what_vela_compiled() -> None:
     assert "ethos-u" in targets.load("ethos-u55-128").rules()
     assert "ethos-u" not in targets.load("cortex-m55").rules()
-
-
-def test_convert_takes_from_the_target_what_it_leaves_out(written: Any) -> None:
-    per_tensor, other = written(CONFIG.format(target="rp2040"), "a.yaml"), written(CONFIG.format(target="null"))
-    stage = converted(per_tensor)
-    assert (stage.per_channel_dense, stage.io) == (False, "int8")
-    assert stage.aimed == {"per_channel_dense": "rp2040", "io": "rp2040"}
-    assert (converted(other).per_channel_dense, converted(other).io) == (True, "int8")
-    assert converted(per_tensor, ("stages.convert.per_channel_dense=true",)).per_channel_dense is True
-    assert converted(per_tensor, ("stages.convert.quantization=float32",)).per_channel_dense is True
-    bytes_only = written(CONFIG.format(target="{like: cortex-m4, name: b, inputs: [uint8, float32]}"), "c.yaml")
-    assert converted(bytes_only).io == "uint8"
-    assert converted(bytes_only, ("stages.convert.io=int8",)).io == "int8"
-    assert converted(bytes_only, ("stages.convert.quantization=int16x8",)).io == "float32"
-
-
-def test_the_key_of_convert_holds_what_was_resolved(written: Any) -> None:
-    def key_of(target: str, *overrides: str) -> str:
-        return plan(*config.load(written(CONFIG.format(target=target)), overrides))[1].key
-
-    assert key_of("null") == key_of("cortex-m4") == key_of("null", "stages.convert.io=int8")
-    assert key_of("rp2040") == key_of("esp32-s3") == key_of("null", "stages.convert.per_channel_dense=false")
-    assert key_of("rp2040") != key_of("null")
-
-
-def test_explain_names_the_target_that_changed_a_stage(written: Any, tmp_path: Path) -> None:
-    store = Store(tmp_path / "store", print)
-    for step in plan(*config.load(written(CONFIG.format(target="null")))):
-        store.put(step.key, step.stage.kind, step.identity, lambda work: None)
-    step = plan(*config.load(written(CONFIG.format(target="rp2040"))))[1]
-    assert why_missing(step, store) == "per_channel_dense true -> false (target rp2040)"
-    own = plan(*config.load(written(CONFIG.format(target="rp2040")), ["stages.convert.per_channel_dense=false"]))[1]
-    assert why_missing(own, store) == "per_channel_dense true -> false"
-
-
-def test_a_checks_file_names_a_target_as_a_config_does(tmp_path: Path) -> None:
-    (tmp_path / "checks.yaml").write_text("target: board.yaml\n")
-    (tmp_path / "board.yaml").write_text("like: cortex-m4\nname: board\n")
-    target = config.load_as(model_file.Promises, tmp_path / "checks.yaml").target
-    assert target is not None
-    assert (target.name, target.ram_bytes) == ("board", 262144)
-
-
-def test_a_target_without_verify_promises_nothing(written: Any) -> None:
-    text = CONFIG.format(target="cortex-m4").replace("  - {stage: verify, of: [convert]}\n", "")
-    with pytest.raises(ConfigError, match="target: is checked by a verify stage, and there is none"):
-        config.load(written(text))
-
-
-def key(path: Path) -> str:
-    """Of verify, behind a conversion that no target changes."""
-    return plan(*config.load(path, ["stages.convert.per_channel_dense=true"]))[-1].key
-
-
-def test_the_key_of_verify_holds_what_the_target_has_measured_and_no_more(written: Any) -> None:
-    keys = {
-        name: key(written(CONFIG.format(target=name), f"{i}.yaml"))
-        for i, name in enumerate(
-            ["null", "android-cpu", "coral-edge-tpu", "cortex-m4", "rp2040", "ethos-u55-128", "ethos-u55-256",
-             "{like: cortex-m4, ram_bytes: 4096}"]
-        )
-    }  # fmt: skip
-    without = {key for name, key in keys.items() if not name.startswith("ethos")}
-    assert len(without) == 1  # limits are no part of it, and the arena is measured for all
-    assert len({*without, keys["ethos-u55-128"], keys["ethos-u55-256"]}) == 3
 
 
 def test_verify_runs_the_checks_of_the_target(written: Any, nets: Path, tmp_path: Path) -> None:

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from tflite_models import images, models  # noqa: F401  (fixtures)
 
 from pipeline.verify import tensor_errors
 from pipeline.verify.interpreters import litert
 
 
 @pytest.fixture(scope="module")
-def found(models, images):  # noqa: F811
+def found(models, images):
     return tensor_errors.errors(models["int8"], images, tensor_errors.layers(models["float32"], images))
 
 
@@ -21,7 +20,7 @@ def test_every_quantized_tensor_is_compared_and_the_worst_comes_first(found):
     assert [bool(error.counts) for error in found[:6]] == [True] * min(6, len(found))
 
 
-def test_the_figures_of_a_tensor_follow_their_definitions(models, images):  # noqa: F811
+def test_the_figures_of_a_tensor_follow_their_definitions(models, images):
     reference = {"out": litert.run(models["float32"], images)}
     name = next(iter(tensor_errors.tflite.read(models["int8"]).signature.outputs))
     (error,) = tensor_errors.errors(models["int8"], images, {name: [reference["out"]]})
@@ -36,12 +35,12 @@ def test_the_figures_of_a_tensor_follow_their_definitions(models, images):  # no
     assert sum(error.counts) == sum(error.float_counts) == q.size
 
 
-def test_what_the_reference_does_not_know_is_left_out(models, images):  # noqa: F811
+def test_what_the_reference_does_not_know_is_left_out(models, images):
     assert tensor_errors.errors(models["int8"], images, {}) == ()
     assert tensor_errors.errors(models["int8"], images, {"conv1": [np.zeros((20, 1), np.float32)]}) == ()
 
 
-def test_the_same_file_has_no_error(models, images):  # noqa: F811
+def test_the_same_file_has_no_error(models, images):
     same = tensor_errors.errors(models["int8"], images, tensor_errors.layers(models["int8"], images))
     assert {error.sqnr_db for error in same} == {None}
     assert {error.max_abs for error in same} == {0.0}

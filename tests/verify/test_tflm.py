@@ -1,4 +1,4 @@
-"""pipeline.tflm against LiteRT's reference kernels, and its arena against TFLM itself."""
+"""TFLite Micro against LiteRT's reference kernels, and its arena against TFLM itself."""
 
 import subprocess
 import sys
@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tflite_models
 
 from pipeline import tflite
 from pipeline.core.errors import InputError
 from pipeline.verify.interpreters import litert, tflm
+from tests import ROOT
 
-models, images = tflite_models.models, tflite_models.images
 Models = dict[str, Path]
 
 
@@ -102,5 +101,5 @@ class TestWithThePackage:
             "except InputError: print('after', file=sys.stderr)"
         )
         command = [sys.executable, "-c", code, str(models["dynamic"])]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
         assert done.stderr == "after\n"
