@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import config
 from pipeline.core.errors import InputError
-from pipeline.core.store import Store
+from pipeline.core.store import Store, key_of
 from pipeline.engine import plan
 from pipeline.stages import step as steps_of
 from tests import ROOT
@@ -98,17 +98,17 @@ def test_a_model_file_counts_by_its_content_and_not_by_its_path(planned, tmp_pat
 
 
 def test_the_versions_of_libraries_count_for_the_stages_that_they_decide(planned, monkeypatch):
-    old, real = planned(STAGES), steps_of._version
+    old, real = planned(STAGES), steps_of.installed
 
     def upgraded(name):
         return "99.0" if name == "ai-edge-litert" else real(name)
 
-    monkeypatch.setattr(steps_of, "_version", upgraded)
+    monkeypatch.setattr(steps_of, "installed", upgraded)
     assert changed(old, planned(STAGES)) == ["verify"]
 
 
 def test_a_library_that_is_not_installed_is_told_and_is_no_crash():
-    assert steps_of._version("no-such-distribution") == "not installed"
+    assert steps_of.installed("no-such-distribution") == "not installed"
 
 
 PROGRAM = """
@@ -176,7 +176,7 @@ def test_why_a_step_is_missing_names_what_changed(why, option, expected):
 
 
 def test_a_library_that_changed_is_named(why, monkeypatch):
-    monkeypatch.setattr(steps_of, "_version", lambda name: "99.0")
+    monkeypatch.setattr(steps_of, "installed", lambda name: "99.0")
     assert "tensorflow '" in (reasons := why())["train"]
     assert reasons["train"].count("-> '99.0'") == 4
 
@@ -193,6 +193,13 @@ def test_code_that_changed_is_named(why, monkeypatch):
 def test_data_that_changed_is_named(why, monkeypatch):
     monkeypatch.setattr("pipeline.data.sources.digits.Digits.fingerprint", lambda data: "other")
     assert why()["train"] == "the content of data changed"
+
+
+def test_why_is_told_from_the_entry_that_shares_most_of_what_is_read(why, planned):
+    """Although another run's entry, which read other files altogether, is the newer one."""
+    other = planned(STAGES)["verify"].identity | {"needs": ["another float", "another small"]}
+    why.store.put(key_of(other), "verify", other, lambda work: (work / "file").touch())
+    assert why("stages.prune.sparsity=0.6")["verify"] == "reads small, which changed"
 
 
 def test_an_empty_store_is_told_as_such(planned, tmp_path):

@@ -51,6 +51,7 @@ def test_the_key_of_verify_holds_what_the_target_has_measured_and_no_more(writte
              "{like: cortex-m4, ram_bytes: 4096}"]
         )
     }  # fmt: skip
-    without = {key for name, key in keys.items() if not name.startswith("ethos")}
-    assert len(without) == 1  # limits are no part of it, and the arena is measured for all
-    assert len({*without, keys["ethos-u55-128"], keys["ethos-u55-256"]}) == 3
+    plain = {keys[name] for name in ("null", "android-cpu", "coral-edge-tpu")}
+    boards = {keys[name] for name in ("cortex-m4", "rp2040", "{like: cortex-m4, ram_bytes: 4096}")}
+    assert len(plain) == len(boards) == 1  # limits are no part of it, and the arena is measured for all
+    assert len({*plain, *boards, keys["ethos-u55-128"], keys["ethos-u55-256"]}) == 4  # runtimes and Vela's devices are
