@@ -1,8 +1,6 @@
 """Keys: what changes them, and why a step is not in the store. Nothing runs here."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from pipeline.engine import plan
 from pipeline.stages import step as steps_of
 from tests import ROOT
 from tests.support.pipelines import HEAD, STAGES
+from tests.support.tree import Tree
 
 DIGITS = ROOT / "configs" / "digits.yaml"
 
@@ -111,33 +110,15 @@ def test_a_library_that_is_not_installed_is_told_and_is_no_crash():
     assert steps_of.installed("no-such-distribution") == "not installed"
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from pipeline.config import config
-from pipeline.engine import plan
-for step in plan.plan(*config.load(Path(sys.argv[1]))):
-    print(step.name, step.key)
-"""
-
-
-def keys_of_a_process(folder, path):
-    done = subprocess.run([sys.executable, "-c", PROGRAM, path], cwd=folder, capture_output=True, text=True, check=True)
-    return dict(line.split() for line in done.stdout.splitlines())
-
-
-def test_keys_are_those_of_every_process_and_change_with_the_code(planned, tmp_path, written):
-    here = keys(planned(STAGES))
-    package = tmp_path / "copy" / "pipeline"
-    shutil.copytree(ROOT / "pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "tiny.yaml"
-    assert keys_of_a_process(tmp_path / "copy", path) == here
-    with (package / "stages" / "prune.py").open("a") as file:
+def test_keys_are_those_of_every_process_and_change_with_the_code(planned, tmp_path):
+    here, tree, path = keys(planned(STAGES)), Tree(tmp_path / "copy"), tmp_path / "tiny.yaml"
+    assert tree.keys(path) == here
+    with (tree.package / "stages" / "prune.py").open("a") as file:
         file.write("\n# a comment\n")
-    assert keys_of_a_process(tmp_path / "copy", path) == here
-    with (package / "stages" / "prune.py").open("a") as file:
+    assert tree.keys(path) == here
+    with (tree.package / "stages" / "prune.py").open("a") as file:
         file.write("\nMORE = 1\n")
-    there = keys_of_a_process(tmp_path / "copy", path)
+    there = tree.keys(path)
     assert [name for name in here if here[name] != there[name]] == ["prune", "small", "verify"]
 
 
