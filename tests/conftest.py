@@ -1,79 +1,132 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that the tests of several rooms share."""
 
-import subprocess
+import os
+import shutil
 import sys
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
 from pipeline.cli import app
 from pipeline.config import config
+from pipeline.core import processes
+from pipeline.data.sources.npz import Npz
 from pipeline.engine.plan import plan
-from pipeline.report.document import Report
+from pipeline.verify.interpreters import litert
+from tests.support import net_models, tflite_models
+from tests.support.contracts import RGB
+from tests.support.pipelines import CONFIG, HEAD, Pipeline
 
-HEAD = """\
-name: tiny
-data: {source: digits}
-model: {source: small_cnn}
-stages:
-"""
-
-CONFIG = """
-name: tiny
-seed: 5
-data: {source: digits}
-model: {source: small_cnn, filters: 4}
-stages:
-  - {stage: train, epochs: 4, batch_size: 64, learning_rate: 0.01}
-  - {stage: convert, name: float, quantization: float32}
-  - {stage: convert, name: ptq, from: train, quantization: int8, calibration: {halves: true}}
-  - {stage: prune, from: train, sparsity: 0.5, epochs: 3, batch_size: 64, min_weights: 100}
-  - {stage: qat, epochs: 3, batch_size: 64}
-  - {stage: convert, name: small, quantization: int8, io: uint8}
-  - stage: verify
-    of: [ptq, small]
-    baseline: float
-    checks:
-      - {check: accuracy, min: 0.5}
-      - {check: integer_only}
-      - {check: io, of: [small], input: uint8, output: uint8}
-      - {check: sparsity, of: [small], min: 0.45}
-"""
+# Fixtures that train, convert or start TensorFlow: a test with one of them, or with what is made of one, is slow.
+SLOW = {"in_child", "pipeline", "runner"}
 
 
-class Pipeline:
-    """A folder with a config, a store and a runs folder."""
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
-    def __init__(self, folder, config=CONFIG):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tiny.yaml").write_text(config)
 
-    def command(self, *arguments, verb="run"):
-        store = ["--store", str(self.folder / "store")]
-        out = ["--out", str(self.folder / "runs")] if verb == "run" else []
-        return [sys.executable, "-m", "pipeline", verb, "tiny.yaml", *store, *out, *arguments]
-
-    def run(self, *arguments, code=0, verb="run"):
-        """Standard output and standard error of a finished command that ended with `code`."""
-        done = subprocess.run(self.command(*arguments, verb=verb), cwd=self.folder, capture_output=True, text=True)
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout, done.stderr
-
-    @property
-    def report(self):
-        return Report.model_validate_json((self.folder / "runs" / "tiny" / "report.json").read_bytes())
-
-    def models(self):
-        return {path.name: path.read_bytes() for path in (self.folder / "runs" / "tiny").glob("*.tflite")}
+@pytest.fixture(scope="session", autouse=True)
+def _server(request):
+    """One fork server for all that a session starts, with TensorFlow in memory where a test needs it."""
+    slow = any(item.get_closest_marker("slow") for item in request.session.items)
+    processes.start_server(None, processes.TENSORFLOW if slow else ())
 
 
 @pytest.fixture(scope="session")
-def cold(tmp_path_factory):
-    """The tiny config, run once in an empty store."""
-    pipeline = Pipeline(tmp_path_factory.mktemp("cold"))
-    pipeline.out, pipeline.err = pipeline.run()
-    return pipeline
+def in_child(tmp_path_factory):
+    """What a function sends, from a process that may import TensorFlow."""
+    log = tmp_path_factory.mktemp("child") / "log"
+
+    def call(function, *arguments):
+        found = []
+        processes.call(function.__name__, log, found.append, function, *arguments)
+        return found
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """A folder that ``once(name, fill)`` fills for all workers of pytest-xdist, by ``fill(folder)`` in one of them."""
+    own = tmp_path_factory.getbasetemp()
+    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def filled(name, fill):
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory):
+    """Makes a Pipeline: a config in a folder of its own, to be run."""
+
+    def make(config=CONFIG):
+        return Pipeline(tmp_path_factory.mktemp("pipeline"), config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cold(once, pipeline):
+    """The tiny config, run once in an empty store; `out` and `err` are what it printed. Not to be changed."""
+
+    def run(folder):
+        for name, text in zip(("out", "err"), Pipeline(folder).run(), strict=True):
+            (folder / name).write_text(text)
+
+    cold = Pipeline(once("cold", run))
+    cold.out, cold.err = ((cold.folder / name).read_text() for name in ("out", "err"))
+    return cold
+
+
+@pytest.fixture(scope="session")
+def sparser(cold, pipeline):
+    """The same with more zeros, over a copy of its store."""
+    sparser = cold.share(pipeline())
+    sparser.run("--set", "stages.prune.sparsity=0.6")
+    return sparser
+
+
+@pytest.fixture(scope="session")
+def models(once, in_child):
+    """Tiny .tflite files of every kind: name -> path."""
+    folder = once("models", lambda folder: in_child(tflite_models.build, folder))
+    return {name: folder / f"{name}.tflite" for name in tflite_models.NAMES}
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Examples for `models`, (20, 16, 16, 3) float32 in 0..1."""
+    return np.random.default_rng(7).random((20, *tflite_models.SHAPE), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def image_bytes(models, tmp_path_factory):
+    """A data source of images as bytes, on which the int8 file, rightly fed, is always right."""
+    x = np.random.default_rng(3).integers(0, 256, (120, *tflite_models.SHAPE)).astype(np.uint8)
+    x[:, :, 8:, 0] //= 4  # neither turned nor swapped are they the same
+    y = litert.run(models["int8"], x.astype(np.float32) / 255).reshape(120, -1).argmax(axis=1)
+    path = tmp_path_factory.mktemp("bytes") / "data.npz"
+    np.savez(path, x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
+    return Npz(source="npz", path=path, labels=RGB.labels)
+
+
+@pytest.fixture(scope="session")
+def nets(once, in_child):
+    """Folder of the nets of MLPerf Tiny: ``resnet8_float32.tflite``, ``resnet8_int8.tflite`` and so on."""
+    return once("nets", lambda folder: in_child(net_models.build, folder))
 
 
 @pytest.fixture

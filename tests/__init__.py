@@ -1,0 +1,5 @@
+"""Tests, in the rooms of what they test. `tests.support` holds what several of them are made of."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]  # of the repository

@@ -1,0 +1,140 @@
+"""What is told of the networks before the first training: everything that is wrong, at its place, at once."""
+
+import pytest
+
+from pipeline.config import config
+from pipeline.core.errors import ConfigError, InputError
+from pipeline.core.store import Store
+from pipeline.engine import preflight
+from pipeline.engine.plan import plan
+from pipeline.engine.run import run
+from tests.support.pipelines import HEAD
+
+pytestmark = pytest.mark.slow
+
+
+class Recorder:
+    """A watcher that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.told.append((name, *arguments))
+
+
+@pytest.fixture
+def examined(written, tmp_path):
+    """Runs a list of stages, which has to end before anything starts; gives the notes, or the error's lines."""
+
+    def examine(stages, kind=None, *overrides):
+        document = written(HEAD + stages)
+        loaded, document = config.load(document, overrides)
+        steps, notes = plan(loaded, document), []
+        if kind is None:
+            preflight.examine(loaded, document, steps, 0, tmp_path / "log", lambda *note: notes.append(note))
+            return notes
+        watcher = Recorder()
+        with pytest.raises(kind) as caught:
+            run(loaded, document, steps, Store(tmp_path / "store"), tmp_path / "log", watcher)
+        assert [what for what, *_ in watcher.told if what != "note"] == []
+        return [str(fault).replace("\n    ", "; ").removeprefix(f"{document.name}:") for fault in caught.value.faults]
+
+    return examine
+
+
+FAULTY = """\
+- {stage: train, name: big, epochs: 9, model: {source: resnet8}}
+- {stage: train, epochs: 9}
+- {stage: distill, teacher: big, epochs: 9, features: {stem: conv1, relu: conv2}}
+- {stage: channel_prune, epochs: 9, keep_macs: 0.01, layers: {relu1: 0.5}}
+- {stage: prune, sparsity: 0.5, epochs: 9, skip: [conv9]}
+- {stage: convert, quantization: int8, keep_int16: [conv1, conv8], keep_float: [SOFT*]}
+- {stage: cluster, from: train, clusters: 16, epochs: 9, min_weights: 100000}
+- {stage: qat, weight_bits: 4, keep_8: [logit], epochs: 9}
+"""
+EXPECTED = [
+    "7:45: stages.distill.features: the teacher has no layer 'relu'; did you mean 'stem_relu'?",
+    "8:54: stages.channel_prune.layers: no layer that makes channels matches 'relu1'; known: conv1, conv2, conv3, log",
+    "8:3: stages.channel_prune: keep_macs must be at least 0.0",
+    "9:44: stages.prune.skip: no layer matches 'conv9'; did you mean 'conv",
+    "10:40: stages.convert.keep_int16: no layer matches 'conv8'; did you mean 'conv",
+    "11:3: stages.cluster: there is no layer to cluster (received conv1: has 144 weights; min_weights is 100000; norm1",
+    "12:32: stages.qat.keep_8: no layer matches 'logit'; did you mean 'logits'?",
+]  # fmt: skip
+
+
+def test_all_that_is_wrong_with_the_networks_is_told_before_the_first_training(examined):
+    lines = examined(FAULTY, ConfigError)
+    assert len(lines) == len(EXPECTED), lines
+    for line, expected in zip(lines, EXPECTED, strict=True):
+        assert line.startswith(expected), lines
+
+
+def test_budgets_that_no_rung_can_keep_are_told_before_the_first_training(examined):
+    lines = examined("""\
+- {stage: train, epochs: 9}
+- {stage: auto, name: a, max_macs: 5000, keep_macs: 0.9}
+- {stage: auto, name: b, from: train, max_macs: 5000, rungs: [ptq, qat]}
+- {stage: auto, name: c, from: train, max_bytes: 100, rungs: [ptq, qat]}
+- {stage: auto, name: d, from: train, max_macs: 100}
+- {stage: auto, name: e, from: train, max_bytes: 100000, keep_macs: 0.001}
+- {stage: auto, name: f, from: train, max_drop: 0.001}
+""", ConfigError)  # fmt: skip
+    drop = lines.pop(0)
+    assert drop.startswith("11:39: stages.f.max_drop: a drop of 0.10 points can't be told with 95 %")
+    smaller = "these rungs make no network smaller (received"
+    expected = [
+        "6:42: stages.a.keep_macs: must not leave more than max_macs (received 0.9 of",
+        f"7:39: stages.b.max_macs: {smaller} 5000, and the network has",
+        f"8:39: stages.c.max_bytes: {smaller} 100, and the network has",
+        "9:39: stages.d.max_macs: is out of reach for channel_qat: keep_macs must be at least 0.",
+        "10:58: stages.e.keep_macs: is out of reach for channel_qat: keep_macs must be at least 0.",
+    ]
+    assert len(lines) == len(expected), lines
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(start), line
+
+
+def save_models(send, folder):
+    """A network without weights for the digits, one for other images, and one with a layer that qat does not know."""
+    from pipeline.keras import tf
+
+    tf.start(0)
+    from tf_keras import Sequential, layers
+
+    crop = [layers.Flatten(), layers.Reshape((64, 1)), layers.Cropping1D((0, 54)), layers.Flatten(), layers.Softmax()]
+    Sequential([layers.InputLayer((8, 8, 1)), *crop]).save(folder / "empty.h5")
+    Sequential([layers.InputLayer((4, 4, 1)), layers.Flatten(), layers.Dense(10)]).save(folder / "other.h5")
+    dense = [layers.Flatten(), layers.Dense(20, name="a"), layers.UnitNormalization(name="n"), layers.Dense(10)]
+    Sequential([layers.InputLayer((8, 8, 1)), *dense]).save(folder / "odd.h5")
+
+
+@pytest.fixture(scope="module")
+def saved(in_child, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    in_child(save_models, folder)
+    return folder
+
+
+def test_models_that_can_not_be_trained_or_teach_are_told_before_the_first_training(examined, saved):
+    stages = f"""\
+- {{stage: train, epochs: 9}}
+- {{stage: qat, epochs: 9, teacher: {{source: file, path: {saved}/other.h5}}}}
+"""
+    empty, other = examined(stages, InputError, f"model={{source: file, path: {saved}/empty.h5}}")
+    assert empty == "3:1: model: must have weights to train (received 0, and none of them trainable)"
+    shapes = "takes examples of shape (4, 4, 1) (received data of shape (8, 8, 1))"
+    assert f"other.h5: stages.qat.teacher: {shapes}" in other
+
+
+def test_layers_that_qat_leaves_are_told_and_sizes_that_are_not_known_yet_are_not_judged(examined, saved):
+    found = examined(f"""\
+- {{stage: train, name: odd, epochs: 9, model: {{source: file, path: {saved}/odd.h5}}}}
+- {{stage: qat, epochs: 9}}
+- {{stage: train, epochs: 9}}
+- {{stage: channel_prune, epochs: 9, keep: 0.5}}
+- {{stage: prune, epochs: 9, sparsity: 0.5, block_size: [3, 1], prune_output: true, min_weights: 0}}
+""")
+    reason = "there is no training with 8-bit rounding for UnitNormalization"
+    assert found == [("qat", f"will leave 1 layer to calibration: n: {reason}")]
