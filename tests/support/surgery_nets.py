@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from pipeline.keras.conversion.request import Request
+
 IMAGE, SEQUENCE, VECTOR = (8, 8, 4), (16, 4), (9,)
+INT8 = Request("int8", "int8", per_channel=True, per_channel_dense=True, estimator="minmax", percentile=1)
 
 
 def _nest(layers: Any, keras: Any) -> Any:
@@ -88,7 +91,6 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
     from pipeline import tflite
     from pipeline.keras.conversion.conversion import Conversion
     from pipeline.keras.surgery import quantizers, ranges, rewrite
-    from pipeline.stages.convert import Convert
     from pipeline.verify import int8
     from pipeline.verify.interpreters import litert
 
@@ -108,7 +110,7 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
     wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, [x]))
     quantized.compile("sgd", "mse")
     quantized.train_on_batch(x, before)
-    file = Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None)
+    file = Conversion(INT8, quantized, shape).content(None)
     read, given = tflite.read(file), litert.run(file, x)
     lsb = np.abs(given - np.asarray(quantized(x, training=False))) / (read.outputs[0].scale or 1.0)
     return {
@@ -173,7 +175,6 @@ def _preserved() -> dict[str, float]:
     from pipeline import tflite
     from pipeline.keras.conversion.conversion import Conversion
     from pipeline.keras.surgery import quantizers, ranges, rewrite
-    from pipeline.stages.convert import Convert
     from pipeline.stages.qat import _bake_zeros
 
     inputs = keras.Input(IMAGE)
@@ -197,7 +198,7 @@ def _preserved() -> dict[str, float]:
     for _ in range(3):
         quantized.train_on_batch(data, rng.normal(size=(32, 6)).astype(np.float32))
     _bake_zeros(quantized)
-    return tflite.read(Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None)).sparsity()
+    return tflite.read(Conversion(INT8, quantized, IMAGE).content(None)).sparsity()
 
 
 def _per_tensor() -> dict[str, list[int]]:
@@ -209,7 +210,6 @@ def _per_tensor() -> dict[str, list[int]]:
     from pipeline import tflite
     from pipeline.keras.conversion.conversion import Conversion
     from pipeline.keras.surgery import quantizers, ranges, rewrite
-    from pipeline.stages.convert import Convert
 
     inputs = keras.Input(IMAGE)
     x = l.DepthwiseConv2D(3, activation="relu")(l.Conv2D(8, 3, activation="swish")(inputs))
@@ -220,7 +220,7 @@ def _per_tensor() -> dict[str, list[int]]:
         quantized = wrapped.model(network)
         data = np.random.default_rng(1).normal(size=(32, *IMAGE)).astype(np.float32)
         wrapped.set_ranges(ranges.measure(network, wrapped.ranged, [data]))
-        file = tflite.read(Conversion(Convert(stage="convert", quantization="int8"), quantized).content(None))
+        file = tflite.read(Conversion(INT8, quantized, IMAGE).content(None))
         found[file.quantization + " preserved" * preserve] = [len(t.scales) for op in file.ops for t in op.weights]
     return found
 

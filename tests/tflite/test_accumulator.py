@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline.keras.conversion.conversion import Conversion
-from pipeline.stages.convert import Convert
+from pipeline.keras.conversion.request import Request
 from pipeline.verify.interpreters import litert
+
+FLOAT32 = Request("float32", "float32", per_channel=True, per_channel_dense=True, estimator="minmax", percentile=1)
 
 
 def sums(send):
@@ -28,7 +30,7 @@ def sums(send):
     random = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(random.normal(size=weight.shape))
-    content = Conversion(Convert(stage="convert", quantization="float32"), model).content(None)
+    content = Conversion(FLOAT32, model, (9, 8, 4)).content(None)
     file, given = tflite.read(content), random.normal(size=(3, 9, 8, 4)).astype(np.float32)
     written = litert.Runner(file, kernels="builtin", keep=True).record(given)
     made = {op.outputs[0]: written[op.index] for op in file.ops} | {file.inputs[0]: given}
