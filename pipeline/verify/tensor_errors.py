@@ -55,7 +55,8 @@ def errors(
     call, and the values before an activation inside the layer; or `layers` of the float model's file. When several
     layers are fused into a tensor, it holds the output of the last one. Which array that is, a name does not prove: the
     nearest one is compared, and one of any other layer of that shape where that is nearer by far (`CLEARLY`). A tensor
-    that is near to none (`NEAREST`) is left out.
+    that is near to none (`NEAREST`) is left out, and so is a step inside a layer, as the product in a normalisation,
+    that is not surely one of the reference (`DOUBTED`).
 
     floats: include tensors that are not quantized. For a float file of the same model every row is above 100 dB, which
     a test uses to guard the table.
@@ -75,7 +76,7 @@ def errors(
             if _decibel(best) < DOUBTED:
                 other = _nearest(op, raw, tensor, reference)
                 best = other if _decibel(other) > _decibel(best) + CLEARLY else best
-            if _decibel(best) > NEAREST:
+            if _decibel(best) > (DOUBTED if _is_step(model, op, named, reference[named]) else NEAREST):
                 found.append(best)
     found.sort(key=_decibel)
     worst = {error.index for error in found[:WORST]}
@@ -93,6 +94,13 @@ def _nearest(
         if each.shape == raw.shape
     )
     return max(rows, key=_decibel)
+
+
+def _is_step(model: tflite.Model, op: tflite.Op, layer: str, arrays: Sequence[Values]) -> bool:
+    """Whether only ops of the same layer read the op's output, and the layer has more ops than arrays to compare."""
+    ops = [each for each in model.subgraphs[0].ops if each.name not in SAME and layer in names(model, each)]
+    readers = [each for each in model.subgraphs[0].ops if op.outputs[0] in each.inputs]
+    return len(ops) > len(arrays) and bool(readers) and all(each in ops for each in readers)
 
 
 def _decibel(error: TensorError) -> float:

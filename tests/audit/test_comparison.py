@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.audit.comparison import Difference, exceeded
+from pipeline.audit.comparison import Comparison, Difference, exceeded
 
 
 @pytest.fixture
@@ -45,4 +45,47 @@ def test_a_limit_that_is_exceeded_is_exit_code_5(compare):
 
 def test_what_can_not_be_judged_is_no_pass(compare):
     row = Difference.model_validate(compare()[1]["models"][0])
-    assert len(list(exceeded([row.model_copy(update={"arena": (None, None)})], {"arena": 1.0}))) == 1
+    found = Comparison((row.model_copy(update={"arena": (None, None)}),), (), (), ())
+    assert len(list(exceeded(found, {"arena": 1.0}))) == 1
+
+
+@pytest.fixture
+def changed(edgepipe, cold, tmp_path):
+    """Compares a run with a copy of its report that a function has changed."""
+
+    def run(change, *options):
+        document = json.loads((cold.folder / "runs" / "tiny" / "report.json").read_text())
+        change(document)
+        (tmp_path / "report.json").write_text(json.dumps(document))
+        code, out, err = edgepipe("compare", cold.folder / "runs" / "tiny", tmp_path / "report.json", *options)
+        return code, out, err
+
+    return run
+
+
+def test_a_model_that_is_gone_is_told_and_exceeds_any_limit(changed):
+    def lose(document):
+        document["models"] = [model for model in document["models"] if model["name"] != "ptq"]
+
+    code, out, _ = changed(lose, "--json")
+    assert (code, json.loads(out)["lost"], json.loads(out)["new"]) == (0, ["ptq"], [])
+    code, out, _ = changed(lose, "--fail-on", "bytes=2")
+    assert code == 5
+    assert "ptq: is in run A only" in out
+
+
+def test_a_check_that_no_longer_passes_needs_no_limit(changed):
+    def fail(document):
+        document["checks"][0]["status"] = "fail"
+
+    code, out, _ = changed(fail)
+    assert code == 5
+    assert "checks is 1, and the limit is 0" in out
+    assert changed(fail, "--fail-on", "checks=1")[0] == 0
+
+
+def test_runs_on_other_examples_are_told(changed):
+    def other(document):
+        document["data"]["splits"]["test"]["sha256"] = "0" * 64
+
+    assert "the test splits hold other examples" in changed(other)[1]
