@@ -62,8 +62,8 @@ def options(
     ] = False,
 ) -> None:
     """Take a Keras model to the edge: train, prune, quantize, convert to TFLite, and prove what ships."""
-    # What a command imports is half a million objects and no garbage. Looking for some, at the end once more, took a
-    # fifth of a run that finds everything in the store. Work that takes much memory has processes of its own.
+    # What a command imports is a hundred thousand objects and no garbage. Looking for some, at the end once more, took
+    # a fifth of a run that finds everything in the store. Work that takes much memory has processes of its own.
     gc.set_threshold(200_000)
     atexit.register(gc.freeze)
 
@@ -261,6 +261,7 @@ def _errors() -> Iterator[None]:
 def main() -> None:
     """Entry point of the `edgepipe` command."""
     output.install()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all packages: 2 % of a run
     with _errors():
         try:
             app()

@@ -230,10 +230,10 @@ def stratified(
     keys = map(example_digest, x)
     first: dict[bytes, int] = {}
     leader = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
-    leaders = np.unique(leader)
+    leaders = np.array([*first.values()])
     owner = np.zeros(len(x), np.int64)  # 0 for train, i + 1 for the i-th share; valid at leaders
     random = np.random.default_rng(seed)
-    for label in np.unique(y):
+    for label in sorted(set(y.tolist())):
         members = random.permutation(leaders[y[leaders] == label])
         start = 0
         for i, share in enumerate(shares.values()):

@@ -39,13 +39,11 @@ class Classification(Task):
         return y.astype(np.int64)
 
     def names(self, truth: Mapping[str, Truth], labels: Sequence[str] | None) -> tuple[str, ...]:
-        import numpy as np
-
         if labels:
             return tuple(labels)
-        seen = np.unique(np.concatenate(list(truth.values())))
-        if len(seen) < 2 or seen[-1] >= len(seen):
-            absent = np.setdiff1d(np.arange(max(len(seen), 2)), seen)[0]
+        seen = {label for y in truth.values() for label in y.tolist()}
+        if len(seen) < 2 or max(seen) >= len(seen):
+            absent = next(label for label in range(max(len(seen), 2)) if label not in seen)
             rule = "there must be two labels or more, and an example of each from 0 to the highest"
             do = "number the labels from 0, or name all of them with `labels:`"
             raise wrong(rule, f"no example of {absent}", do)

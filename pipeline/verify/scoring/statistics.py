@@ -94,7 +94,9 @@ def interval(
     """
     shares = np.array([lost + 1, gained + 1, n - lost - gained]) / (n + 2)
     draws = np.random.default_rng(seed).multinomial(n, shares, resamples)  # (resamples, 3)
-    low, high = np.quantile(draws[:, 0] - draws[:, 1], ((1 - confidence) / 2, (1 + confidence) / 2))
+    drops = np.sort(draws[:, 0] - draws[:, 1])
+    ends = np.array([1 - confidence, 1 + confidence]) / 2 * (resamples - 1)
+    low, high = np.interp(ends, np.arange(resamples), drops)  # as np.quantile, which loads numpy.ma: 2 % of a run
     return max(-1.0, float(low - 0.5) / n), min(1.0, float(high + 0.5) / n)
 
 
