@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]  # of the repository
+ROOT = Path(__file__).parent.parent  # of the repository
