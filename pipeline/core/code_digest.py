@@ -62,7 +62,7 @@ def _file(module: str) -> Path | None:
 
 
 class _Parsed(NamedTuple):
-    """The digest of a module's syntax tree, and its imports as (module, imported names)."""
+    """The digest of a module's syntax tree, and its imports of this package as (module, imported names)."""
 
     digest: str
     imports: tuple[tuple[str, tuple[str, ...]], ...]
@@ -79,7 +79,7 @@ def _source(module: str) -> _Parsed:
 
 def _read(content: bytes) -> _Parsed:
     tree = ast.parse(content)
-    imports = tuple(_imported(tree))
+    imports = tuple(each for each in _imported(tree) if each[0].split(".")[0] == _PACKAGE)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [statement for statement in node.body if not _is_docstring(statement)]
@@ -135,7 +135,7 @@ def _modules(module: str, names: tuple[str, ...]) -> Iterator[str]:
 def _memory() -> dict[str, list[Any]]:
     with contextlib.suppress(OSError, ValueError):
         memory = json.loads(_memory_file().read_text(encoding="utf-8"))
-        if isinstance(memory, dict) and len(memory) < 5000:
+        if isinstance(memory, dict) and len(memory) < 1000:
             return memory
     return {}
 

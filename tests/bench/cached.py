@@ -22,7 +22,7 @@ MORE = 20
 
 def seconds(tree, *arguments):
     """Wall and processor seconds of a process of the program in that folder."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONPYCACHEPREFIX": f"{tree}/compiled"}
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     used, started = processor(), time.perf_counter()
     done = subprocess.run(

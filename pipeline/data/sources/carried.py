@@ -22,5 +22,6 @@ def path(name: str) -> Path:
 
 def table(name: str, delimiter: str | None, dtype: DTypeLike) -> NDArray[np.generic]:
     """Return the numbers (lines, columns) of a gzip-compressed text file; (lines,) if it has one column."""
-    with gzip.open(path(name), "rb") as file:
-        return np.loadtxt(file, delimiter=delimiter, dtype=dtype)
+    with gzip.open(path(name), "rt", encoding="ascii") as file:
+        lines = file.read().splitlines()  # loadtxt is slow to take them from a file one by one
+    return np.loadtxt(lines, delimiter=delimiter, dtype=dtype)
