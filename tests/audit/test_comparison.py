@@ -44,9 +44,9 @@ def test_a_limit_that_is_exceeded_is_exit_code_5(compare):
 
 
 def test_what_can_not_be_judged_is_no_pass(compare):
-    row = Difference.model_validate(compare()[1]["models"][0])
-    found = Comparison((row.model_copy(update={"arena": (None, None)}),), (), (), ())
-    assert len(list(exceeded(found, {"arena": 1.0}))) == 1
+    row = Difference.model_validate(compare()[1]["models"][0]).model_copy(update={"arena": (None, None)})
+    (said,) = exceeded(Comparison((row,), (), (), ()), {"arena": 1.0})
+    assert said == "float: arena was not measured in both runs, and the limit is 1"
 
 
 @pytest.fixture

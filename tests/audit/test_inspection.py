@@ -2,23 +2,38 @@
 
 import json
 
+import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tests.support import edits
 
 
-def test_all_of_a_file_as_json(edgepipe, models):
+@pytest.fixture
+def facts(edgepipe, models):
+    """All of a file with two inputs and two outputs, as JSON."""
     code, out, _ = edgepipe("inspect", models["multi"], "--json")
-    facts = json.loads(out)
     assert code == 0
+    return json.loads(out)
+
+
+def test_ops_are_told_with_their_versions(facts):
     assert facts["op_versions"].keys() == facts["ops"].keys() == {"ADD", "FULLY_CONNECTED"}
     assert all(layer["version"] == facts["op_versions"][layer["op"]] for layer in facts["layers"])
+
+
+def test_inputs_and_outputs_are_told_with_the_names_of_the_signature(facts):
     assert {port["signature_name"] for port in facts["inputs"]} == {"zeta", "alpha"}
     (signature,) = facts["signatures"]
     assert signature["key"] == "serving_default"
     assert {name: port["shape"] for name, port in signature["outputs"].items()} == {"total": [1, 5], "extra": [1, 2]}
+
+
+def test_every_tensor_is_told_with_its_scales(facts):
     assert len(facts["tensors"]) == facts["subgraphs"][0]["tensors"]
     assert max(len(tensor["scales"]) for tensor in facts["tensors"]) == 5
+
+
+def test_what_made_the_file_and_what_runs_it_is_told(facts):
     assert facts["description"] == "MLIR Converted."
     assert facts["min_runtime_version"].count(".") == 2
 

@@ -35,17 +35,26 @@ def checks(tmp_path):
     return write
 
 
-def test_a_foreign_file_is_measured_against_its_baseline(edgepipe, models, data):
+@pytest.fixture
+def foreign(edgepipe, models, data):
+    """The report of an int8 file against a baseline, neither of which a run made."""
     code, out, _ = edgepipe("verify", models["int8"], "--data", data, "--baseline", models["float32"], "--json")
-    report = json.loads(out)
-    base, facts = report["models"]
     assert code == 0
+    return json.loads(out)
+
+
+def test_a_foreign_file_is_measured_against_its_baseline(foreign):
+    base, facts = foreign["models"]
     assert base["baseline"]
     assert base["metrics"]["accuracy"] == 1.0
     assert facts["examples"] == 30
     assert facts["drop"]["accuracy"] == 1.0 - facts["metrics"]["accuracy"]
     assert facts["paired"]["lost"] == round(facts["drop"]["accuracy"] * 30)
-    assert facts["split_sha256"] == report["data"]["splits"]["test"]["sha256"]
+    assert facts["split_sha256"] == foreign["data"]["splits"]["test"]["sha256"]
+
+
+def test_the_worst_tensor_of_a_foreign_file_comes_first(foreign):
+    base, facts = foreign["models"]
     assert not base["tensors"]
     worst = facts["tensors"][0]
     assert worst["sqnr_db"] == min(row["sqnr_db"] for row in facts["tensors"])

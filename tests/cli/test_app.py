@@ -142,7 +142,7 @@ def test_init_writes_a_config_that_plans_and_never_overwrites(edgepipe):
     assert edgepipe("init", "none/x.yaml")[0] == 2
 
 
-def test_cache_list_and_clear(edgepipe, entry):
+def test_cache_list_shows_every_entry(edgepipe, entry):
     code, out, _ = edgepipe("cache", "list")
     assert code == 0
     assert "train" in out
@@ -150,6 +150,9 @@ def test_cache_list_and_clear(edgepipe, entry):
     assert "1 entries, 5 B in " in out
     (row,) = json.loads(edgepipe("cache", "list", "--json")[1])
     assert (row["key"], row["stage"], row["bytes"]) == (entry.key, "train", 5)
+
+
+def test_cache_clear_removes_what_is_old_enough(edgepipe, entry):
     assert edgepipe("cache", "clear", "--older-than", "1")[1] == "removed 0 entries, 0 B\n"
     assert edgepipe("cache", "clear")[1] == "removed 1 entries, 5 B\n"
     assert json.loads(edgepipe("cache", "list", "--json")[1]) == []
@@ -242,16 +245,22 @@ def test_ctrl_c_is_one_line_and_exit_code_130(edgepipe, written, monkeypatch):
     assert "Traceback" not in err
 
 
-def test_a_target_is_shown_with_its_checks_and_sources(edgepipe: Any, tmp_path: Path) -> None:
+def test_a_target_is_shown_with_its_checks_and_sources(edgepipe: Any) -> None:
     code, shown, _ = edgepipe("targets", "rp2040")
     assert code == 0
     assert "ops: allowed 117 ops, per_channel_dense false, int16x8 true" in shown
     assert "arena: max_bytes 264.0 KiB" in shown
     assert "https://datasheets.raspberrypi.com/rp2040/rp2040-datasheet.pdf" in shown
     assert "micro_mutable_op_resolver.h" in shown  # of the table of ops
+
+
+def test_a_target_of_ones_own_is_shown_as_one_of_ours(edgepipe: Any, tmp_path: Path) -> None:
     (tmp_path / "board.yaml").write_text("like: rp2040\nname: board\nram_bytes: 4096\n")
     code, shown, _ = edgepipe("targets", tmp_path / "board.yaml", "--json")
     assert (code, json.loads(shown)["ram_bytes"]) == (0, 4096)
+
+
+def test_a_target_that_is_not_there_is_answered_with_the_right_one(edgepipe: Any) -> None:
     code, _, told = edgepipe("targets", "rp2041")
     assert code == 2
     assert "did you mean 'rp2040'?" in told

@@ -26,12 +26,15 @@ def pruned(runner, trained):
 
 
 @pytest.fixture(scope="session")
-def zeros_shared(runner, trained):
-    """Shared weights behind pruning."""
-    zeros = runner(Prune(stage="prune", sparsity=0.5, epochs=2, batch_size=128, min_weights=100), trained)
-    return runner(
-        Cluster(stage="cluster", clusters=8, skip=("conv2",), epochs=2, batch_size=128, min_weights=100), zeros
-    )
+def aware(runner, pruned):
+    return runner(Qat(stage="qat", epochs=1, batch_size=128), pruned)
+
+
+@pytest.fixture(scope="session")
+def zeros_shared(runner, pruned):
+    """Shared weights behind pruning, in one of the two pruned layers."""
+    stage = Cluster(stage="cluster", clusters=8, skip=("conv2",), epochs=2, batch_size=128, min_weights=100)
+    return runner(stage, pruned)
 
 
 @pytest.fixture(scope="session")

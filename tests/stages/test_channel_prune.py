@@ -13,7 +13,7 @@ from pipeline.stages.channel_prune import ChannelPrune
 from pipeline.stages.convert import Convert
 from pipeline.stages.stage import Artifact, Inputs
 from pipeline.stages.train import Train
-from tests.support.stages import DATA, MODEL, Runner, content, facts
+from tests.support.stages import DATA, MODEL, Runner, content, facts, rows
 
 
 def resnet8_at_60_percent(send, folder):
@@ -88,18 +88,18 @@ def test_the_share_of_macs_that_is_kept_is_that_of_the_file(runner, trained, sma
 
 
 def test_each_layer_is_told_with_its_channels_or_the_reason(smaller):
-    rows = {row["layer"]: row for row in facts(smaller)["layers"]}
-    assert rows["stem"]["why"] == rows["block1_conv2"]["why"] == "is named in layers with 1"
-    assert rows["logits"]["why"] == "makes the model's output"
-    assert rows["block2_skip"]["channels"] == rows["block2_conv2"]["channels"]
-    assert rows["block3_conv1"]["done"]
-    assert rows["block3_conv1"]["channels"][1] % 4 == 0
+    found = rows(smaller)
+    assert found["stem"]["why"] == found["block1_conv2"]["why"] == "is named in layers with 1"
+    assert found["logits"]["why"] == "makes the model's output"
+    assert found["block2_skip"]["channels"] == found["block2_conv2"]["channels"]
+    assert found["block3_conv1"]["done"]
+    assert found["block3_conv1"]["channels"][1] % 4 == 0
 
 
 def test_a_share_of_each_layer_is_kept_and_patterns_change_it(runner, trained):
     stage = pruning(keep=0.5, criterion="bn_scale", multiple=2, layers={"*conv1": 0.25, "block1_conv1": 0.75}, epochs=1)
-    rows = {row["layer"]: row["channels"] for row in facts(runner(stage, trained))["layers"]}
-    assert rows == {
+    found = {name: row["channels"] for name, row in rows(runner(stage, trained)).items()}
+    assert found == {
         "stem": [8, 4], "block1_conv1": [8, 6], "block1_conv2": [8, 4], "block2_conv1": [16, 4],
         "block2_conv2": [16, 8], "block2_skip": [16, 8], "block3_conv1": [32, 8], "block3_conv2": [32, 16],
         "block3_skip": [32, 16], "logits": [10, 10],

@@ -36,7 +36,7 @@ def test_a_compressed_file_is_measured_on_tflm(packed_file):
     assert found.quantization == "int8"
     assert found.latency_ms is None
     assert found.metrics["accuracy"] == np.mean(output.argmax(axis=1) == y)
-    base, *others = comparison.compare(path, x, y, DATA.spec(), raw)
+    base, *others = comparison.compare(path, x, y, DATA.spec(), raw).facts
     assert (base.runtime, base.base, base.examples) == ("tflm", True, 40)
     assert all("TFLM_DECODE" in other.unavailable and other.accuracy is None for other in others)
 

@@ -37,11 +37,6 @@ def test_an_interrupted_distillation_ends_with_the_same_bytes_and_nothing_of_the
     assert set(facts(through)["curves"]) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
 
 
-@pytest.fixture(scope="module")
-def aware(runner, pruned):
-    return runner(Qat(stage="qat", epochs=1, batch_size=128), pruned)
-
-
 def test_quantization_aware_training_with_a_teacher_keeps_the_zeros_and_nothing_of_the_teacher(
     runner, pruned, trained, aware
 ):

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import StageError
 from pipeline.stages.prune import Prune
-from tests.support.stages import content, facts, layers
+from tests.support.stages import content, facts, layers, rows
 
 
 def test_pruning_in_bfloat16_leaves_float32_weights_that_were_never_rounded(runner, trained):
@@ -26,21 +26,21 @@ def test_interrupted_pruning_ends_with_the_same_bytes(runner, trained, pruned):
 
 
 def test_pruning_reports_what_it_did_to_each_layer(pruned):
-    rows = {row["layer"]: row for row in facts(pruned)["layers"]}
-    assert rows["conv2"]["done"]
-    assert rows["conv2"]["sparsity"] == pytest.approx(0.5, abs=0.01)
-    assert rows["conv1"]["why"] == "has 36 weights; min_weights is 100"
-    assert rows["logits"]["why"].startswith("is the output layer")
-    assert "norm1" not in rows
+    found = rows(pruned)
+    assert found["conv2"]["done"]
+    assert found["conv2"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert found["conv1"]["why"] == "has 36 weights; min_weights is 100"
+    assert found["logits"]["why"].startswith("is the output layer")
+    assert "norm1" not in found
 
 
 def test_patterns_leave_layers_alone_and_constant_pruning_reaches_its_target(runner, trained):
     settings = {"ramp": "constant", "skip": ["conv2"], "min_weights": 0, "prune_output": True, "epochs": 1}
     stage = Prune.model_validate({"stage": "prune", "sparsity": 0.7, "batch_size": 128, **settings})
-    rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}
-    assert rows["conv2"]["why"] == "named in skip"
-    assert [name for name, row in rows.items() if row["done"]] == ["conv1", "conv3", "logits"]
-    assert rows["logits"]["sparsity"] == pytest.approx(0.7, abs=0.01)
+    found = rows(runner(stage, trained))
+    assert found["conv2"]["why"] == "named in skip"
+    assert [name for name, row in found.items() if row["done"]] == ["conv1", "conv3", "logits"]
+    assert found["logits"]["sparsity"] == pytest.approx(0.7, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,11 @@ def test_zeros_of_a_prune_stage_above_that_are_lost_are_told(runner, pruned):
 def test_m_by_n_pruning_leaves_that_many_zeros_among_consecutive_inputs(runner, trained, in_child):
     stage = Prune(stage="prune", m_by_n=(2, 4), epochs=1, batch_size=128, min_weights=0, layers={"conv3": 0.0})
     artifact = runner(stage, trained)
-    rows = {row["layer"]: row for row in facts(artifact)["layers"]}
-    assert rows["conv1"]["why"] == "has 1 inputs, no multiple of 4"
-    assert rows["conv3"]["why"] == "named in layers with 0"
-    assert rows["conv2"]["sparsity"] == 0.5
-    found = in_child(zeros_of_four, artifact.path, "conv2")
-    assert found == [2]
+    found = rows(artifact)
+    assert found["conv1"]["why"] == "has 1 inputs, no multiple of 4"
+    assert found["conv3"]["why"] == "named in layers with 0"
+    assert found["conv2"]["sparsity"] == 0.5
+    assert in_child(zeros_of_four, artifact.path, "conv2") == [2]
 
 
 def zeros_of_four(send, folder, name):
@@ -100,19 +99,19 @@ def test_blocks_are_zero_as_a_whole(runner, trained, in_child):
     settings = {"block_size": (4, 2), "prune_output": True, "ramp": "gradual", "min_weights": 0, "epochs": 1}
     stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
     artifact = runner(stage, trained)
-    rows = {row["layer"]: row for row in facts(artifact)["layers"]}
-    assert rows["conv1"]["why"] == "has 1 inputs and 4 units, which is no multiple of blocks (4, 2)"
-    assert rows["logits"]["sparsity"] == pytest.approx(0.5, abs=0.01)
-    assert rows["conv3"]["sparsity"] == pytest.approx(0.5, abs=0.01)
-    found = in_child(zeros_of_blocks, artifact.path, "conv3")
-    assert set(found[0]) == {0, 8}
+    found = rows(artifact)
+    assert found["conv1"]["why"] == "has 1 inputs and 4 units, which is no multiple of blocks (4, 2)"
+    assert found["logits"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert found["conv3"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    (zeros,) = in_child(zeros_of_blocks, artifact.path, "conv3")
+    assert set(zeros) == {0, 8}
 
 
 def test_a_layer_may_have_a_sparsity_of_its_own(runner, trained):
     settings = {"layers": {"conv*": 0.25, "conv3": 0.75}, "epochs": 1, "min_weights": 100}
     stage = Prune.model_validate({"stage": "prune", "sparsity": 0.5, "batch_size": 128, **settings})
-    rows = {row["layer"]: row for row in facts(runner(stage, trained))["layers"]}
-    assert [rows[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.25, 0.75], abs=0.01)
+    found = rows(runner(stage, trained))
+    assert [found[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.25, 0.75], abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -138,5 +137,5 @@ def test_interrupted_admm_ends_with_the_same_bytes_and_with_the_zeros(runner, tr
     whole = runner(stage, trained)
     assert content(whole) == content(runner(stage, trained, interrupt_after=1))
     assert content(whole) == content(runner(stage, trained, interrupt_after=2))
-    rows = {row["layer"]: row for row in facts(whole)["layers"]}
-    assert [rows[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.5, 0.5], abs=0.01)
+    found = rows(whole)
+    assert [found[name]["sparsity"] for name in ("conv2", "conv3")] == pytest.approx([0.5, 0.5], abs=0.01)

@@ -18,8 +18,8 @@ def test_interrupted_quantization_aware_training_ends_with_the_same_bytes(runner
     assert content(runner(stage, pruned)) == content(runner(stage, pruned, interrupt_after=1))
 
 
-def test_zeros_are_kept_by_themselves_behind_pruning(runner, pruned):
-    kept = facts(runner(Qat(stage="qat", epochs=1, batch_size=128), pruned))
+def test_zeros_are_kept_by_themselves_behind_pruning(aware):
+    kept = facts(aware)
     assert kept["sparsity"] == pytest.approx({"conv2": 0.5, "conv3": 0.5}, abs=0.01)
     assert kept["notes"] == []
 

@@ -1,7 +1,7 @@
 """The four MLPerf Tiny nets as real .tflite files, and a file that fits no target, not trained.
 
-Their normalisations know the data: without that the signal dies out on its way, and
-TFLite Micro aborts on the scales that this gives.
+Their normalisations know the data: without that the signal dies out on its way, and TFLite Micro aborts on the scales
+that this gives.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def build(send: Any, folder: Path) -> None:
     from pipeline.data.spec import Spec
     from pipeline.data.tasks.task import TASKS
     from pipeline.keras import tf as door
-    from pipeline.keras.conversion.converter import function_of
+    from pipeline.keras.conversion.converter import converter_of
     from pipeline.keras.models.model import AnyModel
 
     door.start(1)
@@ -37,9 +37,7 @@ def build(send: Any, folder: Path) -> None:
         )
 
     def convert(name: str, network: Any, samples: Any = None, per_tensor: bool = False) -> None:
-        holder = tf.Module()  # with the Keras model in its place, the same bytes take five times as long
-        holder.kept = network.variables
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function_of(network)], holder)
+        converter = converter_of(network, network.input_shape[1:])
         if samples is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ({network.input_names[0]: x[np.newaxis]} for x in samples)

@@ -1,3 +1,5 @@
+"""Files that are changed and packed again: smaller, aligned, and the same to every reader."""
+
 import numpy as np
 import pytest
 from ai_edge_litert.schema_py_generated import Model

@@ -9,26 +9,36 @@ from pipeline.verify.interpreters import litert
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.runtimes.runtime import RUNTIMES
 
-SPEC = Spec((16, 16, 3), ())
-
 
 @pytest.fixture(scope="module")
 def labels(models, images):
     return litert.run(models["int8"], images).reshape(20, -1).argmax(axis=1)
 
 
-def test_each_runtime_is_compared_with_xnnpack(models, images, labels):
-    pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
-    base = litert.raw(models["int8"], images)
-    found = {facts.runtime: facts for facts in comparison.compare(models["int8"], images, labels, SPEC, base)}
+def compared(path, x, y, count):
+    """The facts of each runtime by its name, for data with that many labels."""
+    spec = Spec(x.shape[1:], tuple(map(str, range(count))))
+    return {facts.runtime: facts for facts in comparison.compare(path, x, y, spec, litert.raw(path, x)).facts}
+
+
+@pytest.fixture(scope="module")
+def found(models, images, labels):
+    return compared(models["int8"], images, labels, 10)
+
+
+@pytest.mark.parametrize("runtime", ["reference", "tflm"])
+def test_each_runtime_is_compared_with_xnnpack(found, runtime):
+    if runtime == "tflm":
+        pytest.importorskip("tflite_micro", reason="TFLM needs the tflite_micro package")
+    facts = found[runtime]
     assert found["xnnpack"].accuracy == 1.0
-    for name in ("reference", "tflm"):
-        facts = found[name]
-        assert facts.unavailable == ""
-        assert facts.examples == 20
-        assert facts.accuracy == facts.score == 1 - facts.flips / 20
-        assert facts.max_lsb is not None
-        assert 0 <= facts.differ <= 1
+    assert (facts.unavailable, facts.examples) == ("", 20)
+    assert facts.accuracy == facts.score == 1 - facts.flips / 20
+    assert facts.max_lsb is not None
+    assert 0 <= facts.differ <= 1
+
+
+def test_rows_differ_as_the_raw_outputs_do(found, models, images):
     raw = litert.Runner(models["int8"], kernels="reference").raw({"image": images})
     (reference,) = raw.values()
     (default,) = litert.Runner(models["int8"]).raw({"image": images}).values()
@@ -36,9 +46,8 @@ def test_each_runtime_is_compared_with_xnnpack(models, images, labels):
     assert found["reference"].max_lsb == np.abs(reference.astype(int) - default.astype(int)).max()
 
 
-def test_a_runtime_that_can_not_run_the_file_says_why(models, images, labels):
-    x = images[:, :8, :8]
-    found = {f.runtime: f for f in comparison.compare(models["elu"], x, labels, SPEC, litert.raw(models["elu"], x))}
+def test_a_runtime_that_can_not_run_the_file_says_why(models, images):
+    found = compared(models["elu"], images[:, :8, :8], np.arange(20) % 3, 3)
     assert "ELU" in found["reference"].unavailable
     assert str(models["elu"]) not in found["reference"].unavailable  # a result holds no path of the machine
     assert found["reference"].accuracy is None
