@@ -262,6 +262,7 @@ def main() -> None:
     """Entry point of the `edgepipe` command."""
     output.install()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all packages: 2 % of a run
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin for 50 ms, waiting for work
     with _errors():
         try:
             app()
