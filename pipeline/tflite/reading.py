@@ -212,12 +212,15 @@ def _tensor(table: Table, subgraph: int, index: int, buffers: Sequence[NDArray[n
 def _quantization(table: Table | None, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
     """Return the fields scales, zero_points, axis and block_size of a tensor.
 
-    Raises MalformedError for numbers of scales or zero points that the runtime would refuse.
+    Raises MalformedError for numbers of scales or zero points that the runtime would refuse, and for scales of a type
+    that holds no numbers, because its values have no axis.
     """
     if table is None:
         return {}
     scales, zero_points = tuple(table.array(2, "<f4").tolist()), table.ints(3, "<i8")
     axis, details = table.number(6, I32), table.table(5)
+    if scales and not BITS[dtype]:
+        raise MalformedError(f"a tensor of type {dtype} has {len(scales)} scales; only numbers are quantized")
     if len(scales) > 1 and not (0 <= axis < len(shape) and len(scales) == shape[axis]):
         if dtype == "UINT8":  # encoded weights: TFLite Micro's tools (2026-10) keep the scales of the plain ones
             return {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from pipeline import tflite
 from pipeline.core.errors import InputError
@@ -84,6 +85,18 @@ def test_inconsistent_files(models: Models, name: str, edit: Callable[[Any], Non
 def test_ops_out_of_order(models: Models) -> None:
     with pytest.raises(InputError, match="already there or read"):
         tflite.read(edited(models["int8"], lambda root: root.subgraphs[0].operators.reverse()))
+
+
+@pytest.mark.parametrize("code", [schema.TensorType.STRING, schema.TensorType.RESOURCE, schema.TensorType.VARIANT])
+def test_scales_of_what_holds_no_numbers_are_refused(models: dict[str, Path], code: int) -> None:
+    def edit(root: Any) -> None:
+        graph = root.subgraphs[0]
+        weights = next(graph.tensors[op.inputs[1]] for op in graph.operators if len(op.inputs) > 2)
+        assert len(weights.quantization.scale) > 1
+        weights.type = code
+
+    with pytest.raises(InputError, match="scales; only numbers are quantized"):
+        tflite.read(edited(models["int8"], edit))
 
 
 @pytest.mark.parametrize(
