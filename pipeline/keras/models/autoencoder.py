@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.errors import Fault, InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.model import Model
 
@@ -35,14 +34,8 @@ class Autoencoder(Model):
         from tf_keras import layers
 
         if len(spec.shape) != 1:
-            raise InputError(
-                Fault(
-                    "autoencoder takes flat examples (values,)",
-                    field="model",
-                    received=str(spec.shape),
-                    do="give data a `shape:` of one number, such as [640]",
-                )
-            )
+            do = "give data a `shape:` of one number, such as [640]"
+            raise self.misfit("takes flat examples (values,)", spec, do)
         x = inputs = layers.Input(spec.shape, name="features")  # (values,)
         names = [f"{side}{i}" for side in ("encoder", "decoder") for i in range(1, self.depth + 1)]
         names.insert(self.depth, "code")

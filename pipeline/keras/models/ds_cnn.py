@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.errors import Fault, InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.head import head
 from pipeline.keras.models.model import Model
@@ -36,14 +35,8 @@ class DsCnn(Model):
         from tf_keras import layers
 
         if len(spec.shape) != 3 or spec.shape[0] < KERNEL[0] or spec.shape[1] < KERNEL[1]:
-            raise InputError(
-                Fault(
-                    "ds_cnn takes spectrograms (frames, coefficients, channels) of at least 10x4",
-                    field="model",
-                    received=str(spec.shape),
-                    do="give data a `shape:`, such as [49, 10, 1]",
-                )
-            )
+            do = "give data a `shape:`, such as [49, 10, 1]"
+            raise self.misfit("takes spectrograms (frames, coefficients, channels) of at least 10x4", spec, do)
         inputs = layers.Input(spec.shape, name="spectrogram")  # (frames, coefficients, channels)
         x = layers.Conv2D(self.filters, KERNEL, 2, padding="same", use_bias=False, name="conv")(inputs)
         x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))

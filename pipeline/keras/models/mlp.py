@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from pipeline.core.errors import Fault, InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.head import head
 from pipeline.keras.models.model import Model
@@ -27,14 +26,8 @@ class Mlp(Model):
         from tf_keras import layers
 
         if len(spec.shape) != 1:
-            raise InputError(
-                Fault(
-                    "mlp takes flat examples (values,)",
-                    field="model",
-                    received=str(spec.shape),
-                    do="give data a `shape:` of one number, such as [64]",
-                )
-            )
+            do = "give data a `shape:` of one number, such as [64]"
+            raise self.misfit("takes flat examples (values,)", spec, do)
         x = inputs = layers.Input(spec.shape, name="features")  # (values,)
         for i, units in enumerate(self.units, start=1):
             x = layers.ReLU(name=f"relu{i}")(layers.Dense(units, name=f"dense{i}")(x))

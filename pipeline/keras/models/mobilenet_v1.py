@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.errors import Fault, InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.head import head
 from pipeline.keras.models.model import Model
@@ -33,14 +32,9 @@ class MobilenetV1(Model):
         from tf_keras import layers
 
         if len(spec.shape) != 3 or min(spec.shape[:2]) < 32:
-            raise InputError(
-                Fault(
-                    "mobilenet_v1 takes images (height, width, channels) of at least 32x32: it halves five times",
-                    field="model",
-                    received=str(spec.shape),
-                    do="give data a `shape:`, such as [96, 96, 3], or take small_cnn or resnet8",
-                )
-            )
+            do = "give data a `shape:`, such as [96, 96, 3], or take small_cnn or resnet8"
+            rule = "takes images (height, width, channels) of at least 32x32: it halves five times"
+            raise self.misfit(rule, spec, do)
         inputs = layers.Input(spec.shape, name="image")  # (height, width, channels)
         x = layers.Conv2D(self._width(STEM), 3, 2, padding="same", use_bias=False, name="conv")(inputs)
         x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))

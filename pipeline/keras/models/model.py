@@ -4,16 +4,14 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
-from pipeline.core.errors import Fault
+from pipeline.core.errors import Fault, InputError, PlacedFault
+from pipeline.core.family import Chosen
+from pipeline.core.settings import KeyedSettings
+from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import Task
 
 if TYPE_CHECKING:
     import tf_keras
-
-from pipeline.core.errors import PlacedFault
-from pipeline.core.family import Chosen
-from pipeline.core.settings import KeyedSettings
-from pipeline.data.spec import Spec
 
 
 class Model(KeyedSettings):
@@ -41,6 +39,10 @@ class Model(KeyedSettings):
 
         Raises InputError if the network does not fit the data.
         """
+
+    def misfit(self, rule: str, spec: Spec, do: str) -> InputError:
+        """The error of `build` for data whose shape the network does not take. rule: it follows the kind's name."""
+        return InputError(Fault(f"{self.kind} {rule}", field="model", received=str(spec.shape), do=do))
 
     def unfit(self, task: Task) -> Iterator[PlacedFault]:
         """Yield the settings that can't be used for this task: each with its place in the model and what is wrong."""

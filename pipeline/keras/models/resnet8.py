@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.errors import Fault, InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.head import head
 from pipeline.keras.models.model import Model
@@ -30,14 +29,8 @@ class Resnet8(Model):
         from tf_keras import layers
 
         if len(spec.shape) != 3 or min(spec.shape[:2]) < 4:
-            raise InputError(
-                Fault(
-                    "resnet8 takes images (height, width, channels) of at least 4x4",
-                    field="model",
-                    received=str(spec.shape),
-                    do="give data a `shape:`, such as [32, 32, 3]",
-                )
-            )
+            do = "give data a `shape:`, such as [32, 32, 3]"
+            raise self.misfit("takes images (height, width, channels) of at least 4x4", spec, do)
         inputs = layers.Input(spec.shape, name="image")  # (height, width, channels)
         x = _conv(inputs, self.filters, 3, 1, "stem")
         x = layers.ReLU(name="stem_relu")(layers.BatchNormalization(name="stem_norm")(x))

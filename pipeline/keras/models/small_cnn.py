@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.errors import Fault, InputError
 from pipeline.data.spec import Spec
 from pipeline.keras.models.head import head
 from pipeline.keras.models.model import Model
@@ -30,14 +29,8 @@ class SmallCnn(Model):
         from tf_keras import layers
 
         if len(spec.shape) != 3 or min(spec.shape[:2]) < 4:
-            raise InputError(
-                Fault(
-                    "small_cnn takes images (height, width, channels) of at least 4x4",
-                    field="model",
-                    received=str(spec.shape),
-                    do="give data a `shape:`, such as [28, 28, 1]",
-                )
-            )
+            do = "give data a `shape:`, such as [28, 28, 1]"
+            raise self.misfit("takes images (height, width, channels) of at least 4x4", spec, do)
         x = inputs = layers.Input(spec.shape, name="image")  # (height, width, channels)
         for i, factor in enumerate((1, 2, 4), start=1):
             if i > 1:
