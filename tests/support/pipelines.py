@@ -43,6 +43,18 @@ stages:
       - {check: sparsity, of: [small], min: 0.45}
 """
 
+# To be formatted with a target.
+TARGETED = """\
+name: tiny
+target: {target}
+data: {{source: digits}}
+model: {{source: small_cnn, filters: 4}}
+stages:
+  - {{stage: train, epochs: 1}}
+  - {{stage: convert, quantization: int8}}
+  - {{stage: verify, of: [convert]}}
+"""
+
 
 class Pipeline:
     """A folder with a config, a store and a runs folder."""

@@ -18,22 +18,13 @@ from pipeline.verify.checks.npu import Npu
 from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, LayerFacts, ModelFacts, Port
 from pipeline.verify.targets import Target
+from tests.support.pipelines import TARGETED
 
 NAMES = (
     "android-cpu", "coral-edge-tpu", "cortex-m4", "cortex-m55", "cortex-m7", "esp32-s3", "ethos-u55-128",
     "ethos-u55-256", "ios-cpu", "rp2040",
 )  # fmt: skip
 VELA = vela.installed() != "not installed"
-CONFIG = """\
-name: tiny
-target: {target}
-data: {{source: digits}}
-model: {{source: small_cnn, filters: 4}}
-stages:
-  - {{stage: train, epochs: 1}}
-  - {{stage: convert, quantization: int8}}
-  - {{stage: verify, of: [convert]}}
-"""
 
 
 def facts(path: Path, target: Target | None = None) -> ModelFacts:
@@ -229,7 +220,7 @@ def test_only_an_npu_takes_what_vela_compiled() -> None:
 
 def test_verify_runs_the_checks_of_the_target(written: Any, nets: Path, tmp_path: Path) -> None:
     (tmp_path / "board.yaml").write_text("name: board\nlike: cortex-m4\n")
-    verify = config.load(written(CONFIG.format(target="board.yaml")))[0].stages[-1]
+    verify = config.load(written(TARGETED.format(target="board.yaml")))[0].stages[-1]
     model = facts(nets / "per_tensor.tflite", targets.load("cortex-m4"))
     (tmp_path / "measured.json").write_text(f"[{model.model_dump_json()}]")
     results = verify.judge(tmp_path)
