@@ -27,23 +27,23 @@ _PACKAGE = pipeline.__name__
 
 
 @cache
-def digest(module: str) -> str:
-    """Return the sha256 of a module and its import closure.
+def digest(*modules: str) -> str:
+    """Return the sha256 of modules and their import closure.
 
-    module: the dotted name of a module of this package, such as ``pipeline.stages.train``. Raises ValueError for a
-    name that is not a module of this package.
+    modules: dotted names of modules of this package, such as ``pipeline.stages.train``. Raises ValueError for a name
+    that is not a module of this package.
     """
     total = hashlib.sha256()
-    for name in sorted(closure(module)):
+    for name in sorted(closure(*modules)):
         total.update(f"{name}\0{_source(name).digest}\0".encode())
     _save()
     return total.hexdigest()
 
 
-def closure(module: str) -> set[str]:
-    """Return the module and all modules of this package that it imports, directly or indirectly, except NEUTRAL."""
+def closure(*modules: str) -> set[str]:
+    """Return the modules and all modules of this package that they import, directly or indirectly, except NEUTRAL."""
     seen: set[str] = set()
-    todo = [module]
+    todo = [*modules]
     while todo:
         name = todo.pop()
         if name not in seen and not f"{name}.".startswith(NEUTRAL):

@@ -97,11 +97,11 @@ class KeyedSettings(Settings):
     """Base class of parts that affect the output of a stage, so that their identity is part of cache keys.
 
     anonymous   settings that do not affect the output, such as names and paths; excluded from the identity
-    decided_by  the module whose code determines the output; the module of the class if empty
+    decided_by  the modules whose code determines the output; the module of the class if empty
     """
 
     anonymous: ClassVar[frozenset[str]] = frozenset()
-    decided_by: ClassVar[str] = ""
+    decided_by: ClassVar[tuple[str, ...]] = ()
 
     def identity(self) -> dict[str, Any]:
         """Return everything that the output depends on, as JSON values: settings and the digest of the code.
@@ -109,4 +109,4 @@ class KeyedSettings(Settings):
         Subclasses that read files add a digest of their content.
         """
         settings = {key: value for key, value in self.settings().items() if key not in self.anonymous}
-        return {"settings": settings, "code": code_digest.digest(self.decided_by or type(self).__module__)}
+        return {"settings": settings, "code": code_digest.digest(*(self.decided_by or (type(self).__module__,)))}

@@ -37,7 +37,14 @@ class Verify(Stage):
     gives = "checks"
     scores = True
     libraries = ("ai-edge-litert", "tflite-micro", "tensorflow", "tf_keras", "numpy", "scikit-learn")
-    decided_by = "pipeline.stages.verification"  # checks and how they are judged don't affect the measurements
+    # Checks and how they are judged don't affect the measurements. Of the runtimes these are in every report; one that
+    # comes later is no part of the key, so that nothing is measured again for its sake.
+    decided_by = (
+        "pipeline.stages.verification",
+        "pipeline.verify.runtimes.xnnpack",
+        "pipeline.verify.runtimes.reference",
+        "pipeline.verify.runtimes.tflm",
+    )
     # The key holds what `of` and `baseline` name, and of `runtime` what it asks to be measured.
     anonymous = Stage.anonymous | {"of", "baseline", "checks", "runtime"}
 

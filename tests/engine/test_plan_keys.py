@@ -163,7 +163,7 @@ def test_a_library_that_changed_is_named(why, monkeypatch):
 
 
 def test_code_that_changed_is_named(why, monkeypatch):
-    monkeypatch.setattr("pipeline.core.code_digest.digest", lambda module: module)
+    monkeypatch.setattr("pipeline.core.code_digest.digest", lambda *modules: " ".join(modules))
     assert why()["prune"] == (
         "the code of the stage changed; reads train, which changed; the code of data changed; the code of the task "
         "changed"

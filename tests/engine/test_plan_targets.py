@@ -6,22 +6,12 @@ from typing import Any
 from pipeline.config import config
 from pipeline.core.store import Store
 from pipeline.engine.plan import plan, why_missing
-
-CONFIG = """\
-name: tiny
-target: {target}
-data: {{source: digits}}
-model: {{source: small_cnn, filters: 4}}
-stages:
-  - {{stage: train, epochs: 1}}
-  - {{stage: convert, quantization: int8}}
-  - {{stage: verify, of: [convert]}}
-"""
+from tests.support.pipelines import TARGETED
 
 
 def test_the_key_of_convert_holds_what_was_resolved(written: Any) -> None:
     def key_of(target: str, *overrides: str) -> str:
-        return plan(*config.load(written(CONFIG.format(target=target)), overrides))[1].key
+        return plan(*config.load(written(TARGETED.format(target=target)), overrides))[1].key
 
     assert key_of("null") == key_of("cortex-m4") == key_of("null", "stages.convert.io=int8")
     assert key_of("rp2040") == key_of("esp32-s3") == key_of("null", "stages.convert.per_channel_dense=false")
@@ -30,11 +20,11 @@ def test_the_key_of_convert_holds_what_was_resolved(written: Any) -> None:
 
 def test_explain_names_the_target_that_changed_a_stage(written: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "store", print)
-    for step in plan(*config.load(written(CONFIG.format(target="null")))):
+    for step in plan(*config.load(written(TARGETED.format(target="null")))):
         store.put(step.key, step.stage.kind, step.identity, lambda work: None)
-    step = plan(*config.load(written(CONFIG.format(target="rp2040"))))[1]
+    step = plan(*config.load(written(TARGETED.format(target="rp2040"))))[1]
     assert why_missing(step, store) == "per_channel_dense true -> false (target rp2040)"
-    own = plan(*config.load(written(CONFIG.format(target="rp2040")), ["stages.convert.per_channel_dense=false"]))[1]
+    own = plan(*config.load(written(TARGETED.format(target="rp2040")), ["stages.convert.per_channel_dense=false"]))[1]
     assert why_missing(own, store) == "per_channel_dense true -> false"
 
 
@@ -45,7 +35,7 @@ def key(path: Path) -> str:
 
 def test_the_key_of_verify_holds_what_the_target_has_measured_and_no_more(written: Any) -> None:
     keys = {
-        name: key(written(CONFIG.format(target=name), f"{i}.yaml"))
+        name: key(written(TARGETED.format(target=name), f"{i}.yaml"))
         for i, name in enumerate(
             ["null", "android-cpu", "coral-edge-tpu", "cortex-m4", "rp2040", "ethos-u55-128", "ethos-u55-256",
              "{like: cortex-m4, ram_bytes: 4096}"]

@@ -59,8 +59,8 @@ MODULES = {  # by room; core is neutral
         """,
         "verify": """
             app_mistakes device int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert
-            interpreters.tflm measurement model_facts runtimes.comparison runtimes.runtime scoring.scoring
-            scoring.statistics sqnr tensor_errors vela
+            interpreters.tflm measurement model_facts runtimes.comparison runtimes.reference runtimes.runtime
+            runtimes.tflm runtimes.xnnpack scoring.scoring scoring.statistics sqnr tensor_errors vela
         """,
     },
 }
@@ -69,7 +69,7 @@ MODULES = {  # by room; core is neutral
 def code(kind):
     """The modules whose code is in the key of a stage, as (room, module in it); a room's own is left out."""
     stage = STAGES.load(kind)
-    found = (name.split(".", 2)[1:] for name in closure(stage.decided_by or stage.__module__))
+    found = (name.split(".", 2)[1:] for name in closure(*(stage.decided_by or (stage.__module__,))))
     return {(room, module[0] if module else "") for room, *module in found}
 
 
