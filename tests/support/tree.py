@@ -1,6 +1,7 @@
 """A copy of the package, to be changed, with processes that run it in place of the package of the tests."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,9 +26,9 @@ class Tree:
         shutil.copytree(ROOT / "pipeline", self.package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def python(self, *arguments):
-        """Standard output of a Python process in which `pipeline` is the copy."""
-        command = [sys.executable, *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        """Standard output of a Python process in which, as in those that it starts, `pipeline` is the copy."""
+        command, environment = [sys.executable, *map(str, arguments)], os.environ | {"PYTHONPATH": str(self.folder)}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
