@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from pipeline.core import units
+from pipeline.audit.run_folder import MOST_BYTES
+from pipeline.core import regular_file, units
 from pipeline.core.errors import ConfigError, Fault, InputError, did_you_mean
 from pipeline.data.tasks.task import TASKS
 from pipeline.report import decisions
@@ -82,7 +83,7 @@ def load(folder: Path) -> Report:
     """Read the report of a run folder, or a report.json. Raises InputError for anything else."""
     path = folder / "report.json" if folder.is_dir() else folder
     try:
-        return Report.model_validate_json(path.read_bytes())
+        return Report.model_validate_json(regular_file.read(path, MOST_BYTES))
     except OSError as error:
         raise InputError(Fault("no report can be read", where=str(path), received=error.strerror or "")) from None
     except ValidationError as error:

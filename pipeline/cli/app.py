@@ -19,6 +19,8 @@ from pipeline import __version__
 from pipeline.cli import output
 from pipeline.core.errors import EdgepipeError, StoreError
 
+_MOST_FAULTS = 50  # that are printed; nobody reads ten thousand
+
 app = typer.Typer(
     name="edgepipe",
     no_args_is_help=True,
@@ -245,7 +247,10 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except EdgepipeError as error:
-        print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
+        lines = [f"error: {fault}" for fault in error.faults[:_MOST_FAULTS]]
+        if more := len(error.faults) - len(lines):
+            lines.append(f"error: and {more:,} more")
+        print("\n".join(lines), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -36,7 +36,7 @@ class Config(Settings):
     """The data source."""
     model: AnyModel
     """The network to train."""
-    stages: Annotated[tuple[AnyStage, ...], Field(strict=False, min_length=1)]
+    stages: Annotated[tuple[AnyStage, ...], Field(strict=False, min_length=1, max_length=500)]
     """The stages, in the order in which they run."""
 
     @field_validator("stages")

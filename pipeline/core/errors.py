@@ -36,9 +36,9 @@ class Fault:
     do: str = ""
 
     def __str__(self) -> str:
-        line = ": ".join(part for part in (self.where, self.field, self.rule) if part)
+        line = ": ".join(shortened(part, 400) for part in (self.where, self.field, self.rule) if part)
         if self.received:
-            line += f" (received {self.received})"
+            line += f" (received {shortened(self.received, 300)})"
         if self.do:
             line += f"; {self.do}" if len(line) + len(self.do) < 100 else f"\n    {self.do}"
         return line
@@ -95,6 +95,12 @@ class StageError(EdgepipeError):
 
 class StoreError(StageError):
     """The store can't be read or written."""
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text with `most` characters at most: what is too long loses its middle."""
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

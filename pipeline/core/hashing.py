@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import regular_file
+
 
 def array_sha256(*arrays: NDArray[Any]) -> str:
     """Return the sha256 over dtype, shape and bytes of each array, in the given order."""
@@ -23,8 +25,9 @@ def example_digest(example: NDArray[Any]) -> bytes:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, read in pieces of 1 MiB."""
+    """Return the sha256 of a regular file, read in pieces of 1 MiB. Raises OSError if it can't be read."""
     total = hashlib.sha256()
+    regular_file.size(path)
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             total.update(piece)

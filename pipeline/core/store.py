@@ -248,9 +248,7 @@ def store_fault(root: Path, error: OSError, verb: str) -> Fault:
         do = "free some space, run `edgepipe cache clear`, or choose another store with --store DIR"
     else:
         do = "choose a directory that you may write to with --store DIR or the variable EDGEPIPE_STORE"
-    return Fault(
-        f"the store can't be {verb}", where=str(error.filename or root), received=error.strerror or str(error), do=do
-    )
+    return Fault(f"the store can't be {verb}", where=str(root), received=error.strerror or str(error), do=do)
 
 
 def _inside(name: str) -> bool:

@@ -9,13 +9,16 @@ DASH = "–"  # stands for a missing value
 
 
 def size(count: int | None) -> str:
-    """Format a number of bytes in B, KiB or MiB."""
+    """Format a number of bytes in B, KiB, MiB or GiB."""
     if count is None:
         return DASH
     if count < 1024:
         return f"{count} B"
     kib = count / 1024
-    return f"{kib:.1f} KiB" if round(kib, 1) < 1024 else f"{kib / 1024:.2f} MiB"
+    if round(kib, 1) < 1024:
+        return f"{kib:.1f} KiB"
+    mib = kib / 1024
+    return f"{mib:.2f} MiB" if round(mib, 2) < 1024 else f"{mib / 1024:.2f} GiB"
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 
 import yaml
 
+from pipeline.core import regular_file
 from pipeline.core.errors import ConfigError, Fault, Place
 
+MAX_BYTES = 1 << 20  # the parser takes about four seconds for that
 MAX_VALUES = 100_000  # nested aliases let ten lines stand for a billion values
 
 _SCALARS: tuple[tuple[str, str, Any], ...] = (
@@ -76,7 +78,7 @@ class Document:
 def read(path: Path) -> Document:
     """Read and parse a YAML file. Raises ConfigError if it is missing, unreadable, not UTF-8 or not valid."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_file.read(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(Fault("there is no such file", where=str(path))) from None
     except UnicodeDecodeError as error:

@@ -79,6 +79,29 @@ def load_model(path: Path) -> "tf_keras.Model":
         return tf_keras.models.load_model(path, compile=False)
 
 
+def count_weights(config: Any) -> int | None:
+    """Return how many weights a model has, from its config and without making them; None if that can't be told.
+
+    In a graph Keras only declares the weights. The seeds that it draws for their initial values are given back, so
+    that what follows in this process does not change.
+    """
+    import tensorflow as tf
+    import tf_keras
+    from tf_keras.src.backend import _SEED_GENERATOR
+
+    generator = getattr(_SEED_GENERATOR, "generator", None)
+    state = generator.getstate() if generator else None
+    try:
+        make = tf_keras.saving.deserialize_keras_object if "module" in config else tf_keras.models.model_from_config
+        with tf.Graph().as_default():
+            return int(make(config).count_params())
+    except Exception:  # a damaged config fails in many ways, and loading it tells how
+        return None
+    finally:
+        if generator and state:
+            generator.setstate(state)
+
+
 def copy_model(model: "tf_keras.Model") -> "tf_keras.Model":
     """A copy of the model with equal but separate weights."""
     import tf_keras

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.core import archive as zip_archive
 from pipeline.core.errors import Fault, InputError
 from pipeline.data.tasks.task import Truth
 from pipeline.verify.scoring.scoring import Verdicts
@@ -40,8 +41,7 @@ def read(path: Path) -> Decisions:
     """Read a file that `write` wrote. Raises InputError for any other file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise ValueError("it unpacks to more than 1 GiB")
+            zip_archive.check(archive, MOST_BYTES)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
         split, y = str(arrays.pop("split")), arrays.pop("y")

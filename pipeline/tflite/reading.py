@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import regular_file
 from pipeline.core.errors import Fault, InputError
 from pipeline.tflite import lut
 from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, Buffer, MalformedError, Table
@@ -90,9 +91,8 @@ _ADVICE = "convert the model again, or check that the download is complete"
 
 
 def _load(path: Path) -> bytes:
-    """Return the content of a regular file. Anything else is refused, because a pipe or device may be endless."""
-    if path.exists() and not path.is_file():
-        raise MalformedError("it is a directory" if path.is_dir() else "it is not a regular file")
+    """Return the content of a regular file, of which no more than the head is read if that is wrong."""
+    regular_file.size(path)
     with path.open("rb") as file:
         head = file.read(8)
         _check_head(head)

@@ -139,6 +139,13 @@ def test_files_that_are_no_text_are_told_as_such(tmp_path):
     assert read_fault(tmp_path / "wide.yaml") == "must be UTF-8 text"
 
 
+def test_a_device_and_a_text_without_end_are_not_read(tmp_path):
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    assert read_fault(tmp_path / "zero.yaml") == "can't be read"
+    (tmp_path / "large.yaml").write_text("a: 1\n" * 300_000)
+    assert read_fault(tmp_path / "large.yaml") == "can't be read"
+
+
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
     path = tmp_path / "windows.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")

@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from pipeline.core import archive
 from pipeline.core.errors import InputError
 from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.npz import Npz
@@ -203,7 +204,7 @@ def damaged(path):
     ("make", "rule"),
     [
         (lambda path: None, "the data file can't be read (received No such file or directory)"),
-        (lambda path: path.mkdir(), "the data file can't be read (received Is a directory)"),
+        (lambda path: path.mkdir(), "the data file can't be read (received a folder, and no file)"),
         (lambda path: path.touch(), "must be an .npz archive"),
         (garbage, "must be an .npz archive"),
         (pickled, "must be an .npz archive"),
@@ -227,3 +228,36 @@ def test_no_damage_to_any_byte_is_more_than_an_input_error(tmp_path):
         path.write_bytes(content[:i] + bytes([content[i] ^ 0x55]) + content[i + 1 :])
         with suppress(InputError):
             Npz(source="npz", path=path).spec()
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size_explains_is_not_unpacked(npz, monkeypatch):
+    monkeypatch.setattr(archive, "_SMALL", 1000)
+    source = npz({"x_train": np.zeros((60, 100, 100)), "y_train": Y}, save=np.savez_compressed)
+    with pytest.raises(InputError, match=r"unpacks from .* KiB to 4\.58 MiB, more than 200:1"):
+        source.spec()
+
+
+def test_an_archive_larger_than_the_memory_is_not_unpacked(npz, monkeypatch):
+    monkeypatch.setattr(archive, "memory", lambda: 1000)
+    with pytest.raises(InputError, match=r"unpacks to .*, more than 1000 B"):
+        npz().spec()
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        RANDOM.integers(2**63, 2**63 + 9999, (60, 4), dtype=np.uint64),
+        1.7e9 + RANDOM.random((60, 4)),
+    ],
+)
+def test_numbers_that_float32_can_not_tell_apart_are_refused(npz, x):
+    with pytest.raises(InputError, match="must differ by more than float32 can tell"):
+        npz(x_train=x).spec()
+
+
+def test_a_device_in_place_of_an_archive_is_not_read(tmp_path):
+    (tmp_path / "data.npz").symlink_to("/dev/zero")
+    source = Npz(source="npz", path=tmp_path / "data.npz")
+    for read in (source.fingerprint, source.spec):
+        with pytest.raises(InputError, match="a device, and no file"):
+            read()

@@ -149,6 +149,20 @@ def edited(saved, tmp_path):
     return edit
 
 
+@pytest.fixture
+def reweighted(saved, tmp_path):
+    """A copy of a session's .h5 model whose arrays were changed by a function."""
+
+    def change(name, edit):
+        path = tmp_path / name
+        shutil.copy(saved / name, path)
+        with h5py.File(path, "r+") as file:
+            edit(file["model_weights"])
+        return path
+
+    return change
+
+
 both = pytest.mark.parametrize("suffix", ["h5", "keras"])
 
 
@@ -316,3 +330,50 @@ def test_a_file_is_taken_for_what_its_outputs_are(in_child, files, name, found):
     sent = in_child(build_for, files / f"{name}.h5", specs)
     for got, expected in zip(sent, found, strict=True):
         assert got.startswith(expected) if isinstance(expected, str) else got == expected
+
+
+def kernel(weights):
+    """Path of the first kernel of a .h5 model."""
+    return weights.visititems(lambda name, _: name if name.endswith("kernel:0") else None)
+
+
+def test_arrays_that_are_large_only_when_they_are_read_are_not_read(refusal, reweighted):
+    def swell(weights):
+        name = kernel(weights)
+        del weights[name]
+        weights.create_dataset(name, shape=(1 << 20, 1 << 10), dtype="f4", chunks=True)  # 4 GiB, and nothing on disk
+
+    assert "its arrays have more than 2.00 GiB" in refusal(reweighted("plain.h5", swell))
+
+
+def test_arrays_in_other_files_are_not_read(refusal, reweighted):
+    def link(weights):
+        name = kernel(weights)
+        del weights[name]
+        weights[name] = h5py.ExternalLink("/etc/hostname", "/x")
+
+    assert "refers to another file" in refusal(reweighted("plain.h5", link))
+
+
+def refuse_size(send, path):
+    """The faults of a file whose network is too large, and whether its weights were made."""
+    File._load = lambda file: send("made")
+    try:
+        File(source="file", path=path).build(SPEC)
+    except InputError as error:
+        send(error)
+
+
+@both
+def test_a_network_that_is_too_large_is_not_built(in_child, edited, suffix):
+    path = edited(f"plain.{suffix}", lambda text: text.replace('"units": 10', '"units": 90000000'))
+    (error,) = in_child(refuse_size, path)
+    assert "a network with 5,850,000,000" in told(error, path)
+
+
+def test_weights_that_are_no_numbers_are_told_with_their_names(built, reweighted):
+    def spoil(weights):
+        weights[kernel(weights)][0, 0] = float("nan")
+
+    (text,) = built(reweighted("plain.h5", spoil)).values()
+    assert text.startswith("holds weights that are NaN or infinite (received dense")

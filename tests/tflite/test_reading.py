@@ -121,9 +121,9 @@ def test_no_model(content: bytes, message: str, tmp_path: Path) -> None:
 def test_paths_that_hold_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         tflite.read(tmp_path / "missing.tflite")
-    with pytest.raises(InputError, match="it is a directory"):
+    with pytest.raises(InputError, match="a folder, and no file"):
         tflite.read(tmp_path)
-    with pytest.raises(InputError, match="not a regular file"):
+    with pytest.raises(InputError, match="a device, and no file"):
         tflite.read(os.devnull)
 
 

@@ -20,6 +20,7 @@ from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import TASKS, Task
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and their labels (N,) or values (N, M)
+_FEWEST_STEPS = 16  # of float32 between the least and the greatest value; fewer are no measurement
 _FLOAT32_MAX = np.finfo(np.float32).max
 
 
@@ -196,6 +197,11 @@ class ArrayData(Data):
         if x.dtype.kind == "f" and not -_FLOAT32_MAX <= x.min() <= x.max() <= _FLOAT32_MAX:
             first = int(np.flatnonzero(~(np.abs(x.reshape(len(x), -1)) <= _FLOAT32_MAX).all(axis=1))[0])
             raise wrong("examples must be finite in float32", f"NaN, infinity or more in example {first}")
+        least, most = x.min().item(), x.max().item()
+        step = float(np.spacing(np.float32(max(abs(least), abs(most)))))
+        if least < most and most - least < _FEWEST_STEPS * step:
+            do = "subtract what all values have in common, such as the first time stamp"
+            raise wrong(f"examples must differ by more than float32 can tell, {step:g} here", f"{least} to {most}", do)
         return x, y
 
     def _check_together(self, given: Mapping[str, Labelled]) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat
 
+from pipeline.core import archive as zip_archive
+from pipeline.core import regular_file
 from pipeline.core.errors import Fault, InputError, did_you_mean
 from pipeline.core.hashing import file_sha256
 from pipeline.data.contract import Channels
@@ -81,6 +83,7 @@ class Npz(ArrayData):
     @contextmanager
     def _open(self) -> Iterator[Any]:
         try:
+            regular_file.size(self.path)
             with self.path.open("rb") as file, self._archive(file) as archive:
                 yield archive
         except InputError:
@@ -88,12 +91,15 @@ class Npz(ArrayData):
         except OSError as error:
             raise self._wrong("the data file can't be read", error.strerror or str(error)) from None
         except Exception as error:  # NumPy, zipfile and zlib raise many types for a damaged file
-            raise self._wrong("is no readable .npz archive of plain arrays", str(error)) from None
+            do = "save it with numpy.savez, which does not compress"
+            raise self._wrong("is no readable .npz archive of plain arrays", str(error), do) from None
 
     def _archive(self, file: BinaryIO) -> Any:
         if not zipfile.is_zipfile(file):
             what = "what is no zip archive, or was cut short"
             raise self._wrong("must be an .npz archive", what, "save it with numpy.savez")
+        with zipfile.ZipFile(file) as archive:
+            zip_archive.check(archive, zip_archive.memory())
         file.seek(0)
         return np.load(file, allow_pickle=False)  # unpickling can execute code
 

@@ -1,6 +1,8 @@
 """The executor that runs stages on this machine, each in a child process, so that a crash becomes an exception."""
 
 import errno
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from pipeline.engine.watcher import Watcher
 from pipeline.keras.models.model import Model
 from pipeline.stages.stage import Artifact, Inputs, Made, Stage
 
+_FULL = 1 << 20  # bytes that are left on a file system that counts as full
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -67,7 +70,10 @@ def _run(
     executor = Inline(data, model, seed, Store(store))
     try:
         stage.run(Inputs(data, model, seed, upstream, resume, send, executor), work)
-    except OSError as error:
-        if error.errno in _DISK:
-            raise StoreError(store_fault(work, error, "written")) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise StoreError(store_fault(store, error, "written")) from error
+        if shutil.disk_usage(work).free < _FULL:  # HDF5 then fails with messages about its own inner state
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise StoreError(store_fault(store, full, "written")) from error
         raise

@@ -1,14 +1,18 @@
 """The model `file`: a user's Keras model file. It is untrusted: it must not run code unless the user allows it."""
 
 import builtins
+import io
 import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
+from pipeline.core import archive as zip_archive
+from pipeline.core import regular_file, units
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import file_sha256
 from pipeline.data.spec import Spec
@@ -16,6 +20,7 @@ from pipeline.keras import tf
 from pipeline.keras.models.model import Model
 
 if TYPE_CHECKING:
+    import h5py
     import tf_keras
 
 # Layers that hold Python byte code, raw TensorFlow ops, or names of methods to call.
@@ -29,6 +34,9 @@ _PURE_NAMES = {
     "ones_like", "shape", "compat.v1.shape",
 }  # fmt: skip
 _SAVE_AGAIN = "save the model again with tf_keras"
+_MOST_BYTES = 2 << 30  # of all weights as float32: a .tflite file can't hold more
+_SMALLER = "a .tflite file holds 2 GiB at most; bring a smaller network"
+_MOST_TEXT = 64 << 20  # of the network's description; that of EfficientNetB7 has 1.1 MB
 
 
 class File(Model):
@@ -60,6 +68,7 @@ class File(Model):
             )
         if not self.trust:
             self._refuse_code(config)
+            self._check_size(config)
         model = self._load()
         self._check_fit(model, spec)
         return tf.in_precision(model, "float32")
@@ -76,7 +85,9 @@ class File(Model):
         import h5py
 
         try:
+            regular_file.size(self.path)
             with h5py.File(self.path, "r") as file:
+                _check_arrays(file)
                 if "model_config" not in file.attrs:
                     raise self._wrong(
                         "holds weights but no network", "no model_config", "save it with model.save(path)"
@@ -86,11 +97,19 @@ class File(Model):
             raise self._wrong("is no readable HDF5 file", _first_line(error), _SAVE_AGAIN) from None
 
     def _described_keras(self) -> tuple[Any, str]:
+        import h5py
+
         try:
+            regular_file.size(self.path)
             with zipfile.ZipFile(self.path) as archive:
+                zip_archive.check(archive, _MOST_BYTES)
+                if archive.getinfo("config.json").file_size > _MOST_TEXT:
+                    raise ValueError(f"its config.json has more than {units.size(_MOST_TEXT)}")
+                with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as weights:
+                    _check_arrays(weights)
                 config = json.loads(archive.read("config.json"))
                 return config, _text(json.loads(archive.read("metadata.json")).get("keras_version", ""))
-        except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
             raise self._wrong("is no readable .keras archive", _first_line(error), _SAVE_AGAIN) from None
 
     def _refuse_code(self, config: Any) -> None:
@@ -101,6 +120,12 @@ class File(Model):
                 ", ".join(found),
                 "set `trust: true` only if you trust whoever made the file",
             )
+
+    def _check_size(self, config: Any) -> None:
+        """Refuse a network that is larger than a file can be: Keras would make all its weights before it compares."""
+        count = tf.count_weights(config)
+        if count is not None and 4 * count > _MOST_BYTES:
+            raise self._wrong(f"may have {_MOST_BYTES // 4:,} weights", f"a network with {count:,}", _SMALLER)
 
     def _load(self) -> "tf_keras.Model":
         import tf_keras
@@ -117,6 +142,9 @@ class File(Model):
         return model
 
     def _check_fit(self, model: "tf_keras.Model", spec: Spec) -> None:
+        if wrong := [weight.name for weight in model.weights if not np.isfinite(weight.numpy()).all()]:
+            do = "train it again; a smaller learning rate keeps weights finite"
+            raise self._wrong("holds weights that are NaN or infinite", ", ".join(wrong), do)
         if stateful := [layer.name for layer in model._flatten_layers(False) if getattr(layer, "stateful", False)]:
             do = "build the network with stateful=False; the file then computes each example from a fresh state"
             raise self._wrong("holds stateful layers, which fix the batch size", ", ".join(stateful), do)
@@ -138,6 +166,25 @@ class File(Model):
 
     def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
         return InputError(Fault(rule, where=str(self.path), field="model", received=received, do=do))
+
+
+def _check_arrays(file: "h5py.File") -> None:
+    """Raise ValueError if the arrays of a HDF5 file are too large, whatever they take on disk, or in other files."""
+    import h5py
+
+    total = 0
+
+    def wrong(name: str, link: object) -> str | None:  # h5py's visitors can't raise; a value ends the visit
+        nonlocal total
+        found = None if isinstance(link, h5py.ExternalLink) else file.get(name)
+        array = found if isinstance(found, h5py.Dataset) else None
+        if isinstance(link, h5py.ExternalLink) or (array and (array.external or array.is_virtual)):
+            return f"{name} refers to another file"
+        total += array.size * array.dtype.itemsize if array and array.size else 0
+        return f"its arrays have more than {units.size(_MOST_BYTES)}" if total > _MOST_BYTES else None
+
+    if found := file.visititems_links(wrong):
+        raise ValueError(found)
 
 
 def _text(value: Any) -> str:
