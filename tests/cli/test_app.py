@@ -81,7 +81,7 @@ def test_a_wrong_config_is_exit_code_2_with_a_line_for_each_fault(edgepipe, writ
 
 
 def test_of_very_many_faults_the_first_are_told_and_the_others_counted(edgepipe, written):
-    written(CONFIG + "".join(f"unknown_{i}: {'x' * 1000}\n" for i in range(2060)))
+    written(CONFIG + "".join(f"unknown_{i}: {'x' * 400}\n" for i in range(2060)))
     code, _, err = edgepipe("plan", "tiny.yaml")
     lines = err.splitlines()
     assert (code, len(lines), lines[-1]) == (2, 51, "error: and 2,010 more")
