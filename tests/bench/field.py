@@ -132,12 +132,10 @@ class Networks:
         return self.picture_net(lambda x: self.l.Multiply()([self.l.Softmax()(h := conv(x)), h])), pictures()
 
     def separable(self):
-        return self.picture_net(
-            self.k.Sequential(
-                [self.l.Conv2D(8, 3, padding="same"), self.l.SeparableConv2D(16, 3, padding="same"), self.l.BatchNormalization(), self.l.ReLU(6.0),
-                 self.l.DepthwiseConv2D(3, padding="same", depth_multiplier=2), self.l.ReLU()]
-            )
-        ), pictures()  # fmt: skip
+        split = self.l.SeparableConv2D(16, 3, padding="same")
+        deep = self.l.DepthwiseConv2D(3, padding="same", depth_multiplier=2)
+        first, norm = self.l.Conv2D(8, 3, padding="same"), self.l.BatchNormalization()
+        return self.picture_net(lambda x: self.l.ReLU()(deep(self.l.ReLU(6.0)(norm(split(first(x))))))), pictures()
 
     def transposed(self):
         down, up = self.l.Conv2D(16, 3, 2, padding="same"), self.l.Conv2DTranspose(16, 3, 2, padding="same")
