@@ -16,6 +16,8 @@ from pipeline.engine.plan import plan
 from pipeline.verify.interpreters import litert
 from tests.support import net_models, tflite_models
 from tests.support.contracts import RGB
+from tests.support.foreign_models import NAMES as FOREIGN
+from tests.support.foreign_models import build as foreign_models_of
 from tests.support.pipelines import CONFIG, HEAD, Pipeline
 
 # Fixtures that train, convert or start TensorFlow: a test with one of them, or with what is made of one, is slow.
@@ -104,6 +106,13 @@ def models(once, in_child):
     """Tiny .tflite files of every kind: name -> path."""
     folder = once("models", lambda folder: in_child(tflite_models.build, folder))
     return {name: folder / f"{name}.tflite" for name in tflite_models.NAMES}
+
+
+@pytest.fixture(scope="session")
+def foreign_models(once, in_child):
+    """Tiny .tflite files as other tools make them: name -> path."""
+    folder = once("foreign_models", lambda folder: in_child(foreign_models_of, folder))
+    return {name: folder / f"{name}.tflite" for name in FOREIGN}
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,7 @@ def facts(model: tflite.Model) -> Facts:
         "signatures": [_signature(signature) for signature in model.signatures],
         "subgraphs": [_subgraph(graph, callers[graph.index]) for graph in model.subgraphs],
         "stateful": model.stateful,
+        "state": model.state._asdict(),
         "dynamic": list(demands.dynamic(model)),
         "ops": model.ops_count(),
         "op_versions": demands.op_versions(model),

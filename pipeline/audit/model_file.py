@@ -184,7 +184,16 @@ def _measure(
             if isinstance(data, Arrays)
             else _scored(facts, path, baseline, data, device.runtime)
         )
-    send((facts.model_copy(update=device.measure(path)), verdicts))
+    send((facts.model_copy(update=device.measure(path, _one(path, data))), verdicts))
+
+
+def _one(path: Path, data: Data | Arrays | None) -> dict[str, NDArray[Any]] | None:
+    """The first example of each input, or recording; None without data."""
+    if isinstance(data, Arrays):
+        return {name: array[:1] for name, array in data.load().items()}
+    if data is None:
+        return None
+    return dict.fromkeys(tflite.read(path).signature.inputs, data.split("test").batch(np.arange(1))[0])
 
 
 def _check_memory(path: Path, memory: int | None) -> None:
@@ -218,8 +227,9 @@ def _scored(
     try:
         found = measurement.run(facts, path, x, y, spec, test.sha256)
     except litert.RefusedError as error:
-        refused = RuntimeFacts(runtime="xnnpack", examples=0, unavailable=str(error))
-        return facts.model_copy(update={"missing": {spec.task.main: str(error)}, "runtimes": (refused,)}), None
+        why = comparison.reason(error)
+        refused = RuntimeFacts(runtime="xnnpack", examples=0, unavailable=why)
+        return facts.model_copy(update={"missing": {spec.task.main: why}, "runtimes": (refused,)}), None
     compared = comparison.compare(path, x, y, spec, found.raw, runtime)
     more = {
         "runtimes": compared.facts,

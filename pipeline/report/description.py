@@ -58,7 +58,7 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts["dynamic"]:
         yield "open shapes", f"{len(facts['dynamic'])}: {_listed(facts['dynamic'], _short, '; ', 2)}"
     if facts["stateful"]:
-        yield "state", "it has variables, which keep their values from one run to the next"
+        yield "state", "; ".join(_state(facts["state"]))
     yield "MACs", units.count(facts["macs"]) + (", without the custom ops" if facts["custom_ops"] else "")
     yield "parameters", units.count(facts["parameters"])
     yield "activations", f"{units.size(facts['peak_activation_bytes'])} live at the peak"
@@ -132,6 +132,17 @@ def _op(name: str, facts: Facts) -> str:
 
 def _custom(name: str) -> str:
     return f"{_short(name)} (needs TensorFlow's Flex delegate)" if name.startswith("Flex") else _short(name)
+
+
+def _state(state: Facts) -> Iterator[str]:
+    """What the file keeps between invocations, and what resets it."""
+    for kind, what in (("variables", "variable tensors"), ("resources", "resource variables")):
+        if state[kind]:
+            yield f"{what}, kept from one run to the next: {_listed(state[kind], _short, ', ')}"
+    if state["resources"]:
+        yield "only a new interpreter gives resource variables their first values"
+    if drawn := (*state["seeded"], *state["unseeded"]):
+        yield f"random numbers{'' if state['seeded'] else ' without a seed'}: {', '.join(drawn)}"
 
 
 def _tensors(tensors: Sequence[Facts]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.core import units
 from pipeline.data.tasks.task import TASKS
 from pipeline.report.document import Report, StepFacts
-from pipeline.verify.model_facts import CheckResult, ClassDrop, ModelFacts, Paired
+from pipeline.verify.model_facts import ArenaFacts, CheckResult, ClassDrop, ModelFacts, Paired
 from pipeline.verify.scoring.metrics import METRICS
 
 MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # always shown next to the word
@@ -307,11 +307,16 @@ def _arena(report: Report, model: ModelFacts) -> Cell:
 def arena(report: Report) -> str:
     """The RAM that each model needs on a device, as a line; "" when it was not measured."""
     needs = [
-        f"{model.name} {'does not run' if model.arena is None else units.size(model.arena.smallest)}"
+        f"{model.name} {'does not run' if model.arena is None else _smallest(model.arena)}"
         for model in report.models
         if model.arena or model.arena_refused
     ]
     return f"Smallest arena on TFLite Micro: {', '.join(needs)}" if needs else ""
+
+
+def _smallest(arena: ArenaFacts) -> str:
+    at = " and ".join("x".join(map(str, shape)) for shape in arena.shapes)
+    return units.size(arena.smallest) + (f" at the shape {at}" if at else "")
 
 
 def _yes(value: bool | None) -> str:

@@ -81,7 +81,10 @@ def measure_file(
     def elsewhere() -> dict[str, Any]:
         compared = comparison.compare(path, x, y, spec, found.raw, device.runtime)
         kept.update(compared.verdicts)
-        return {"runtimes": compared.facts, **device.measure(path)}
+        return {
+            "runtimes": compared.facts,
+            **device.measure(path, dict.fromkeys(tflite.read(path).signature.inputs, x)),
+        }
 
     with ThreadPoolExecutor(1) as pool:  # it waits for other processes while this one runs TensorFlow
         others = pool.submit(elsewhere)

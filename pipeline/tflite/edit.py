@@ -1,5 +1,6 @@
 """Unpack a .tflite file into objects of the generated schema for editing, and pack them into bytes again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 IDENTIFIER = b"TFL3"  # file_identifier in tensorflow/compiler/mlir/lite/schema/schema.fbs
@@ -18,6 +19,18 @@ def packed(model: Any) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def with_shapes(content: bytes, shapes: Mapping[int, tuple[int, ...]]) -> bytes:
+    """Return a copy of the file in which tensors of the first subgraph have these shapes, and none that is open.
+
+    shapes: index of a tensor -> its shape.
+    """
+    model = unpacked(content)
+    for index, shape in shapes.items():
+        tensor = model.subgraphs[0].tensors[index]
+        tensor.shape, tensor.shapeSignature = list(shape), None
+    return packed(model)
 
 
 def packed_tightly(model: Any) -> bytes:

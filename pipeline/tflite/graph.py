@@ -158,6 +158,7 @@ class Op:
     intermediates  tensors that carry ranges inside an LSTM; no kernel reads them as data
     calls          indices of the subgraphs that the op runs
     transposed_x   adj_x of BATCH_MATMUL
+    seed           whether an op that draws random numbers has a seed; without one it draws others each time
     """
 
     subgraph: int
@@ -171,6 +172,7 @@ class Op:
     intermediates: tuple[Tensor, ...] = ()
     calls: tuple[int, ...] = ()
     transposed_x: bool = False
+    seed: bool = False
 
     @property
     def reads(self) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from pipeline.tflite.lut import DECODE
 from pipeline.tflite.memory import peak_bytes
 from pipeline.tflite.names import known_layer, layer_name
 from pipeline.tflite.quantization import entries, quantization
+from pipeline.tflite.state import State, state
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,15 @@ class Model:
         """Whether it has weights that TFLite Micro decodes at run time; no other runtime has that op."""
         return any(op.name == DECODE for op in self.ops)
 
+    @cached_property
+    def state(self) -> State:
+        """What it keeps between invocations, such as the state of an LSTM or of a streaming network."""
+        return state(self.subgraphs)
+
     @property
     def stateful(self) -> bool:
-        """Whether it has tensors that keep their values between invocations, such as the state of an LSTM."""
-        return any(tensor.variable for graph in self.subgraphs for tensor in graph.tensors)
+        """Whether it keeps anything between invocations, so that outputs depend on the order of the examples."""
+        return any(self.state)
 
     @property
     def min_runtime_version(self) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    float32      float activations and weights
+    float32      float activations and weights; complex64 inside, as an FFT has it, does not count
     float16      float16 weights with a DEQUANTIZE, float32 activations
     weight_only  integer weights with a DEQUANTIZE, float activations
     dynamic      integer weights, float activations that the kernels quantize at run time ("hybrid" kernels)
@@ -69,7 +69,8 @@ def _of_float(ops: Iterable[Op], activations: set[str]) -> str:
         return "dynamic" if True in low else "weight_only"
     if ("FLOAT16", False) in constants:
         return "float16"
-    return activations.pop().lower() if len(activations) == 1 else "mixed"
+    real = {dtype for dtype in activations if not dtype.startswith("COMPLEX")} or activations  # of an FFT, in between
+    return real.pop().lower() if len(real) == 1 else "mixed"
 
 
 def _of_integer(ops: Sequence[Op], activations: set[str]) -> str:

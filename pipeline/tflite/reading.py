@@ -20,6 +20,7 @@ from pipeline.tflite import lut
 from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, Buffer, MalformedError, Table
 from pipeline.tflite.graph import BITS, Op, Signature, Subgraph, Tensor
 from pipeline.tflite.model import Model
+from pipeline.tflite.state import DRAWS
 
 ModelSource = Model | str | os.PathLike[str] | bytes  # a model, the path of a file, or its bytes
 
@@ -292,7 +293,7 @@ def _op(
     code: _Code = _pick(codes, table.number(0, U32), "operator code")
     # -1 means that an optional input is left out.
     inputs = tuple(None if place == -1 else _pick(tensors, place, "tensor") for place in table.ints(1))
-    options = table.table(_OPTIONS) if code.name == "BATCH_MATMUL" else None
+    options = table.table(_OPTIONS) if code.name == "BATCH_MATMUL" or code.name in DRAWS else None
     return Op(
         subgraph=subgraph,
         index=index,
@@ -304,7 +305,8 @@ def _op(
         sources=tuple(tensor and decoded.get(tensor, tensor) for tensor in inputs),
         intermediates=_select(tensors, table.ints(8)),
         calls=_calls(code.name, table),
-        transposed_x=bool(options and options.number(0, U8)),
+        transposed_x=bool(options and code.name == "BATCH_MATMUL" and options.number(0, U8)),
+        seed=bool(options and code.name in DRAWS and (options.number(0, U64) or options.number(1, U64))),
     )
 
 

@@ -3,13 +3,14 @@
 All runtimes share this module, so it depends on NumPy only.
 """
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import Fault, InputError, did_you_mean
+from pipeline.core.errors import Fault, InputError
 from pipeline.tflite.graph import Tensor
 from pipeline.tflite.model import Model
 
@@ -86,15 +87,21 @@ class Feeds(NamedTuple):
     calls     number of invocations
     batch     batch size of the file
     examples  number of examples, without those that fill up the last batch
+    steps     invocations of each recording, one after the other, before the state is reset; None if examples are none
     """
 
     stacks: dict[str, Array]
     calls: int
     batch: int
     examples: int
+    steps: int | None = None
+
+    def starts(self, call: int) -> bool:
+        """Whether an example or a recording begins with this invocation, so that the state is reset before it."""
+        return call % (self.steps or 1) == 0
 
     def join(self, outputs: Mapping[K, Array]) -> dict[K, Array]:
-        """Reshape outputs (calls, batch, ...) to (n, ...).
+        """Reshape outputs (calls, batch, ...) to (n, ...), or those of recordings to (n, steps, ...).
 
         An output without the batch dimension keeps one entry for each invocation.
         """
@@ -102,20 +109,71 @@ class Feeds(NamedTuple):
 
     def _join(self, stack: Array) -> Array:
         if stack.ndim > 1 and stack.shape[1] == self.batch:
-            return stack.reshape(-1, *stack.shape[2:])[: self.examples]
-        return stack
+            stack = stack.reshape(-1, *stack.shape[2:])[: self.examples * (self.steps or 1)]
+        return stack if self.steps is None else stack.reshape(-1, self.steps, *stack.shape[1:])
+
+
+def steps(model: Model, inputs: Mapping[str, Array]) -> int | None:
+    """Return the number of steps of recordings (n, steps, ...); None for inputs that are examples (n, ...).
+
+    Inputs are recordings if the file keeps state and each has one dimension more than the file takes.
+    """
+    ports = model.signature.inputs
+    if not model.stateful or not inputs.keys() <= ports.keys():
+        return None
+    longer = all(np.ndim(x) == max(len(ports[name].shape), 1) + 1 for name, x in inputs.items())
+    return int(min(np.shape(x)[1] for x in inputs.values())) if longer and inputs else None
+
+
+def last(outputs: Array, steps: int | None) -> Array:
+    """Return the outputs (n, ...) after the last step of each recording, of outputs (n, steps, ...).
+
+    Those of examples (`steps` is None) are returned as they are.
+    """
+    return outputs if steps is None else outputs[:, -1]
 
 
 def feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
     """Split real-valued inputs, each (n, ...), by name in ``model.signature``, into batches of the file's batch size.
 
-    The last batch is filled up with copies of the last example. Raises InputError if names, counts, shapes or values
-    do not fit.
+    The last batch is filled up with copies of the last example. Recordings (see `steps`) are split into their steps.
+    Raises InputError if names, counts, shapes or values do not fit.
     """
+    _require_names(model, inputs)
+    count = steps(model, inputs)
+    if count is None:
+        return _feeds(model, inputs)
+    lengths = {np.shape(x)[1] for x in inputs.values()}
+    batches = {tensor.shape[0] for tensor in model.signature.inputs.values() if tensor.shape}
+    if len(lengths) > 1 or 0 in lengths or batches - {1}:
+        rule = "recordings must have equally many steps, at least one, and the file a batch of one"
+        received = f"{sorted(lengths)} steps, batches of {sorted(batches)}"
+        raise InputError(Fault(rule, where=model.path or "", received=received))
+    rows = {name: np.reshape(x, (-1, *np.shape(x)[2:])) for name, x in inputs.items()}
+    flat = _feeds(model, rows)
+    return flat._replace(examples=flat.examples // count, steps=count)
+
+
+def _require_names(model: Model, inputs: Mapping[str, Array]) -> None:
+    """Raise InputError unless the names are those of the file's inputs, with all that are missing and unknown."""
+    wanted, where = model.signature.inputs, model.path or ""
+    missing, unknown = sorted({*wanted} - {*inputs}), sorted({*inputs} - {*wanted})
+    near = {name: difflib.get_close_matches(name, unknown, n=1) for name in missing}
+    found = {each for names in near.values() for each in names}
+    faults = [
+        Fault(f"input {name!r} is missing", where, do=f"rename {near[name][0]!r}, if that is it" if near[name] else "")
+        for name in missing
+    ]
+    listed = f"the inputs are {', '.join(map(repr, wanted))}"
+    faults += [
+        Fault(f"{name!r} is not one of the model's inputs", where, do=listed) for name in unknown if name not in found
+    ]
+    if faults:
+        raise InputError(*faults)
+
+
+def _feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
     tensors, where = model.signature.inputs, model.path or ""
-    for name in sorted({*tensors} ^ {*inputs}):
-        problem = "is missing" if name in tensors else "is not one of the model's inputs"
-        raise InputError(Fault(f"input {name!r} {problem}", where=where, do=did_you_mean(name, tensors)))
     named = {*tensors.values()}
     nameless = [tensor.name for tensor in model.inputs if tensor not in named]
     if nameless:

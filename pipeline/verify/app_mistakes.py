@@ -11,7 +11,7 @@ from pipeline import tflite
 from pipeline.data.contract import Contract
 from pipeline.data.source import Data
 from pipeline.data.spec import Spec
-from pipeline.tflite.values import dequantize, quantize
+from pipeline.tflite.values import dequantize, last, only, quantize, steps
 from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import Mistake
 
@@ -24,9 +24,9 @@ Values = NDArray[Any]  # (n, *shape)
 Wrong = tuple[str, str, NDArray[np.float32]]  # the mistake's name, its description, and the real values it feeds
 
 
-def sample(model: tflite.Model, examples: int) -> int:
-    """Number of examples on which each mistake is tried."""
-    cost = max(model.macs, 1) * (WIDE if model.quantization == "int16x8" else 1)
+def sample(model: tflite.Model, examples: int, steps: int | None = None) -> int:
+    """Number of examples, or of recordings of so many steps, on which each mistake is tried."""
+    cost = max(model.macs * (steps or 1), 1) * (WIDE if model.quantization == "int16x8" else 1)
     return min(examples, MOST, max(LEAST, BUDGET // cost))
 
 
@@ -35,13 +35,14 @@ def measure(path: Path, data: Data) -> tuple[Mistake, ...]:
     model, contract, test, spec = tflite.read(path), data.contract(), data.split("test"), data.spec()
     if not spec.task.decides or model.compressed:  # LiteRT can't run compressed weights
         return ()
-    count = sample(model, len(test))
+    (tensor,), runner = model.inputs, litert.Runner(model)
+    long = steps(model, {only(model)[0]: test.batch(np.arange(1))[0]})
+    count = sample(model, len(test), long)
     positions = np.arange(count, dtype=np.int64) * len(test) // count
     x, y = test.batch(positions)
-    (tensor,), runner = model.inputs, litert.Runner(model)
-    right = _decisions(runner(x), spec)
+    right = _decisions(last(runner(x), long), spec)
     return tuple(
-        _mistake(kind, what, _decisions(runner(wrong), spec), right, y)
+        _mistake(kind, what, _decisions(last(runner(wrong), long), spec), right, y)
         for kind, what, wrong in _wrong(test.raw(positions), x, contract, tensor)
     )
 

@@ -14,7 +14,7 @@ from pipeline.core.errors import Fault, StageError
 from pipeline.data import contract
 from pipeline.data.tasks.task import Truth
 from pipeline.tflite import demands
-from pipeline.tflite.values import real
+from pipeline.tflite.values import last, only, real, steps
 from pipeline.verify import int8
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import Latency, LayerFacts, ModelFacts, Port
@@ -102,7 +102,7 @@ def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> comparison.
     Raises StageError when that runtime is not installed.
     """
     if not model.compressed:
-        return litert.raw(model, x)
+        return last(litert.raw(model, x), steps(model, {only(model)[0]: x}))
     try:
         return comparison.outputs(path, x, "tflm")
     except tflm.Unavailable as missing:

@@ -226,6 +226,10 @@ class ArenaFacts(Facts):
     head: int = Field(description="activations and scratch buffers")
     tail: int = Field(description="persistent data: tensor and op structures, quantization parameters, variables")
     smallest: int = Field(description="size of the smallest arena in which an inference succeeded, within 16 bytes")
+    shapes: tuple[tuple[int, ...], ...] = Field(
+        default=(),
+        description="only for a file of open shape: the shapes of the inputs, those of the data where there is any",
+    )
 
 
 class VelaFacts(Facts):

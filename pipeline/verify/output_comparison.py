@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline import tflite
 from pipeline.core.errors import EdgepipeError
-from pipeline.tflite.values import Array, real
+from pipeline.tflite.values import Array, real, steps
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import OutputError, OutputFacts, RuntimeFacts
 from pipeline.verify.runtimes import comparison
@@ -30,7 +30,7 @@ def compare(path: Path, inputs: Mapping[str, Array], baseline: Path | None) -> t
     try:
         base = comparison.raw_outputs(path, inputs, BASE)
     except litert.RefusedError as error:
-        refused = RuntimeFacts(runtime=BASE, examples=0, unavailable=str(error))
+        refused = RuntimeFacts(runtime=BASE, examples=0, unavailable=comparison.reason(error))
         why = "the file did not run"
         return tuple(OutputFacts(name=name, runtimes=(refused,), error_why=why) for name in ports)
     found = {name: [RuntimeFacts(runtime=BASE, examples=_examples(inputs))] for name in ports}
@@ -53,11 +53,13 @@ def _on(
     runtime: str, path: Path, inputs: Mapping[str, Array], base: Mapping[str, comparison.Raw]
 ) -> dict[str, RuntimeFacts]:
     model = tflite.read(path)
-    count = comparison.sample(model, runtime, _examples(inputs))
+    count = comparison.sample(model, runtime, _examples(inputs), steps(model, inputs))
     try:
         other = comparison.raw_outputs(path, {name: x[:count] for name, x in inputs.items()}, runtime)
     except (EdgepipeError, tflm.Unavailable) as error:
-        return {name: RuntimeFacts(runtime=runtime, examples=count, unavailable=str(error)) for name in base}
+        return {
+            name: RuntimeFacts(runtime=runtime, examples=count, unavailable=comparison.reason(error)) for name in base
+        }
     return {
         name: comparison.apart(runtime, raw, base[name][: len(raw)], model.signature.outputs[name].scale, count)
         if raw.shape[1:] == base[name].shape[1:]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import tflite
-from pipeline.tflite.values import real
+from pipeline.tflite.values import real, steps
 from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import TensorError
 from pipeline.verify.sqnr import sqnr_db
@@ -26,7 +26,10 @@ Values = NDArray[np.float32]  # (n, ...) real values of a tensor for n examples
 
 def sample(model: tflite.Model, x: Values) -> Values:
     """The examples on which the tensors of a file are compared; none for a file that is not quantized to integers."""
-    return x[:TRACED] if model.quantization in INTEGER and not model.compressed else x[:0]
+    if model.quantization not in INTEGER or model.compressed:
+        return x[:0]
+    long = steps(model, dict.fromkeys(model.signature.inputs, x)) or 1  # of recordings, each step is an invocation
+    return x[: max(1, TRACED // long)]
 
 
 def record(path: Path, x: Values) -> dict[int, NDArray[Any]]:

@@ -148,7 +148,9 @@ def test_a_file_that_a_runtime_refuses_is_reported_with_the_reason(edgepipe, mod
     ("data", "message"),
     [
         ("digits", "examples with labels are for a file with one input and one output (received 2 inputs, 2 outputs)"),
-        ({"zeta": (3, 4), "alfa": (3, 6)}, "input 'alfa' is not one of the model's inputs\n    did you mean 'alpha'?"),
+        ({"zeta": (3, 4), "alfa": (3, 6)}, "input 'alpha' is missing\n    rename 'alfa', if that is it"),
+        ({"zeta": (3, 4), "x": (3, 6)}, "input 'alpha' is missing\n"),
+        ({"zeta": (3, 4), "x": (3, 6)}, "'x' is not one of the model's inputs\n    the inputs are 'alpha', 'zeta'"),
         ({"zeta": (3, 4), "alpha": (2, 6)}, "all inputs need the same number of examples"),
         ({"zeta": (3, 5), "alpha": (3, 6)}, "input 'zeta' takes examples of shape (4,) (received (5,))"),
         ({"zeta": (), "alpha": (3, 6)}, "zeta must be an array (N, ...) of finite numbers (received float64 ())"),

@@ -44,7 +44,7 @@ MODULES = {  # by room; core is neutral
         "stages": "conversion convert follower sensitivity_facts sidecar stage worst",
         "tflite": """
             accumulator edit flatbuffer graph int16 int8_spec lut macs memory metadata model names quantization reading
-            values
+            state values
         """,
         "verify": """
             int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert model_facts sqnr tensor_errors
@@ -55,7 +55,7 @@ MODULES = {  # by room; core is neutral
         "keras": "layer_values models.model rounding surgery.graph surgery.rsqrt tf types",
         "stages": "sidecar stage verification",
         "tflite": """
-            demands flatbuffer graph int8_spec lut macs memory model names quantization reading values
+            demands edit flatbuffer graph int8_spec lut macs memory model names quantization reading state values
         """,
         "verify": """
             app_mistakes device int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert

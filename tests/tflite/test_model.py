@@ -43,6 +43,10 @@ def test_what_a_file_really_is(models: Models, name: str, quantization: str, int
     assert bool(model.floats()) is not integer_only
 
 
+def test_complex_numbers_inside_a_transform_are_no_other_quantization(foreign_models):
+    assert tflite.read(foreign_models["rfft"]).quantization == "float32"
+
+
 def test_size_digest_and_metadata(models: Models) -> None:
     import hashlib
 

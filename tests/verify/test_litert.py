@@ -74,6 +74,64 @@ def test_state_starts_anew_for_each_example(models: Models) -> None:
     np.testing.assert_array_equal(together[::-1], litert.run(models["lstm"], x[::-1]))
 
 
+def streamed(model, x):
+    """What `stream` of tests/support/foreign_models.py gives for recordings (n, steps, 4): (n, steps, 3)."""
+    weights = next(op for op in tflite.read(model).ops if op.name == "FULLY_CONNECTED").weights[0].data().T
+    found = np.empty((*x.shape[:2], 3), np.float32)
+    for i, recording in enumerate(x):
+        state = np.ones(4, np.float32)
+        for step, value in enumerate(recording):
+            found[i, step] = np.concatenate([state, value]) @ weights
+            state = 0.5 * state + value
+    return found
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_a_resource_variable_has_its_first_value_for_each_example_and_recording(foreign_models, kernels):
+    """Whatever ran before, in this interpreter too: `reset_all_variables` alone leaves it as it is."""
+    x = np.random.default_rng(2).normal(size=(5, 6, 4)).astype(np.float32)
+    runner = litert.Runner(foreign_models["stream"], kernels)
+    expected = streamed(foreign_models["stream"], x)
+    np.testing.assert_allclose(runner(x), expected, atol=1e-5)
+    np.testing.assert_allclose(runner(x[:, 0]), expected[:, 0], atol=1e-5)
+    np.testing.assert_allclose(runner(x[::-1]), expected[::-1], atol=1e-5)
+    for workers in (1, 3):
+        found = litert.raw(foreign_models["stream"], x, kernels, workers)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_recordings_of_a_file_with_variable_tensors(models):
+    """An LSTM goes on where the step before it ended: four steps are those of a sequence four times as long."""
+    x = np.random.default_rng(2).random((3, 4, 6, 3)).astype(np.float32)
+    found = litert.run(models["lstm"], x)
+    assert found.shape == (3, 4, 2)
+    np.testing.assert_array_equal(found[:, 0], litert.run(models["lstm"], x[:, 0]))
+    assert not np.array_equal(found[:, 3], litert.run(models["lstm"], x[:, 3]))
+
+
+def test_random_numbers_with_a_seed_begin_anew_for_each_example(foreign_models):
+    found = litert.run(foreign_models["draws"], np.zeros((3, 4)))
+    np.testing.assert_array_equal(found, np.repeat(found[:1], 3, axis=0))
+    assert np.unique(found[0]).size == 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((2, 5), "takes examples of shape"), ((2, 0, 4), "recordings must have equally many steps, at least one")],
+)
+def test_recordings_that_do_not_fit(foreign_models, shape, message):
+    with pytest.raises(InputError, match=message):
+        litert.run(foreign_models["stream"], np.zeros(shape))
+
+
+def test_a_file_that_can_not_run_at_its_placeholder_runs_at_the_data(foreign_models):
+    x = np.random.default_rng(2).random((3, 8, 4)).astype(np.float32)
+    np.testing.assert_array_equal(litert.run(foreign_models["open_reshaped"], x), x)
+    with pytest.raises(litert.RefusedError, match="LiteRT can't run this model on inputs of 1x7x4"):
+        litert.run(foreign_models["open_reshaped"], x[:, :7])
+    assert litert.run(foreign_models["open"], np.zeros((2, 9, 7, 1))).shape == (2, 4)
+
+
 def test_open_dimensions_follow_the_data() -> None:
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import tflite
 from pipeline.core.errors import InputError
+from pipeline.verify.device import asked
 from pipeline.verify.interpreters import litert, tflm
 from tests import ROOT
 
@@ -53,6 +54,28 @@ class TestWithThePackage:
     def test_state_starts_anew_for_each_example(self, models: Models) -> None:
         x = np.random.default_rng(2).random((6, 6, 3))
         np.testing.assert_array_equal(tflm.run(models["lstm"], x)[::-1], tflm.run(models["lstm"], x[::-1]))
+
+    def test_a_resource_variable_has_its_first_value_for_each_recording(self, foreign_models):
+        """In the int8 file too, whose first value is no zero: `reset` alone would set zeros."""
+        x = np.random.default_rng(2).normal(size=(4, 6, 4)).astype(np.float32)
+        for name, atol in (("stream", 1e-5), ("stream_int8", 0.1)):
+            expected = litert.run(foreign_models[name], x, "reference")
+            assert expected.shape == (4, 6, 3)
+            np.testing.assert_allclose(tflm.run(foreign_models[name], x), expected, atol=atol)
+            np.testing.assert_allclose(tflm.run(foreign_models[name], x[:, 0]), expected[:, 0], atol=atol)
+
+    def test_the_arena_of_an_open_shape_is_that_of_the_data(self, foreign_models):
+        """It grows with the image. Without data it is that of the placeholder, at which alone TFLM runs the file."""
+        sizes = []
+        assert asked([]).measure(foreign_models["open"])["arena"].shapes == ((1, 1, 1, 1),)
+        for side in (4, 8, 32):
+            found = asked([]).measure(foreign_models["open"], {"x": np.zeros((2, side, side, 1))})
+            assert found["arena"].shapes == ((1, side, side, 1),)
+            sizes.append(found["arena_bytes"])
+        assert sizes[2] - sizes[1] > 4 * 4 * (32**2 - 8**2)  # of one activation alone
+        assert sizes[1] > sizes[0]
+        with pytest.raises(InputError, match="TFLM runs a file at the shape in its bytes"):
+            tflm.run(foreign_models["open"], np.zeros((2, 8, 8, 1)))
 
     def test_data_that_does_not_fit(self, models: Models) -> None:
         with pytest.raises(InputError, match="takes examples of shape"):

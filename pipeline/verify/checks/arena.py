@@ -22,6 +22,9 @@ class Arena(Check):
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
         value = model.arena.smallest if model.arena else None
         result = self.result(model, "arena", value, "at most", self.max_bytes, "bytes", model.arena_why)
+        if model.arena and model.arena.shapes:
+            at = " and ".join("x".join(map(str, shape)) for shape in model.arena.shapes)
+            result = result.model_copy(update={"why": f"its shape is open; this is a copy at {at}"})
         if model.arena_refused:  # TFLM can't run the file in an arena of any size
             result = result.model_copy(update={"status": "fail", "value": "does not run"})
         yield result

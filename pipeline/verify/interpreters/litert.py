@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, Tensor, read
 from pipeline.tflite.reading import ModelSource
-from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real
+from pipeline.tflite.values import Array, Feeds, dequantize, feeds, only, quantize, real, steps
 
 __all__ = ["Kernels", "Latency", "RefusedError", "Runner", "dequantize", "latency", "outputs", "quantize", "raw", "run"]
 
@@ -52,8 +52,9 @@ class Latency(NamedTuple):
 class Runner:
     """A model that is ready to run. Inputs and outputs have the names of its signature (``self.model.signature``).
 
-    Examples run in as many invocations as the file's batch size requires. Variables (an LSTM's state) are reset before
-    each invocation, so that examples are independent; the runtime alone would keep their values.
+    Examples run in as many invocations as the file's batch size requires. State is reset before each invocation, so
+    that examples are independent; the runtime alone would keep it. For recordings (n, steps, ...), one dimension more
+    than the file takes, it is reset before each recording, and outputs are (n, steps, ...).
 
     keep: give each tensor its own memory, so that `record` can read all tensors after an invocation.
 
@@ -63,9 +64,20 @@ class Runner:
     def __init__(self, source: ModelSource, kernels: Kernels = "xnnpack", threads: int = 1, keep: bool = False) -> None:
         self.model = source if isinstance(source, Model) else read(source)
         self._where = self.model.path or ""
+        self._options: tuple[Kernels, int, bool] = (kernels, threads, keep)
+        self._shapes = {tensor.index: tensor.shape for tensor in self.model.signature.inputs.values()}
+        self._open = any(-1 in tensor.shape_signature for tensor in self.model.inputs)
+        self._start()
+
+    def _start(self) -> None:
+        """Begin anew, with all state as the file has it at first. A file of open shape waits for that of the data."""
         with _plain(RefusedError, "LiteRT can't run this model", self._where):
-            self._interpreter = interpreter(self.model.content, kernels, threads, keep)
-            self._interpreter.allocate_tensors()
+            self._interpreter = interpreter(self.model.content, *self._options)
+            for tensor in self.model.inputs:
+                if self._shapes.get(tensor.index, tensor.shape) != tensor.shape:
+                    self._interpreter.resize_tensor_input(tensor.index, self._shapes[tensor.index], strict=True)
+            if not self._open:
+                self._interpreter.allocate_tensors()
 
     def __call__(self, x: Array) -> NDArray[np.float32]:
         """Run a model with one input and one output: real values (n, ...) to real values (n, ...)."""
@@ -101,27 +113,36 @@ class Runner:
         """Run all examples and return the stored values (n, ...) of the given tensors."""
         given = feeds(self.model, inputs)
         self._resize(given)
-        with _plain(StageError, "the runtime failed while it ran the model", self._where):
+        with self._running():
             return given.join(self._invoke(given, tensors))
 
     def _resize(self, given: Feeds) -> None:
         """Set the file's dynamic dimensions to those of the data."""
-        with _plain(InputError, "the model can't take this shape", self._where):
-            for name, tensor in self.model.signature.inputs.items():
-                shape = given.stacks[name].shape[1:]
-                if shape != self._interpreter.tensor(tensor.index)().shape:
-                    self._interpreter.resize_tensor_input(tensor.index, shape, strict=True)
+        if not self._open:
+            return
+        wanted = {tensor.index: given.stacks[name].shape[1:] for name, tensor in self.model.signature.inputs.items()}
+        before, self._shapes = self._shapes, wanted
+        with self._running():
+            for index, shape in wanted.items():
+                if shape != before[index]:
+                    self._interpreter.resize_tensor_input(index, shape, strict=True)
             self._interpreter.allocate_tensors()
+
+    def _running(self) -> AbstractContextManager[None]:
+        """Turn failures into an error: of the shape of the data where the file leaves it open, else of the stage."""
+        if self._open:
+            shapes = " and ".join("x".join(map(str, shape)) for shape in self._shapes.values())
+            return _plain(RefusedError, f"LiteRT can't run this model on inputs of {shapes}", self._where)
+        return _plain(StageError, "the runtime failed while it ran the model", self._where)
 
     def _invoke(self, given: Feeds, tensors: Mapping[K, Tensor]) -> dict[K, Array]:
         """Values of the tensors in each invocation: (calls, *shape)."""
-        ports, tensor, stateful = self.model.signature, self._interpreter.tensor, self.model.stateful
-        inputs = [(port.index, given.stacks[name]) for name, port in ports.inputs.items()]
-        outputs = {key: tensor(each.index) for key, each in tensors.items()}
+        inputs = [(port.index, given.stacks[name]) for name, port in self.model.signature.inputs.items()]
+        outputs = {key: self._interpreter.tensor(each.index) for key, each in tensors.items()}
         stacks: dict[K, Array] = {}
         for call in range(given.calls):
-            if stateful:
-                self._interpreter.reset_all_variables()
+            if self.model.stateful and given.starts(call) and self._reset():
+                outputs = {key: self._interpreter.tensor(each.index) for key, each in tensors.items()}
             for index, stack in inputs:
                 self._interpreter.set_tensor(index, stack[call])
             self._interpreter.invoke()  # raises RuntimeError while a view of a tensor exists
@@ -131,12 +152,29 @@ class Runner:
                 stacks[key][call] = view()
         return stacks
 
+    def _reset(self) -> bool:
+        """Reset all state. Returns whether there is a new interpreter, which alone resets resource variables."""
+        if not self.model.state.renewed:
+            self._interpreter.reset_all_variables()
+            return False
+        self._start()
+        if self._open:
+            self._interpreter.allocate_tensors()
+        return True
+
+    def shapes(self, inputs: Mapping[str, Array]) -> dict[int, tuple[int, ...]]:
+        """Shape of each computed tensor of the first subgraph, by its index, when the model runs on these inputs."""
+        self.raw(inputs)
+        found = {detail["index"]: detail["shape"] for detail in self._interpreter.get_tensor_details()}
+        computed = (t for t in self.model.subgraphs[0].tensors if not t.constant and t.index in found)
+        return {tensor.index: tuple(map(int, found[tensor.index])) for tensor in computed}
+
     def latency(self, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10) -> Latency:
         """Wall time of an invocation, measured over `runs` invocations on the first example of x."""
         named = x if isinstance(x, Mapping) else {only(self.model)[0]: x}
         self.raw({name: value[:1] for name, value in named.items()})
         times = np.empty(warmup + runs)
-        with _plain(StageError, "the runtime failed while it ran the model", self._where):
+        with self._running():
             for run in range(warmup + runs):
                 start = time.perf_counter()
                 self._interpreter.invoke()
@@ -184,7 +222,8 @@ def outputs(
         runner: Runner = own.runner
         return runner.raw(dict(zip(inputs, values, strict=True)))
 
-    count = workers or max(1, min(cores(), examples * model.macs // WORTH))
+    work = examples * (steps(model, inputs) or 1) * model.macs
+    count = workers or max(1, min(cores(), work // WORTH))
     split = (np.array_split(x, max(1, min(examples, count * PARTS))) for x in inputs.values())
     with ThreadPoolExecutor(count) as pool:  # invoke() releases Python's global interpreter lock
         found = list(pool.map(part, zip(*split, strict=True)))

@@ -63,8 +63,8 @@ def run(source: ModelSource, x: Mapping[str, Array]) -> dict[str, NDArray[np.flo
 def run(source: ModelSource, x: Array | Mapping[str, Array]) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
     """Run a model on real values (n, ...): one array, or arrays by the input names of the file's signature.
 
-    Variables are reset before each invocation. Raises Unavailable without tflite_micro, InputError when TFLM can't run
-    the model or the data does not fit, StageError when it fails while running.
+    State is reset as in `litert.Runner`. Raises Unavailable without tflite_micro, InputError when TFLM can't run the
+    model or the data does not fit, StageError when it fails while running.
     """
     model = source if isinstance(source, Model) else read(source)
     outputs = model.signature.outputs
@@ -79,18 +79,31 @@ def raw(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
     given, ports = feeds(model, inputs), model.signature
     places = {name: model.inputs.index(tensor) for name, tensor in ports.inputs.items()}
     results = {name: model.outputs.index(tensor) for name, tensor in ports.outputs.items()}
+    for name, tensor in ports.inputs.items():
+        if given.stacks[name].shape[1:] != tensor.shape:
+            rule = f"TFLM runs a file at the shape in its bytes, and input {name!r} is {tensor.shape} there"
+            do = "convert it for the shape of the data"
+            raise InputError(Fault(rule, where=model.path or "", received=f"{given.stacks[name].shape[1:]}", do=do))
     interpreter = _interpreter(model, _enough(model))
     stacks: dict[str, list[Array]] = {name: [] for name in results}
     with _plain(StageError, "TFLM failed while it ran the model", model.path or ""):
         for call in range(given.calls):
-            if model.stateful and call:
-                interpreter.reset()
+            if model.stateful and call and given.starts(call):
+                interpreter = _reset(interpreter, model)
             for name, place in places.items():
                 interpreter.set_input(given.stacks[name][call], place)
             interpreter.invoke()
             for name, place in results.items():
                 stacks[name].append(interpreter.get_output(place))
     return given.join({name: np.stack(stack) for name, stack in stacks.items()})
+
+
+def _reset(interpreter: Any, model: Model) -> Any:
+    """Return the interpreter with its state reset, or a new one where the file's first values are lost otherwise."""
+    if model.state.renewed:
+        return _interpreter(model, _enough(model))
+    interpreter.reset()
+    return interpreter
 
 
 def arena(source: ModelSource) -> Arena:

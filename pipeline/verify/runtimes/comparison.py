@@ -15,7 +15,7 @@ from pipeline import tflite
 from pipeline.core import processes
 from pipeline.core.errors import EdgepipeError
 from pipeline.data.tasks.task import Truth
-from pipeline.tflite.values import Array, only, real
+from pipeline.tflite.values import Array, last, only, real, steps
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import RuntimeFacts
 from pipeline.verify.runtimes.runtime import RUNTIMES
@@ -34,10 +34,10 @@ LEAST = 32  # minimum number of examples, however large the model
 WORTH = 2 * 10**9  # multiply-accumulates on XNNPACK that justify one more process: about 25 ms of one core
 
 
-def sample(model: tflite.Model, runtime: str, examples: int) -> int:
-    """Number of examples that the named runtime gets: as many as its budget allows."""
+def sample(model: tflite.Model, runtime: str, examples: int, steps: int | None = None) -> int:
+    """Number of examples, or of recordings of so many steps, that the named runtime gets: what its budget allows."""
     budget = RUNTIMES[runtime].budget
-    return examples if budget is None else min(examples, max(LEAST, budget // max(model.macs, 1)))
+    return examples if budget is None else min(examples, max(LEAST, budget // max(model.macs * (steps or 1), 1)))
 
 
 def main(model: tflite.Model) -> str:
@@ -60,7 +60,7 @@ def compare(
     base: raw outputs (N, ...) of that. decisive: the runtime on which checks are judged; it is given MORE examples.
     """
     model = tflite.read(path)
-    (output,) = model.signature.outputs.values()
+    ((name, _),), (output,) = model.signature.inputs.items(), model.signature.outputs.values()
     scores, _ = _scored(base, output, x, y, spec)
     found = [RuntimeFacts(runtime=main(model), base=True, examples=len(x), **scores)]
     kept: dict[str, Verdicts] = {}
@@ -70,18 +70,26 @@ def compare(
         if why := RUNTIMES[runtime].unavailable(model):
             found.append(RuntimeFacts(runtime=runtime, examples=0, unavailable=why))
             continue
-        count = min(len(x), sample(model, runtime, len(x)) * (MORE if runtime == decisive else 1))
+        fits = sample(model, runtime, len(x), steps(model, {name: x}))
+        count = min(len(x), fits * (MORE if runtime == decisive else 1))
         try:
             other = outputs(path, x[:count], runtime)
         except (EdgepipeError, tflm.Unavailable) as error:
-            why = error.faults[0].reason if isinstance(error, EdgepipeError) else str(error)
-            found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=why))
+            found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=reason(error)))
             continue
         scored, kept[runtime] = _scored(other, output, x[:count], y[:count], spec)
         flipped = flips(real(other, output), real(base[:count], output), spec)
         facts = apart(runtime, other, base[:count], output.scale, count)
         found.append(facts.model_copy(update={**scored, "flips": flipped}))
     return Compared(tuple(found), kept)
+
+
+def reason(error: Exception) -> str:
+    """Why a file did not run, without its path, and what to do about it."""
+    if not isinstance(error, EdgepipeError):
+        return str(error)
+    fault = error.faults[0]
+    return f"{fault.reason}; {fault.do}" if fault.do else fault.reason
 
 
 def _scored(
@@ -121,9 +129,10 @@ def apart(runtime: str, other: Raw, base: Raw, scale: float | None, examples: in
 
 
 def outputs(path: Path, x: NDArray[np.float32], runtime: str) -> Raw:
-    """Same as `raw_outputs`, for a file with one input and one output."""
-    name, output = only(tflite.read(path))
-    return raw_outputs(path, {name: x}, runtime)[output]
+    """Same as `raw_outputs`, for a file with one input and one output: (N, ...), of recordings after the last step."""
+    model = tflite.read(path)
+    name, output = only(model)
+    return last(raw_outputs(path, {name: x}, runtime)[output], steps(model, {name: x}))
 
 
 def raw_outputs(path: Path, inputs: Mapping[str, Array], runtime: str) -> dict[str, Raw]:
@@ -133,13 +142,14 @@ def raw_outputs(path: Path, inputs: Mapping[str, Array], runtime: str) -> dict[s
     global interpreter lock shares the examples among processes, others share them among threads. The number of
     processes depends on the amount of work and the number of cores.
     """
-    chosen = RUNTIMES[runtime]
+    chosen, model = RUNTIMES[runtime], tflite.read(path)
     examples = min(map(len, inputs.values()), default=0)
-    work = examples * tflite.read(path).macs * chosen.cost
+    macs = examples * (steps(model, inputs) or 1) * model.macs
+    work = macs * chosen.cost
     count = max(1, min(litert.cores(), examples, work // WORTH)) if chosen.locks else 1
     split = {name: np.array_split(x, count) for name, x in inputs.items()}
     calls = [(_run, runtime, path, {name: parts[i] for name, parts in split.items()}) for i in range(count)]
-    share = 1.0 if chosen.budget is None else examples * tflite.read(path).macs / chosen.budget
+    share = 1.0 if chosen.budget is None else macs / chosen.budget
     limits = processes.Limits(seconds=None if chosen.budget is None else SECONDS * max(1.0, share))
     found = processes.gather(f"{chosen.title} on {path.name}", calls, limits)
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
