@@ -1,9 +1,10 @@
 """The report on the terminal: the verdict, tables of models and checks, notes, and the path of the report."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.core import units
-from pipeline.report import ladder, outputs, phrases
+from pipeline.report import ladder, matrix, outputs, phrases
 from pipeline.report.document import Report
 from pipeline.report.terminal import text as _text
 from pipeline.stages.ladder.facts import LadderFacts
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
 _LONGEST_HEAD = 8  # maximum characters of the baseline's name in a column head, so that figures fit 80 columns
+_PROMISE, _LIMIT = 31, 19  # maximum width in columns of a promise and its limit
 _FIGURES = 72  # width in columns of a row's figures with two spaces between them
 
 
@@ -28,23 +30,28 @@ def render(report: Report, console: "Console", where: str = "", mistakes: bool =
     """
     console.print()
     console.print(_verdict(report, console))
-    for part in (_models, _answers, _checks, *((_mistakes,) if mistakes else ()), _notes):
-        table = part(report, console)
-        if table.row_count:
-            console.print()
-            console.print(table)
-        if part is _models and (arena := phrases.arena(report)):
-            console.print()
-            console.print(_text(arena, console))
-        for step, found in ladder.ladders(report) if part is _models else ():
-            console.print()
-            console.print(_text(f"{step.name}: {found.stopped}", console))
-            console.print(_ladder(found, console))
-            if skipped := ladder.skipped(found):
-                console.print(_text(skipped, console, "dim"))
+    _show(console, _models(report, console))
+    if arena := phrases.arena(report):
+        console.print()
+        console.print(_text(arena, console))
+    for step, found in ladder.ladders(report):
+        console.print()
+        console.print(_text(f"{step.name}: {found.stopped}", console))
+        console.print(_ladder(found, console))
+        if skipped := ladder.skipped(found):
+            console.print(_text(skipped, console, "dim"))
+    _show(console, _answers(report, console), *_checks(report, console), _reasons(report, console))
+    _show(console, *((_mistakes(report, console),) if mistakes else ()), _notes(report, console))
     console.print()
     if where:
         console.print(_text(f"Report: {where}", console), soft_wrap=True)
+
+
+def _show(console: "Console", *tables: "Table") -> None:
+    for table in tables:
+        if table.row_count:
+            console.print()
+            console.print(table)
 
 
 def _verdict(report: Report, console: "Console") -> "Text":
@@ -112,28 +119,81 @@ def _grid() -> "Table":
     return Table.grid(padding=(0, 2, 0, 0))
 
 
-def _checks(report: Report, console: "Console") -> "Table":
-    """One row per check: mark and word, model, check and measured value, with the reason below unless it passed."""
+def _checks(report: Report, console: "Console") -> Iterator["Table"]:
+    """A row for each promise and a column for each model, in as many tables as the width of the terminal needs."""
+    from rich.table import Table
+
+    found = matrix.matrix(report)
+    for block in _blocks(found, console.width):
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("check", overflow="fold", max_width=_PROMISE)
+        table.add_column("limit", overflow="fold", max_width=_LIMIT)
+        for place in block:
+            table.add_column(_text(found.models[place], console), overflow="fold")
+        for row in found.rows:
+            cells = [row.cells[place] for place in block]
+            if any(cells):
+                promise, limit = _text(row.promise, console), _text(_short(row.limit), console, "dim")
+                table.add_row(promise, limit, *(_outcome(cell, console) for cell in cells))
+        yield table
+
+
+def _blocks(found: matrix.Matrix, width: int) -> Iterator[list[int]]:
+    """Positions of the models, in groups whose columns fit a terminal `width` columns wide."""
+    promise = max((len(row.promise) for row in found.rows), default=0)
+    limit = max((len(_short(row.limit)) for row in found.rows), default=0)
+    room = left = width - min(promise, _PROMISE) - min(limit, _LIMIT) - 4
+    block: list[int] = []
+    for place, name in enumerate(found.models):
+        told = (len(_told(row.cells[place])) for row in found.rows)
+        wide = max(len(name), *told) + 2
+        if block and wide > left:
+            yield block
+            block, left = [], room
+        block.append(place)
+        left -= wide
+    if block:
+        yield block
+
+
+def _short(limit: str) -> str:
+    """A limit with a sign for its bound: ``≤ 1.00 points``."""
+    return limit.replace("at most ", "≤ ", 1).replace("at least ", "≥ ", 1)
+
+
+def _told(check: CheckResult | None) -> str:
+    """A result as a mark and the measured value: ``✓ 98.3 %``."""
+    if check is None:
+        return ""
+    return f"{phrases.MARKS[check.status]} {'' if check.value is None else phrases.measured(check)}".strip()
+
+
+def _outcome(check: CheckResult | None, console: "Console") -> "Text":
+    return _text(_told(check), console, _STYLES[check.status] if check else "")
+
+
+def _reasons(report: Report, console: "Console") -> "Table":
+    """One row for each check that is no pass: mark and word, model, check, what was measured, and the reason."""
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", max_width=24)
-    table.add_column(overflow="fold", max_width=31)
+    table.add_column(overflow="fold", max_width=_PROMISE)
     table.add_column(overflow="fold", ratio=1)
-    for check in report.checks:
+    for check in (check for check in report.checks if check.status != "pass"):
         mark = _text(f"{phrases.MARKS[check.status]} {check.status}", console, _STYLES[check.status])
         table.add_row(mark, _text(check.model, console), _text(phrases.promise(check), console), _found(check, console))
     return table
 
 
 def _found(check: CheckResult, console: "Console") -> "Text":
-    """The value and limit, such as ``0.28 points (at most 1.00 points)``, and the reason unless the check passed."""
+    """The value and limit, such as ``0.28 points (at most 1.00 points)``, and the reason."""
     from rich.text import Text
 
     found = [] if check.value is None else [_text(phrases.measured(check), console)]
     if found and check.limit is not None:
         found.append(_text(f"({'must be ' if check.bound == 'is' else ''}{phrases.limit(check)})", console, "dim"))
     lines = [Text(" ").join(found)] if found else []
-    if check.status != "pass" and check.why:
+    if check.why:
         lines.append(_text(check.why, console, _STYLES[check.status] if not found else ""))
     return Text("\n").join(lines)
 

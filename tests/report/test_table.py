@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipeline.report import table
 from pipeline.report.document import Report
-from tests.support.reports import failing, printed, runs, sample
+from tests.support.reports import checks, failing, printed, runs, sample
 
 
 @runs
@@ -22,9 +22,18 @@ def test_the_terminal_is_never_overrun(make: Callable[[], Report], width: int) -
 def test_the_terminal_shows_every_figure_in_80_columns() -> None:
     text = printed(failing(), 80, "runs/digits/report.html")
     assert "ptq         96.1 %     −2.00  33.3 KiB  30.7 KiB     0.0 %  yes      0.0214 ms" in text
-    assert "✗ fail         ptq    drop of accuracy" in text
-    assert "? unavailable  ptq    arena                        tflite-micro is not installed" in text
+    assert "drop of accuracy             ≤ 1.00 points  ✗ 2.00 points  ✓ 0.28 points" in text
+    assert "✗ fail         ptq  drop of accuracy  2.00 points (at most 1.00 points)" in text
+    assert "? unavailable  ptq  arena             tflite-micro is not installed" in text
     assert text.endswith("Report: runs/digits/report.html\n")
+
+
+def test_models_that_do_not_fit_have_a_table_of_their_own() -> None:
+    names = ("ptq", "small", "another_one", "one_more")
+    text = printed(sample(checks=tuple(each for name in names for each in checks(name))), 80)
+    heads = [line.split() for line in text.splitlines() if line.startswith("check ")]
+    assert heads == [["check", "limit", "ptq", "small"], ["check", "limit", *names[2:]]]
+    assert text.count("drop of accuracy ") == 2
 
 
 def test_the_path_of_the_report_stays_on_one_line() -> None:
@@ -34,7 +43,7 @@ def test_the_path_of_the_report_stays_on_one_line() -> None:
 
 def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[32m✓ pass" in printed(sample(), force_terminal=True, color_system="standard")
+    assert "\x1b[32m✓ 0.28 points" in printed(sample(), force_terminal=True, color_system="standard")
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[32m" not in printed(sample(), force_terminal=True, color_system="standard")
 
