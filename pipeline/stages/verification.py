@@ -1,7 +1,7 @@
 """The measurements of a verify stage. None depends on checks, limits or the target."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -89,22 +89,26 @@ def measure_file(
     with ThreadPoolExecutor(1) as pool:  # it waits for other processes while this one runs TensorFlow
         others = pool.submit(elsewhere)
         here = {"mistakes": app_mistakes.measure(path, data)}
-        keras = _against_keras(path, made, found, data, x) if made else {}
-    return found.facts.model_copy(update=here | keras | others.result()), found.verdicts, kept
+        source = _loaded(_keras(made).keras) if made else None
+        wanted = None if source is None else tf.predict(source, data.split("test"))
+        keras = _against_keras(path, made, found.facts, source, x) if made and source else {}
+        there = others.result()
+    if wanted is not None:
+        keras["error"] = _errors(found.output, wanted, kept, spec)
+    return found.facts.model_copy(update=here | keras | there), found.verdicts, kept
 
 
 def _against_keras(
-    path: Path, made: Artifact, found: measurement.Measured, data: Data, x: NDArray[np.float32]
+    path: Path, made: Artifact, facts: ModelFacts, source: KerasModel, x: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """The fields of ModelFacts that compare a file with the Keras model that it was made from."""
-    model, facts, source = tflite.read(path), found.facts, _loaded(_keras(made).keras)
+    """The fields of ModelFacts that compare a file's weights and tensors with the Keras model that it was made from."""
+    model = tflite.read(path)
     pruned = _touched(made, facts, "sparsity")
     traced = tensor_errors.sample(model, x)
     return {
         "pruned": tuple(pruned),
         "pruned_sparsity": share_of_zeros(model, pruned),
         "clustered": tuple(_touched(made, facts, "clusters")),
-        "error": _errors(found.output, tf.predict(source, data.split("test")), data.spec()),
         "tensors": tensor_errors.errors(path, traced, layer_values(source, traced)) if len(traced) else (),
     }
 
@@ -140,14 +144,22 @@ def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
     return sum(zeros[name] * sizes[name] for name in names) / total if total else None
 
 
-def _errors(output: NDArray[np.floating], keras: NDArray[np.floating], spec: Spec) -> Errors:
-    """Errors of outputs (N, ...) against the Keras model's, in real units."""
+def _errors(
+    output: NDArray[np.floating], keras: NDArray[np.floating], elsewhere: Mapping[str, Verdicts], spec: Spec
+) -> Errors:
+    """Errors of outputs (N, ...) against the Keras model's, in real units.
+
+    elsewhere: by name the verdicts (n,) of other runtimes, for the first n examples.
+    """
     error = output.astype(np.float64) - keras
     flips = comparison.flips(output, keras, spec)
     power = float(np.sum(error**2))
+    decided = spec.task.decisions(spec.task.rows(keras, spec))
+    same = {} if decided is None else {name: np.mean(own == decided[: len(own)]) for name, own in elsewhere.items()}
     return Errors(
         mean_abs=float(np.abs(error).mean()),
         max_abs=float(np.abs(error).max()),
         sqnr_db=sqnr_db(float(np.sum(keras.astype(np.float64) ** 2)), power),
         agreement=None if flips is None else 1 - flips / len(output),
+        runtimes={name: float(share) for name, share in same.items()},
     )

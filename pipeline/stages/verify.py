@@ -54,8 +54,8 @@ class Verify(Stage):
     baseline: str | None = None
     """Name of the stage that drops are measured against, usually a float32 convert stage."""
     runtime: Annotated[str, NameOf(RUNTIMES)] | None = None
-    """Runtime on which checks about outputs (`accuracy`, `metric`) are judged. Default: the target's; without a target
-    the worst of all runtimes that ran the whole test split."""
+    """Runtime on which checks about outputs (`accuracy`, `metric`, `agreement`, `flips`) are judged. Default: the
+    target's; without a target the worst of all runtimes that ran the whole test split."""
     checks: Annotated[tuple[AnyCheck, ...], Field(strict=False)] = ()
     """Checks that each model must pass."""
 

@@ -63,6 +63,9 @@ class Errors(Facts):
     agreement: float | None = Field(
         description="share of examples with the same decision as the Keras model; null for a task without decisions"
     )
+    runtimes: dict[str, float] = Field(
+        default={}, description="agreement on each other runtime, for the examples that it was given"
+    )
 
 
 class Latency(Facts):

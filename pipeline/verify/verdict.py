@@ -41,6 +41,8 @@ def on(model: ModelFacts, row: RuntimeFacts) -> ModelFacts:
     if row.base:
         return model
     update: dict[str, Any] = {"metrics": row.metrics, "examples": row.examples, "paired": row.paired, "drop": row.drop}
+    if model.error:
+        update["error"] = model.error.model_copy(update={"agreement": model.error.runtimes.get(row.runtime)})
     return model.model_copy(update=update)
 
 

@@ -129,6 +129,8 @@ def test_the_report_tells_how_far_each_file_is_from_the_baseline(cold):
     assert models["ptq"].drop["accuracy"] == models["float"].metrics["accuracy"] - models["ptq"].metrics["accuracy"]
     assert models["float"].error.max_abs < 1e-5
     assert models["small"].error.agreement > 0.95
+    assert models["small"].error.runtimes.keys() == {"reference", "tflm"}
+    assert min(models["small"].error.runtimes.values()) > 0.95
 
 
 def test_two_cold_runs_in_two_stores_give_the_same_bytes(cold, tmp_path):

@@ -3,8 +3,10 @@
 import pytest
 
 from pipeline.verify.checks.accuracy import Accuracy
+from pipeline.verify.checks.agreement import Agreement
+from pipeline.verify.checks.flips import Flips
 from pipeline.verify.checks.size import Size
-from pipeline.verify.model_facts import ModelFacts, Paired, RuntimeFacts
+from pipeline.verify.model_facts import Errors, ModelFacts, Paired, RuntimeFacts
 from pipeline.verify.verdict import judge
 
 
@@ -63,6 +65,20 @@ def test_a_runtime_that_did_not_run_is_unavailable_with_its_reason(model):
     assert {(each.status, each.value, each.why) for each in judged(model, "tflm")} == {
         ("unavailable", None, "TFLite Micro: it has no kernel for ELU")
     }
+
+
+def test_flips_are_those_of_the_runtime_that_counts(model):
+    check = Flips(check="flips", max_lost=0.10)
+    assert [(each.status, each.value) for each in judge(check, model, None, "tflm")] == [("fail", 8 / 50)]
+    assert [(each.status, each.value) for each in judge(check, model, None, None)] == [("pass", 0.05)]
+
+
+def test_agreement_is_that_of_the_runtime_that_counts(model):
+    error = Errors(mean_abs=0, max_abs=0, sqnr_db=None, agreement=1.0, runtimes={"reference": 0.97, "tflm": 0.6})
+    model, check = model.model_copy(update={"error": error}), Agreement(check="agreement", min=0.95)
+    found = [next(iter(judge(check, model, None, name))) for name in ("xnnpack", "tflm", None)]
+    assert [(each.status, each.value) for each in found] == [("pass", 1.0), ("fail", 0.6), ("pass", 0.97)]
+    assert found[1].what == "agreement with Keras on TFLite Micro"
 
 
 def test_what_is_not_about_outputs_has_no_runtime(model):

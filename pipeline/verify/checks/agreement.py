@@ -12,6 +12,7 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 class Agreement(Check):
     """Share of test examples for which the file and the Keras model it was converted from make the same decision."""
 
+    outputs = True
     decisions = True
 
     check: Literal["agreement"]

@@ -14,6 +14,7 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 class Flips(Check):
     """Decisions that the baseline gets right and the file gets wrong. Accuracy alone can hide them."""
 
+    outputs = True
     decisions = True
 
     check: Literal["flips"]
