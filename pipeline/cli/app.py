@@ -236,6 +236,7 @@ def cache_clear(
 
 def _store(given: Path | None) -> Path:
     if given is not None:
+        os.environ["EDGEPIPE_STORE"] = str(given)  # for decoded data, which lie beside the finished stages
         return given
     import platformdirs
 

@@ -7,6 +7,7 @@ This is the only list of parts. The module of a part is imported when a config n
 DATA = {
     "diabetes": "pipeline.data.sources.diabetes:Diabetes",
     "digits": "pipeline.data.sources.digits:Digits",
+    "image_folder": "pipeline.data.sources.image_folder:ImageFolder",
     "npz": "pipeline.data.sources.npz:Npz",
 }
 

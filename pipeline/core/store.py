@@ -5,6 +5,7 @@ Layout below the root::
     v1/entries/<key>/           files of a finished stage, with manifest.json
     v1/partial/<key>/           checkpoints from which an interrupted stage resumes
     v1/building/<key>-<random>/ work directory of one process, renamed to entries/ when complete
+    v1/decoded/                 examples that data sources decoded; see `pipeline.data.decoded`
     v1/locks/<key>.lock         held while an entry is made, and while leftovers of a killed process are removed
 
 Readers check every sha256 in the manifest and treat a damaged entry as missing. All stored paths are relative, so a
@@ -160,14 +161,14 @@ class Store:
     def clear(self, older_than: float = 0.0) -> tuple[int, int]:
         """Remove entries made at least `older_than` seconds ago and return their number and total bytes.
 
-        0 removes all entries, and also checkpoints and work directories.
+        0 removes all entries, and also checkpoints, work directories and decoded data.
         """
         old = [e for e in self.entries() if time.time() - e.created >= older_than]
         with self._guard("cleared"):
             for entry in old:
                 self._discard(entry.path)
             if older_than == 0:
-                for name in ("partial", "building"):
+                for name in ("partial", "building", "decoded"):
                     shutil.rmtree(self._home / name, ignore_errors=True)
         return len(old), sum(e.bytes for e in old)
 

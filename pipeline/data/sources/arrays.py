@@ -1,7 +1,7 @@
 """The base class of data sources that are arrays in memory: validation, preprocessing and splitting."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,32 +13,15 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import array_sha256, example_digest
-from pipeline.core.settings import Portion, Settings
 from pipeline.data.contract import Channels, Contract
 from pipeline.data.source import SPLITS, Data
 from pipeline.data.spec import Spec
+from pipeline.data.splitting import Fractions, stratified
 from pipeline.data.tasks.task import TASKS, Task
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]  # examples (N, ...) and their labels (N,) or values (N, M)
 _FEWEST_STEPS = 16  # of float32 between the least and the greatest value; fewer are no measurement
 _FLOAT32_MAX = np.finfo(np.float32).max
-
-
-class Fractions(Settings):
-    """Fractions of the training examples that become the splits which the source does not provide itself."""
-
-    validation: Portion = 0.1
-    """Fraction for the validation split, used for early stopping and learning curves."""
-    calibration: Portion = 0.1
-    """Fraction for the calibration split, used only for the converter's calibration."""
-    test: Portion = 0.2
-    """Fraction for the test split, used only by verification."""
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> "Fractions":
-        if self.validation + self.calibration + self.test >= 1:
-            raise ValueError("validation, calibration and test must leave something to train on: a sum below 1")
-        return self
 
 
 @dataclass(frozen=True)
@@ -133,6 +116,13 @@ class ArrayData(Data):
     def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
         """Return the shape of one example, and scale and offset of ``x * scale + offset``, for training examples x."""
 
+    def together(self, x: NDArray[Any]) -> Sequence[Hashable]:
+        """Return a key for each training example; examples of one key get into the same split.
+
+        By default equal examples have the same key.
+        """
+        return [example_digest(example) for example in x]
+
     def channel_order(self, raw: NDArray[Any], shape: tuple[int, ...]) -> Channels | None:
         """Return the channel order of examples of this shape, or None if they are not images.
 
@@ -216,35 +206,9 @@ class ArrayData(Data):
         x, y = given["train"]
         shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
         parts = dict(given)
-        for name, indices in stratified(x, self.learns.strata(y), shares, self.split_seed).items():
+        for name, indices in stratified(self.together(x), self.learns.strata(y), shares, self.split_seed).items():
             if not len(indices):
                 rule = f"is too small to cut a {name} split from"
                 raise InputError(Fault(rule, where=self.place("train"), received=f"{len(x)} examples"))
             parts[name] = (x[indices], y[indices])
         return parts
-
-
-def stratified(
-    x: NDArray[Any], y: NDArray[Any], shares: Mapping[str, float], seed: int
-) -> dict[str, NDArray[np.int64]]:
-    """Split positions 0..N-1 at random into `train` and the named shares of every stratum.
-
-    x       examples (N, ...); equal examples get into the same split, so that none is in two splits
-    y       stratum (N,) of each example
-    shares  split name -> fraction of the examples of each stratum
-    """
-    keys = map(example_digest, x)
-    first: dict[bytes, int] = {}
-    leader = np.array([first.setdefault(key, i) for i, key in enumerate(keys)])
-    leaders = np.array([*first.values()])
-    owner = np.zeros(len(x), np.int64)  # 0 for train, i + 1 for the i-th share; valid at leaders
-    random = np.random.default_rng(seed)
-    for label in sorted(set(y.tolist())):
-        members = random.permutation(leaders[y[leaders] == label])
-        start = 0
-        for i, share in enumerate(shares.values()):
-            stop = start + round(share * len(members))
-            owner[members[start:stop]] = i + 1
-            start = stop
-    of_example = owner[leader]
-    return {name: np.flatnonzero(of_example == i) for i, name in enumerate(("train", *shares))}

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from pipeline.core.hashing import file_sha256
 from pipeline.data.sources import carried
-from pipeline.data.sources.arrays import ArrayData, Labelled, stratified
+from pipeline.data.sources.arrays import ArrayData, Labelled
+from pipeline.data.splitting import stratified
 from pipeline.data.tasks.task import TASKS, Task
 
 FILE = "digits.csv.gz"
@@ -45,7 +46,7 @@ class Digits(ArrayData):
             return {"train": (x, y)}
         usual, odd = x[y == self.normal], x[y != self.normal]
         share = {"test": self.splits.test}
-        cut = stratified(usual, np.zeros(len(usual), np.int64), share, self.split_seed)
+        cut = stratified(self.together(usual), np.zeros(len(usual), np.int64), share, self.split_seed)
         test = np.concatenate([usual[cut["test"]], odd])
         anomalous = np.arange(len(test)) >= len(cut["test"])
         return {"train": (usual[cut["train"]], np.zeros(len(cut["train"]), np.int64)), "test": (test, anomalous)}
