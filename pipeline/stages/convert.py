@@ -11,7 +11,7 @@ from typing_extensions import Self
 from pipeline.core.errors import Fault, PlacedFault
 from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
-from pipeline.keras.conversion.request import INTEGER, Request
+from pipeline.keras.conversion.request import INTEGER, Kernels, Request
 from pipeline.keras.layer_choice import unmatched
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Keeps = Literal["keep_float", "keep_int16"]
 KEEPS: tuple[Keeps, ...] = ("keep_float", "keep_int16")  # settings that name layers of an int8 file that are not int8
+LITERT_ONLY = {"GELU", "EXP"}  # ops whose int8 kernels LiteRT has and TFLM lacks
 _FLOAT = ("float32", "float16")  # quantizations without scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]
@@ -55,6 +56,10 @@ class Convert(Follower):
     per_channel: bool = True
     """Quantize weights with one scale per channel; false: one scale per layer, as some accelerators require. After a
     qat stage the file has that stage's `per_channel`, and false here needs false there."""
+    kernels: Kernels | None = None
+    """Runtimes whose int8 kernels the file may use. `all`: activation functions that not every runtime has become one
+    table of 256 entries, the same on LiteRT and TFLM. `litert`: GELU and exponential stay ops, which LiteRT alone has,
+    and which are faster there than a table. Default: `litert` if the run's target supports these ops, or else `all`."""
     keep_float: Patterns | Worst = ()
     """Layers of an int8 file that compute in float32: names or patterns (`block1*`), ops (`SOFTMAX`), or
     `{worst: 2}` for the most sensitive ones by the sensitivity stage directly above."""
@@ -81,15 +86,18 @@ class Convert(Follower):
             raise ValueError(f"per_channel: must be true for {self.quantization}; false is for int8 and dynamic")
         if not self.per_channel and self.per_channel_dense:
             raise ValueError("per_channel_dense: can't be true where per_channel is false")
+        if self.kernels and self.quantization != "int8":
+            raise ValueError(f"kernels: has no effect on {self.quantization}; only int8 files have tables")
         for setting in KEEPS:
             if getattr(self, setting) and self.quantization != "int8":
                 raise ValueError(f"{setting}: is for int8 files alone")
         return self
 
     def aimed_at(self, target: "Target | None") -> Self:
-        """Return this stage with `io` and `per_channel_dense` resolved: nothing else of the target affects the file."""
+        """Return this stage with the settings resolved that a target decides: nothing else of it affects the file."""
         given = dict(self._of_target(target)) if target else {}
         resolved = {"io": self.port, "per_channel_dense": self.per_channel and self.per_channel_dense is not False}
+        resolved |= {"kernels": self.kernels or "all"} if self.quantization == "int8" else {}
         resolved |= given
         stage = self.model_copy(update=resolved)
         stage._aimed = dict.fromkeys(given, target.name if target else "")
@@ -99,6 +107,8 @@ class Convert(Follower):
         """Yield the settings that were left out and that the target decides, with their values."""
         if self.per_channel_dense is None and self.per_channel and self.quantization not in _FLOAT:
             yield "per_channel_dense", target.per_channel_dense
+        if self.kernels is None and self.quantization == "int8" and target.rules().keys() >= LITERT_ONLY:
+            yield "kernels", "litert"
         sides = [set(types) for types in (target.inputs, target.outputs) if types is not None]
         fitting = [port for port in self._ports if all(port in types for types in sides)]
         if self.io is None and fitting:
@@ -166,6 +176,7 @@ class Convert(Follower):
             self.per_channel_dense is not False,
             self.estimator,
             self.calibration.percentile if self.calibration else KEPT,
+            self.kernels or "all",
             **{setting: self._names(setting, above) for setting in KEEPS},
         )
 

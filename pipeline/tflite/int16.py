@@ -94,7 +94,7 @@ class _Widening:
             self.rewritten.append(written)
             self._write_wide(op, written)
         self.graph.operators = self.rewritten
-        _sweep(self.file)
+        edit.sweep(self.file)
 
     def _read_wide(self, op: tflite.Op, written: Any) -> None:
         """Change an op to read int16 activations and an int64 bias, and set the options and version for its kernel."""
@@ -115,7 +115,7 @@ class _Widening:
             written.builtinOptions.potScaleInt16 = False  # otherwise ADD and SUB need power-of-two scales
         if op.name in VERSIONS:
             code = self.file.operatorCodes[written.opcodeIndex].builtinCode
-            written.opcodeIndex = self._code(code, VERSIONS[op.name])
+            written.opcodeIndex = edit.code(self.file, code, VERSIONS[op.name])
 
     def _write_wide(self, op: tflite.Op, written: Any) -> None:
         for slot, tensor in enumerate(op.outputs):
@@ -132,13 +132,13 @@ class _Widening:
         """Add an int16 tensor with the same real values as an int8 constant and return its index."""
         real = (tensor.data().astype(np.float64) - (tensor.zero_point or 0)) * (tensor.scale or 0.0)
         stored = np.clip(np.round(real / _scale(tensor)), -LEVELS, LEVELS - 1).astype("<i2")
-        return self._twin(tensor, self._buffer(stored))
+        return self._twin(tensor, edit.buffer(self.file, stored))
 
     def _bias(self, bias: tflite.Tensor, data: tflite.Tensor) -> int:
         """Add an int64 bias and return its index. Its scale is the int16 input's scale times the weights' scales."""
         finer = _scale(data) / (data.scale or 1.0)
         stored = np.round(bias.data().astype(np.float64) / finer).astype("<i8")
-        return self._tensor(bias, "INT64", [scale * finer for scale in bias.scales], self._buffer(stored))
+        return self._tensor(bias, "INT64", [scale * finer for scale in bias.scales], edit.buffer(self.file, stored))
 
     def _tensor(self, old: tflite.Tensor, dtype: str, scales: Sequence[float], buffer: int) -> int:
         from ai_edge_litert import schema_py_generated as schema
@@ -152,34 +152,10 @@ class _Widening:
         self.graph.tensors.append(new)
         return len(self.graph.tensors) - 1
 
-    def _buffer(self, values: Any) -> int:
-        from ai_edge_litert import schema_py_generated as schema
-
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self.file.buffers.append(buffer)
-        return len(self.file.buffers) - 1
-
     def _requantize(self, source: int, target: int) -> Any:
-        from ai_edge_litert import schema_py_generated as schema
+        from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-        op = schema.OperatorT()
-        op.opcodeIndex = self._code(schema.BuiltinOperator.QUANTIZE, VERSIONS["QUANTIZE"])
-        op.inputs, op.outputs = [source], [target]
-        return op
-
-    def _code(self, builtin: int, version: int) -> int:
-        """Return the index of an operator code with at least this version; add one if there is none."""
-        from ai_edge_litert import schema_py_generated as schema
-
-        for index, code in enumerate(self.file.operatorCodes):
-            if code.builtinCode == builtin and code.version >= version:
-                return index
-        new = schema.OperatorCodeT()
-        new.builtinCode, new.version = builtin, version
-        new.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
-        self.file.operatorCodes.append(new)
-        return len(self.file.operatorCodes) - 1
+        return edit.operator(self.file, BuiltinOperator.QUANTIZE, [source], [target], version=VERSIONS["QUANTIZE"])
 
 
 def _scale(tensor: tflite.Tensor) -> float:
@@ -190,29 +166,3 @@ def _scale(tensor: tflite.Tensor) -> float:
     int8 become 1/32768 (rule R8).
     """
     return float(np.float32((tensor.scale or 0.0) * (128 + abs(tensor.zero_point or 0)) / LEVELS))
-
-
-def _sweep(file: Any) -> None:
-    """Remove the tensors of the first subgraph that are no longer used, and the data of unused buffers."""
-    graph = file.subgraphs[0]
-    parts = [graph, *graph.operators]
-    lists = [(part, key) for part in parts for key in ("inputs", "outputs", "intermediates") if _filled(part, key)]
-    defs = [signature for signature in file.signatureDefs or () if not signature.subgraphIndex]
-    ports = [port for signature in defs for port in (*signature.inputs, *signature.outputs)]
-    named = {int(i) for part, key in lists for i in getattr(part, key)} | {port.tensorIndex for port in ports}
-    used = sorted(named - {-1})
-    place = {-1: -1} | {old: new for new, old in enumerate(used)}
-    for part, key in lists:
-        setattr(part, key, [place[int(i)] for i in getattr(part, key)])
-    for port in ports:
-        port.tensorIndex = place[port.tensorIndex]
-    graph.tensors = [graph.tensors[i] for i in used]
-    held = {tensor.buffer for each in file.subgraphs for tensor in each.tensors}
-    held |= {entry.buffer for entry in file.metadata or ()}
-    for index, buffer in enumerate(file.buffers):
-        if index not in held:
-            buffer.data = None
-
-
-def _filled(part: Any, key: str) -> bool:
-    return getattr(part, key, None) is not None

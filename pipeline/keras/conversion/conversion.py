@@ -11,6 +11,7 @@ from pipeline import tflite
 from pipeline.core.errors import Fault, StageError
 from pipeline.core.progress import Progress
 from pipeline.keras.conversion.converter import Feed, converter_of
+from pipeline.keras.conversion.functions import in_integers
 from pipeline.keras.conversion.named_ops import Layers
 from pipeline.keras.conversion.ranges import estimated
 from pipeline.keras.conversion.request import INTEGER, Request
@@ -75,7 +76,8 @@ class Conversion:
             raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
         if stepwise:
             content = self._rounded(content, samples)
-        return self._widened(content) if self.asked.keep_int16 else content
+        content = self._widened(content) if self.asked.keep_int16 else content
+        return self._in_integers(content, samples is None) if asked.quantization == "int8" else content
 
     def _rounded(self, content: bytes, samples: NDArray[np.float32] | None) -> bytes:
         """Quantize a float file that contains ranges to int8, except for the layers in keep_float."""
@@ -100,6 +102,11 @@ class Conversion:
         """The int8 file with int16 activations in the layers in keep_int16."""
         chosen = Layers(content, self.origin).kept(self.asked.keep_int16, "keep_int16", "quantization: int16x8")
         return widened(content, chosen)
+
+    def _in_integers(self, content: bytes, trained: bool) -> bytes:
+        """The int8 file with functions that have no int8 kernel as tables, except for the layers in keep_float."""
+        kept = Layers(content, self.origin).matching(self.asked.keep_float) if self.asked.keep_float else ()
+        return in_integers(content, self.asked.kernels, {op.index for op in kept}, trained)
 
     def kept(self, content: bytes) -> Iterator[str]:
         """Notes on the layers of the finished file that are not int8 because keep_float or keep_int16 requested it."""

@@ -1,10 +1,12 @@
 """What a .tflite file is to be: the properties that a conversion is asked for."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.keras.conversion.estimators import Estimator
 
 INTEGER = ("int8", "int16x8")  # quantizations that need ranges of activations
+Kernels = Literal["all", "litert"]
 Patterns = tuple[str, ...]  # names of layers or ops, with `*` for any characters
 
 
@@ -18,6 +20,7 @@ class Request:
     per_channel_dense   the same for dense layers
     estimator           estimator of activation ranges
     percentile          share of the values within a range, for the estimator of that name
+    kernels             runtimes whose int8 kernels the file may use: `all`, or `litert`, which has some that TFLM lacks
     keep_float, keep_int16  layers and ops of an int8 file that stay float32 or have int16 activations
     """
 
@@ -27,5 +30,6 @@ class Request:
     per_channel_dense: bool
     estimator: Estimator
     percentile: float
+    kernels: Kernels = "all"
     keep_float: Patterns = ()
     keep_int16: Patterns = ()

@@ -17,8 +17,11 @@ quantization settings: the kernel is then neither rounded nor masked in training
 normalisation before its ReLU is not affected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.keras.rounding import few_bits
 from pipeline.keras.surgery import raw
@@ -32,8 +35,9 @@ KERNELS = {
     "Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Conv2DTranspose": "kernel", "Dense": "kernel",
 }  # fmt: skip
 RANGED = {
-    "ReLU", "LeakyReLU", "PReLU", "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate", "Rescaling",
-    "Rsqrt", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "BatchNormalization",
+    "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Add", "Subtract", "Multiply", "Maximum", "Minimum",
+    "Concatenate", "Rescaling", "Rsqrt", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
+    "BatchNormalization",
 }  # fmt: skip
 PASSING = {
     "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "UpSampling2D", "Flatten",
@@ -42,10 +46,7 @@ PASSING = {
     "ActivityRegularization",
 }  # fmt: skip
 FIXED = {"Softmax"}
-ACTIVATIONS = {
-    "relu": "range", "relu6": "range", "swish": "range", "gelu": "range", "exponential": "range", "linear": "pass",
-    "sigmoid": "fixed", "tanh": "fixed", "softmax": "fixed",
-}  # fmt: skip
+ACTIVATIONS = {"linear": "pass", "sigmoid": "fixed", "tanh": "fixed", "softmax": "fixed"}
 _BEFORE_RELU = {"Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "Add", "Subtract", "Multiply", "Rescaling"}
 FEW_BITS = {"Conv2D", "Dense"}  # layers that can have 4-bit weights on LiteRT and on TFLite Micro
 
@@ -168,13 +169,27 @@ def role(layer: "tf_keras.layers.Layer") -> str:
     if not type(layer).__module__.startswith(("tf_keras.", "pipeline.")):
         return ""
     if kind == "Activation":
-        return ACTIVATIONS.get(getattr(layer.activation, "__name__", ""), "")
+        name = getattr(layer.activation, "__name__", "")
+        return ACTIVATIONS.get(name) or ("range" if _pointwise(layer.activation) else "")
     if symbol := raw.symbol(layer):
         return "range" if symbol in raw.RANGED else "pass" if symbol in raw.PASSING else ""
     if kind in KERNELS and getattr(layer.activation, "__name__", "") not in FUSED:
         return ""
     table = {"kernel": KERNELS, "range": RANGED, "pass": PASSING, "fixed": FIXED}
     return next((name for name, kinds in table.items() if kind in kinds), "")
+
+
+@cache
+def _pointwise(function: Callable[[Any], Any]) -> bool:
+    """Whether a function computes each result from one value, whatever stands beside it.
+
+    The int8 file then computes it by one op or one table (`pipeline.tflite.pointwise`).
+    """
+    import tensorflow as tf
+
+    x = np.linspace(-6.0, 6.0, 64, dtype=np.float32)
+    row, column = (np.asarray(function(tf.constant(x.reshape(shape)))) for shape in ((1, -1), (-1, 1)))
+    return row.shape == (1, 64) and np.allclose(row.reshape(-1), column.reshape(-1), equal_nan=True)
 
 
 def _folds(call: Call) -> bool:
@@ -204,9 +219,17 @@ def _fused(call: Call) -> bool:
         return False
     if type(reader).__name__ == "BatchNormalization":
         return kind in ("Conv2D", "DepthwiseConv2D")
-    if type(reader).__name__ == "Concatenate":
+    if _ends_in_concatenation(reader):
         return kind not in ("Maximum", "Minimum")  # otherwise their inputs would get the range
     return _joined(reader) or (kind in _BEFORE_RELU and _is_relu(reader))
+
+
+def _ends_in_concatenation(layer: "tf_keras.layers.Layer") -> bool:
+    """Whether a layer is a concatenation, or passes its input on to one and to nothing else."""
+    if type(layer).__name__ == "Concatenate":
+        return True
+    alone = role(layer) == "pass" and len(layer.inbound_nodes) == len(layer.outbound_nodes) == 1
+    return alone and _ends_in_concatenation(layer.outbound_nodes[0].outbound_layer)
 
 
 def _is_relu(layer: "tf_keras.layers.Layer") -> bool:

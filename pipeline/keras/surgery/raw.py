@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
     from pipeline.keras.surgery.builder import Builder
 
-# Public names of ops whose int8 kernels give the result its own range (RANGED), or the input's range (PASSING).
+# Public names of ops whose result has its own range in an int8 file (RANGED), or the input's range (PASSING).
 RANGED = {
+    "math.ceil", "math.cos", "math.floor", "math.log", "math.log1p", "math.log_sigmoid", "math.negative", "math.pow",
+    "math.round", "math.sign", "math.sin", "math.softplus", "math.sqrt", "math.square", "nn.elu", "nn.gelu",
+    "nn.selu", "nn.softsign", "keras.activations.gelu", "keras.activations.elu",
     "math.reduce_mean", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
     "nn.leaky_relu", "__operators__.add", "math.add", "math.subtract", "math.multiply", "image.resize",
 }  # fmt: skip
@@ -30,11 +33,12 @@ PASSING = {
 
 _ACTIVATIONS = {
     "nn.relu": "relu", "nn.relu6": "relu6", "nn.sigmoid": "sigmoid", "math.sigmoid": "sigmoid", "nn.tanh": "tanh",
-    "math.tanh": "tanh", "nn.silu": "swish", "nn.swish": "swish", "nn.gelu": "gelu", "nn.elu": "elu",
-    "nn.softplus": "softplus", "math.exp": "exponential", "keras.activations.relu": "relu",
-    "keras.activations.hard_sigmoid": "hard_sigmoid", "keras.activations.sigmoid": "sigmoid",
-    "keras.activations.swish": "swish", "keras.activations.tanh": "tanh", "keras.activations.gelu": "gelu",
-    "keras.activations.softmax": "softmax",
+    "math.tanh": "tanh", "nn.silu": "swish", "nn.swish": "swish", "nn.gelu": "gelu", "nn.elu": "elu", "nn.selu": "selu",
+    "nn.softsign": "softsign", "nn.softplus": "softplus", "math.softplus": "softplus", "math.exp": "exponential",
+    **{f"keras.activations.{name}": name for name in (
+        "relu", "hard_sigmoid", "sigmoid", "swish", "tanh", "gelu", "softmax", "elu", "selu", "softplus", "softsign",
+        "mish", "exponential",
+    )},
 }  # fmt: skip
 _SUMS = ("__operators__.add", "math.add", "add")
 _DIFFERENCES = ("math.subtract", "subtract", "__operators__.sub")
