@@ -19,12 +19,12 @@ from pipeline.tflite.int8_spec import BORDER, FIXED
 PORTABLE = frozenset({
     *BORDER, "ABS", "ADD", "EQUAL", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "LEAKY_RELU", "LESS", "LESS_EQUAL",
     "LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "NOT_EQUAL", "PRELU", "RELU",
-    "RELU6", "RSQRT", "SELECT_V2", "SQUARED_DIFFERENCE", "SUB", "TANH",
+    "RSQRT", "SELECT_V2", "SQUARED_DIFFERENCE", "SUB", "TANH",
 })  # fmt: skip
-# The same, but without such kernels in one of the three.
+# The same, but without such kernels in one of the three. TFLite Micro's RELU6 does not rescale to its output's range.
 OTHERS = frozenset({
     "CAST", "CEIL", "COS", "DIV", "ELU", "EXP", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "GELU", "LOG", "NEG", "POW",
-    "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "SELECT", "SIGN", "SIN", "SQRT", "SQUARE", "ZEROS_LIKE",
+    "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "SELECT", "SIGN", "SIN", "SQRT", "SQUARE", "ZEROS_LIKE",
 })  # fmt: skip
 POINTWISE = PORTABLE | OTHERS
 SHAPES = frozenset({"EXPAND_DIMS", "RESHAPE", "SQUEEZE"})  # ops that keep all values in their order
@@ -119,8 +119,10 @@ class _Search:
 
     def _replaces(self, op: Op) -> bool:
         """Whether an op computes in float or has no portable int8 kernel."""
+        if op.name in SHAPES.union(BORDER):
+            return False
         floating = any(tensor.floating for tensor in (*op.reads, *op.outputs))
-        return op.name not in SHAPES.union(BORDER) and (floating or op.name in self.unfit)
+        return floating or (op.name in self.unfit and not (op.name == "RELU6" and not _rescales(op)))
 
     def _crosses(self, chain: Chain) -> bool:
         """Whether it reaches across an int8 tensor that neither has the result's range nor that of its specification.
@@ -137,6 +139,12 @@ class _Search:
         inner = {op.outputs[0] for op in chain.ops} - {chain.result}
         others = (op for op in self.graph.ops if op not in chain.ops)
         return inner.isdisjoint({*self.graph.outputs, *(tensor for op in others for tensor in op.reads)})
+
+
+def _rescales(op: Op) -> bool:
+    """Whether an op with one input and one output changes scale or zero point."""
+    (before,), (after,) = op.reads, op.outputs
+    return (before.scale, before.zero_point) != (after.scale, after.zero_point)
 
 
 def _int8(tensor: Tensor) -> bool:

@@ -19,7 +19,7 @@ CODES = np.arange(-128, 128, dtype=np.int8)  # every int8 value, in the order of
 FIRST = 128  # position of the value 0
 # Ops outside of `PORTABLE` that have an int8 kernel where a file is to run. The reference kernels lack ELU, but no
 # product runs on these: LiteRT and TFLite Micro have it, and it needs an eighth of a table's memory.
-KERNELS = {"all": frozenset({"ELU"}), "litert": frozenset({"ELU", "EXP", "GELU"})}
+KERNELS = {"all": frozenset({"ELU"}), "litert": frozenset({"ELU", "EXP", "GELU", "RELU6"})}
 
 
 def direct(chain: Chain, native: Collection[str]) -> bool:

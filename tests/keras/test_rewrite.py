@@ -10,9 +10,10 @@ NAMES = (
     "nested, twice", "nested, at the end", "nested, frozen", "squeeze and excite", "hard swish", "raw ops",
     "mean and slice", "normalisation alone", "normalisation beside", "normalised vectors", "1D layers",
     "dense on a sequence", "separable", "rescaling", "normalization", "average of three", "another ceiling",
-    "layer norm", "transposed", "inception", "minimum and bilinear", "softmax", "elu",
+    "layer norm", "transposed", "inception", "minimum and bilinear", "softmax", "functions",
+    "functions joined", "running sum",
 )  # fmt: skip
-FLOAT = {"elu"}  # LiteRT has no int8 kernel
+FLOAT = {"running sum"}  # not value by value, so it is no table
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,20 @@ def test_it_becomes_integer_only_without_calibration(surgery: dict[str, Any], na
 
 
 def test_what_has_no_int8_kernel_is_named(surgery: dict[str, Any]) -> None:
-    assert not surgery["elu"]["integer_only"]
-    assert list(surgery["elu"]["left"].values()) == ["there is no training with 8-bit rounding for the activation elu"]
-    assert not [name for name in NAMES if surgery[name]["left"] and name != "elu"]
+    left = {name: list(surgery[name]["left"].values()) for name in NAMES if surgery[name]["left"]}
+    assert left == {"running sum": ["there is no training with 8-bit rounding for the TensorFlow op math.cumsum"]}
+
+
+def test_a_function_without_an_int8_kernel_is_one_op_or_a_table(surgery: dict[str, Any]) -> None:
+    ops = surgery["functions"]["ops"]
+    assert (ops["ELU"], ops["GATHER"]) == (2, 5)
+    assert not ops.keys() & {"EXP", "LOG", "SELECT", "SQUARE", "GREATER"}
+    assert surgery["functions"]["lsb"][0] <= 1
+
+
+def test_a_function_does_not_clip_what_it_is_concatenated_with(surgery: dict[str, Any]) -> None:
+    """Its range was given to the whole concatenation if there was a reshape in between."""
+    assert surgery["functions joined"]["lsb"][0] <= 1
 
 
 def test_a_normalisation_alone_is_one_convolution_of_its_channels(surgery: dict[str, Any]) -> None:

@@ -38,13 +38,13 @@ MODULES = {  # by room; core is neutral
         "data": "contract source spec tasks.task",
         "keras": """
             conversion.bias_correction conversion.calibration conversion.conversion conversion.converter
-            conversion.estimators conversion.halves conversion.named_ops conversion.ranges conversion.request
-            layer_choice layer_values models.model rounding surgery.graph surgery.rsqrt tf types
+            conversion.estimators conversion.functions conversion.halves conversion.named_ops conversion.ranges
+            conversion.request layer_choice layer_values models.model rounding surgery.graph surgery.rsqrt tf types
         """,
         "stages": "conversion convert follower sensitivity_facts sidecar stage worst",
         "tflite": """
-            accumulator edit flatbuffer graph int16 int8_spec lut macs memory metadata model names quantization reading
-            state values
+            accumulator edit flatbuffer graph int16 int8_spec lut macs memory metadata model names pointwise
+            quantization reading state tables values
         """,
         "verify": """
             int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert model_facts sqnr tensor_errors

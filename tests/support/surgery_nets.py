@@ -54,6 +54,16 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         y = l.Concatenate()([l.Minimum()([a, b]), a, b])
         return l.Concatenate()([l.UpSampling2D(interpolation="bilinear")(y), l.Conv2DTranspose(2, 2, 2)(x)])
 
+    def functions(x: Any) -> Any:
+        names = ("elu", "selu", "softplus", "softsign")
+        parts = [l.Conv1D(3, 3, activation=name)(x) for name in names]
+        thresholded = l.ThresholdedReLU(0.5)(l.Conv1D(3, 3)(x))
+        return l.Add()([*parts, tf.square(l.Conv1D(3, 3)(x)), l.Activation("elu")(thresholded)])
+
+    def functions_joined(x: Any) -> Any:
+        y = l.Conv1D(5, 3)(x)
+        return l.Dense(2)(l.Flatten()(l.Concatenate()([l.Activation("softplus")(y), y])))
+
     return {
         "nested, twice": (IMAGE, shared),
         "nested, at the end": (IMAGE, lambda x: _nest(l, keras)(x)),
@@ -80,7 +90,9 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         "inception": (IMAGE, inception),
         "minimum and bilinear": (IMAGE, joined),
         "softmax": (VECTOR, lambda x: l.Dense(4, activation="softmax", name="scores")(x)),
-        "elu": (IMAGE, lambda x: l.Conv2D(3, 1, activation="elu")(x)),
+        "functions": (SEQUENCE, functions),
+        "functions joined": (SEQUENCE, functions_joined),
+        "running sum": (VECTOR, lambda x: tf.cumsum(l.Dense(4)(x), axis=1)),
     }
 
 
