@@ -3,7 +3,8 @@
 The files are untrusted, so all native code runs in separate processes, with limits of time and memory.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +13,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline import tflite
+from pipeline.audit.examples import Arrays, Fitted, Given, fit, one
 from pipeline.audit.inspection import blamed
-from pipeline.config import config
 from pipeline.core import processes, units
 from pipeline.core.errors import ConfigError, Fault, InputError, StageError
 from pipeline.core.settings import Settings
 from pipeline.data import contract
-from pipeline.data.source import AnyData, Data
-from pipeline.data.sources.digits import Digits
-from pipeline.data.sources.npz import Npz
+from pipeline.data.source import Data
+from pipeline.data.sources.arrays import ArrayData
 from pipeline.data.tasks.task import Task
 from pipeline.report.document import DataFacts, Report, Split
 from pipeline.report.environment import environment
@@ -39,13 +39,6 @@ from pipeline.verify.verdict import OF_TARGET, judge
 LIMITS = processes.Limits(seconds=900, memory=8 << 30, message=64 << 20)
 
 
-class Examples(Settings):
-    """YAML file for `--data`."""
-
-    data: AnyData
-    """Source of the examples, same as `data` of a config file."""
-
-
 class Promises(Settings):
     """YAML file for `--checks`."""
 
@@ -58,39 +51,9 @@ class Promises(Settings):
         return (*self.checks, *(self.target.checks() if self.target else ()))
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """Examples without labels: an .npz file with an array (N, ...) for each input of a .tflite file, by name."""
-
-    archive: Npz
-
-    def load(self) -> dict[str, NDArray[Any]]:
-        """Load the arrays. Raises InputError for an array that is not (N, ...) of finite numbers."""
-        arrays = self.archive.named()
-        for name, array in arrays.items():
-            if not array.ndim or array.dtype.kind not in "uifb" or not np.isfinite(array).all():
-                rule = f"{name} must be an array (N, ...) of finite numbers"
-                where, received = str(self.archive.path), f"{array.dtype} {array.shape}"
-                raise InputError(Fault(rule, where=where, received=received))
-        return arrays
-
-
-def load_data(spec: str) -> Data | Arrays:
-    """Load the data for `--data`: `digits`, an .npz file, or a YAML file with `data:`."""
-    path = Path(spec)
-    if spec == "digits":
-        return Digits()
-    if path.suffix == ".npz":
-        archive = Npz(source="npz", path=path)
-        return archive if archive.has_splits() else Arrays(archive)
-    if path.suffix in (".yaml", ".yml"):
-        return config.load_as(Examples, path).data
-    raise ConfigError(Fault("must be digits, an .npz file or a YAML file with `data:`", where="--data", received=spec))
-
-
 def verify(
     model: Path,
-    data: Data | Arrays | None,
+    given: Given | None,
     baseline: Path | None,
     promises: Promises,
     limits: processes.Limits | None = None,
@@ -99,13 +62,16 @@ def verify(
 
     Raises InputError for an invalid file, for data that does not fit it, and when a runtime crashes on it.
     """
+    limits = limits or LIMITS
+    fitted = _call("the data", model, limits, _fit, model, given, baseline) if given else Fitted(None, ())
+    data = fitted.data
     if isinstance(data, Data):
         _refuse(promises.all(), data.spec().task)
-    limits = limits or LIMITS
     runtime = OF_TARGET.get(promises.target.runtime) if promises.target else None
     device = asked(promises.all(), runtime if runtime and RUNTIMES[runtime].budget else None)
     base, base_verdicts = _examined(baseline, None, data, device, limits) if baseline else (None, None)
     facts, verdicts = _examined(model, baseline, data, device, limits)
+    facts = facts.model_copy(update={"notes": (*facts.notes, *fitted.notes)})
     if base is not None:
         base = base.model_copy(update={"baseline": True, "name": _other(base.name, facts.name)})
     if isinstance(data, Data) and base is not None and verdicts is not None and base_verdicts is not None:
@@ -137,15 +103,32 @@ def _refuse(checks: tuple[Check, ...], task: Task) -> None:
         raise ConfigError(*faults)
 
 
+def _call(what: str, path: Path, limits: processes.Limits, *call: Any) -> Any:
+    """What a function sends from a separate process that reads or runs the file of this path."""
+    try:
+        (found,) = processes.gather(what, [call], limits)
+    except StageError as error:
+        raise blamed(error, path) from None
+    return found
+
+
+def _fit(send: processes.Send, path: Path, given: Given, baseline: Path | None) -> None:
+    """Send the examples as the file takes them; called in the child process."""
+    model = tflite.read(path)
+    for each in (model, *([tflite.read(baseline)] if baseline else ())):
+        carried, _ = contract.read(each.metadata, [tensor.shape for tensor in each.inputs])
+        if carried:
+            break
+    fitted = fit(given, model, carried)
+    bare = fitted.data.for_tests() if isinstance(fitted.data, ArrayData) else fitted.data  # the arrays stay here
+    send(fitted._replace(data=bare))
+
+
 def _examined(
     path: Path, baseline: Path | None, data: Data | Arrays | None, device: Asked, limits: processes.Limits
 ) -> tuple[ModelFacts, dict[str, Verdicts] | None]:
     """Measure one file in a separate process: its facts, and as `_scored` its verdicts."""
-    calls = [(_measure, path, baseline, data, device, limits.memory)]
-    try:
-        (found,) = processes.gather("the verification", calls, limits)
-    except StageError as error:
-        raise blamed(error, path) from None
+    found = _call("the verification", path, limits, _measure, path, baseline, data, device, limits.memory)
     facts, verdicts = found
     return facts, verdicts
 
@@ -175,7 +158,8 @@ def _measure(
     memory: int | None,
 ) -> None:
     """Measure one file and send its facts and verdicts; called in the child process."""
-    facts = measurement.read(path.stem, path).model_copy(update={"file": path.name})
+    model = tflite.read(path)
+    facts = measurement.read(path.stem, path).model_copy(update={"file": path.name, "notes": tuple(_notes(model))})
     verdicts = None
     if data is not None:
         _check_memory(path, memory)
@@ -184,16 +168,16 @@ def _measure(
             if isinstance(data, Arrays)
             else _scored(facts, path, baseline, data, device.runtime)
         )
-    send((facts.model_copy(update=device.measure(path, _one(path, data))), verdicts))
+    send((facts.model_copy(update=device.measure(path, None if data is None else one(data, model))), verdicts))
 
 
-def _one(path: Path, data: Data | Arrays | None) -> dict[str, NDArray[Any]] | None:
-    """The first example of each input, or recording; None without data."""
-    if isinstance(data, Arrays):
-        return {name: array[:1] for name, array in data.load().items()}
-    if data is None:
-        return None
-    return dict.fromkeys(tflite.read(path).signature.inputs, data.split("test").batch(np.arange(1))[0])
+def _notes(model: tflite.Model) -> Iterator[str]:
+    """What the user should know of how the file is run."""
+    keys = [signature.key for signature in model.signatures]
+    if len(keys) > 1:
+        yield f"of its signatures ({', '.join(keys[:6])}) {model.signature.key!r} is run, that of the first subgraph"
+    if model.state.unseeded:
+        yield f"{' and '.join(model.state.unseeded)} has no seed: figures differ from run to run"
 
 
 def _check_memory(path: Path, memory: int | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.audit import model_file
+from pipeline.audit import examples
 from pipeline.audit.model_file import LIMITS
 from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core import processes
@@ -110,7 +110,7 @@ def find_data(folder: Folder, spec: str | None) -> Data:
     path = Path(spec)
     if path.suffix == ".npz" and "path" in type(data).model_fields:
         return data.model_copy(update={"path": path})
-    found = model_file.load_data(spec)
+    found = examples.load(spec).data
     if not isinstance(found, Data):
         raise InputError(
             Fault("must hold x_train, y_train and so on, as the report's data", where="--data", received=spec)

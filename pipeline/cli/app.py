@@ -133,6 +133,14 @@ def verify(
         str | None,
         typer.Option("--data", metavar="SPEC", help="digits, an .npz file, or a YAML file with `data:`."),
     ] = None,
+    quantized: Annotated[
+        bool | None,
+        typer.Option(
+            "--quantized/--no-quantized",
+            help="Whether the data are integers as the file's input stores them. Default: found out, or asked for.",
+            show_default=False,
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option("--baseline", metavar="FILE", help="The file that drops are measured against."),
@@ -159,7 +167,7 @@ def verify(
     if report is not None:
         raise typer.Exit(commands.recheck(report, data, rerun, _store(store), json_))
     assert model is not None
-    raise typer.Exit(commands.verify(model, data, baseline, checks, target, out, json_))
+    raise typer.Exit(commands.verify(model, data, baseline, checks, target, out, json_, quantized))
 
 
 @app.command()

@@ -143,10 +143,10 @@ def _value(key: str, value: Any) -> str:
 
 def verify(
     model: Path, data: str | None, baseline: Path | None, checks: Path | None, target: str | None, out: Path | None,
-    as_json: bool,
+    as_json: bool, quantized: bool | None = None,
 ) -> int:  # fmt: skip
     """Measure and check any file and print the report. Returns the exit code: 0, or 5 if a check did not pass."""
-    from pipeline.audit import model_file
+    from pipeline.audit import examples, model_file
     from pipeline.report import build, figures, table
     from pipeline.report.folder import run_folder
     from pipeline.verify import targets
@@ -154,7 +154,7 @@ def verify(
     promises = load_as(model_file.Promises, checks) if checks else model_file.Promises()
     if target is not None:
         promises = promises.model_copy(update={"target": targets.load(target)})
-    report = model_file.verify(model, model_file.load_data(data) if data else None, baseline, promises)
+    report = model_file.verify(model, examples.load(data, quantized) if data else None, baseline, promises)
     if out is not None:
         with run_folder(out.parent, out.name) as folder:
             build.write_pages(report, folder, figures.draw(report))
@@ -174,7 +174,7 @@ def check_verify(given: set[str]) -> None:
         for name in sorted(given & {"rerun", "store"}):
             faults.append(Fault("is for a run folder", where=f"--{name}", do="name its report.json with --report FILE"))
     else:
-        for name in sorted(given & {"model", "baseline", "checks", "target", "out"}):
+        for name in sorted(given & {"model", "baseline", "checks", "target", "out", "quantized"}):
             where = "MODEL.tflite" if name == "model" else f"--{name}"
             faults.append(Fault("is not for a run folder", where=where, do="leave it or --report out"))
         for name in sorted(given & {"data", "store"} if "rerun" not in given else ()):

@@ -127,7 +127,7 @@ def _differences(file: Contract | None, data: Contract) -> Iterator[tuple[str, s
         yield (
             f"the file was made for {_values(file)}",
             f"{_values(data)} from the data",
-            f"give the data `scale: {file.scale:.9g}` and `offset: {file.offset:.9g}`, or raw values as the file's",
+            f"give the data `scale: {file.scale:.9g}` and `offset: {file.offset:.9g}`, or leave out both",
         )
     if file.channels and data.channels and file.channels != data.channels:
         do = f"give the data in that order and `channels: {file.channels}`"

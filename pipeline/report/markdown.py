@@ -23,7 +23,8 @@ def render(report: Report) -> str:
         _checks(report),
         *(_ladder(step, found) for step, found in ladder.ladders(report)),
     ]
-    notes = [f"- {_text(step.name)}: {_text(note)}" for step in report.steps for note in step.notes]
+    noted = [(step.name, step.notes) for step in report.steps] + [(model.name, model.notes) for model in report.models]
+    notes = [f"- {_text(name)}: {_text(note)}" for name, all_of in noted for note in all_of]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
 
 

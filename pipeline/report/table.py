@@ -222,6 +222,9 @@ def _notes(report: Report, console: "Console") -> "Table":
     unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := outputs.missing(model))]
     for line in (*unanswered, *unmeasured):
         table.add_row(_text("note", console, "yellow"), _text(line, console))
+    for model in report.models:
+        for note in model.notes:
+            table.add_row(_text("note", console, "yellow"), _text(f"{model.name}: {note}", console))
     for step in report.steps:
         for note in step.notes:
             table.add_row(_text("note", console, "yellow"), _text(f"{step.name}: {note}", console))

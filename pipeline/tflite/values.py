@@ -116,13 +116,20 @@ class Feeds(NamedTuple):
 def steps(model: Model, inputs: Mapping[str, Array]) -> int | None:
     """Return the number of steps of recordings (n, steps, ...); None for inputs that are examples (n, ...).
 
-    Inputs are recordings if the file keeps state and each has one dimension more than the file takes.
+    Inputs are recordings if the file keeps state and each is a series of what the file takes.
     """
     ports = model.signature.inputs
     if not model.stateful or not inputs.keys() <= ports.keys():
         return None
-    longer = all(np.ndim(x) == max(len(ports[name].shape), 1) + 1 for name, x in inputs.items())
-    return int(min(np.shape(x)[1] for x in inputs.values())) if longer and inputs else None
+    series = all(np.ndim(x) > 1 and _fits(ports[name], np.shape(x)[2:]) for name, x in inputs.items())
+    return int(min(np.shape(x)[1] for x in inputs.values())) if series and inputs else None
+
+
+def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Return whether an input takes examples of this shape. Its dynamic dimensions (-1) may have any size."""
+    signature = tensor.shape_signature if len(tensor.shape_signature) == len(tensor.shape) else tensor.shape
+    sizes = zip(shape, tensor.shape[1:], signature[1:], strict=False)
+    return len(shape) == len(tensor.shape[1:]) and all(given == own or free == -1 for given, own, free in sizes)
 
 
 def last(outputs: Array, steps: int | None) -> Array:
@@ -192,9 +199,7 @@ def _feeds(model: Model, inputs: Mapping[str, Array]) -> Feeds:
 def _stack(name: str, tensor: Tensor, x: Array, batch: int, where: str) -> Array:
     """Convert (n, ...) to stored values (calls, *shape). Dynamic dimensions (-1) of the tensor may have any size."""
     shape = (*tensor.shape[:1], *x.shape[1:])
-    signature = tensor.shape_signature if len(tensor.shape_signature) == len(tensor.shape) else tensor.shape
-    fixed = zip(shape[1:], tensor.shape[1:], signature[1:], strict=False)
-    if len(shape) != len(tensor.shape) or any(given != own and free != -1 for given, own, free in fixed):
+    if not _fits(tensor, x.shape[1:]):
         rule = f"input {name!r} takes examples of shape {tensor.shape[1:]}"
         raise InputError(Fault(rule, where=where, received=f"{x.shape[1:]}"))
     missing = -len(x) % batch

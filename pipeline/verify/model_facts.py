@@ -308,6 +308,9 @@ class ModelFacts(Facts):
     outputs: tuple[Port, ...] = Field(default=(), description="all outputs, in the file's order")
     contract: Contract | None = Field(default=None, description="preprocessing contract in the file's metadata")
     contract_why: str = Field(default=NONE, description="why contract is null")
+    notes: tuple[str, ...] = Field(
+        default=(), description="sentences that the user should read about how the file was measured"
+    )
     answers: tuple[OutputFacts, ...] = Field(default=(), description="each output, measured on examples without labels")
     arena_bytes: int | None = Field(default=None, description="`total` of arena")
     arena: ArenaFacts | None = Field(default=None, description="use of the arena on TensorFlow Lite Micro")

@@ -51,4 +51,4 @@ def test_data_that_breaks_the_contract_is_refused(verify):
     assert "made for x * 0.00392157 of uint8, 0 to 1 (received x of uint8, 0 to 255 from the data)" in err
     assert "made for rgb images (received bgr from the data)" in err
     assert "the file's labels are 10 ('a', 'b'" in err
-    assert "give the data `scale: 0.00392156863` and `offset: 0`" in err
+    assert "give the data `scale: 0.00392156863` and `offset: 0`, or leave out both" in err

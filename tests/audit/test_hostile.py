@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from pipeline import tflite
-from pipeline.audit import inspection
+from pipeline.audit import examples, inspection
 from pipeline.audit import model_file as audited
 from pipeline.core import processes
 from pipeline.core.errors import InputError
@@ -139,7 +139,7 @@ def test_a_run_ends_at_its_limits(models, file, tmp_path, name, edit, limits, me
     shapes = {name: tensor.shape for name, tensor in tflite.read(path).signature.inputs.items()}
     np.savez(tmp_path / "x.npz", **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     with pytest.raises(InputError, match=f"hostile.tflite: .*{message}"):
-        audited.verify(path, audited.load_data(str(tmp_path / "x.npz")), None, audited.Promises(), limits)
+        audited.verify(path, examples.load(str(tmp_path / "x.npz")), None, audited.Promises(), limits)
 
 
 def test_control_characters_do_not_reach_the_terminal(models, edgepipe, file):

@@ -261,3 +261,16 @@ def test_a_device_in_place_of_an_archive_is_not_read(tmp_path):
     for read in (source.fingerprint, source.spec):
         with pytest.raises(InputError, match="a device, and no file"):
             read()
+
+
+def test_a_test_set_alone_is_enough_for_verification_and_not_for_training(npz):
+    data = npz({"x_test": X, "y_test": Y})
+    with pytest.raises(InputError, match="must hold x_train and y_train"):
+        data.spec()
+    tested = data.for_tests()
+    assert tested.spec().labels == ("0", "1", "2")
+    assert len(tested.split("test")) == 60
+    assert tested.contract().range == (float(X.min()), float(X.max()))
+    with pytest.raises(InputError, match="must hold y_test"):
+        npz({"x_test": X}).for_tests().spec()
+    assert len(npz().for_tests().split("test")) == len(npz().split("test"))

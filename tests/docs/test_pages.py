@@ -120,8 +120,8 @@ def unsound(block, folder):
 
 def _load_yaml(block, path):
     path.write_text(block.text, encoding="utf-8")
-    if block.title == "promises":
-        load_as(Promises, path)
+    if block.title in ALONE:
+        load_as(ALONE[block.title], path)
     elif block.title:
         value = yaml.parse(block.text, "block").value
         TypeAdapter(FRAGMENTS[block.title]).validate_python(

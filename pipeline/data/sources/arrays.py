@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import Self
 
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import array_sha256, example_digest
@@ -89,6 +90,7 @@ class ArrayData(Data):
 
     _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
     _names: tuple[str, ...] = PrivateAttr(default=())
+    _only_tests: bool = PrivateAttr(default=False)
 
     @property
     def learns(self) -> Task:
@@ -132,8 +134,15 @@ class ArrayData(Data):
             return None
         return "grey" if shape[-1] == 1 else "rgb" if shape[-1] == 3 else None
 
+    def for_tests(self, **changes: Any) -> Self:
+        """Return this source with other settings, for verification alone: a test split is enough."""
+        source = self.model_copy(update=changes)
+        source._cut, source._names, source._only_tests = {}, (), True
+        return source
+
     def contract(self) -> Contract:
-        train, spec = self._examples()["train"], self.spec()
+        examples, spec = self._examples(), self.spec()
+        train = examples.get("train", examples["test"])
         channels = self.channel_order(train.x, spec.shape)
         return Contract(
             task=self.learns.name,
@@ -148,7 +157,7 @@ class ArrayData(Data):
         )
 
     def spec(self) -> Spec:
-        return Spec(self._examples()["train"].shape, self._names, self.learns)
+        return Spec(self._examples()["test"].shape, self._names, self.learns)
 
     def split(self, name: str) -> ArrayExamples:
         return self._examples()[name]
@@ -157,9 +166,10 @@ class ArrayData(Data):
         if not self._cut:
             given = {name: self._checked(name, *pair) for name, pair in self.arrays().items()}
             self._check_together(given)
-            with self._placed("train"):
+            first = "train" if "train" in given else "test"
+            with self._placed(first):
                 self._names = self.learns.names({name: y for name, (_, y) in given.items()}, self.labels)
-            shape, scale, offset = self.preprocessing(given["train"][0])
+            shape, scale, offset = self.preprocessing(given[first][0])
             for name, (x, y) in self._all_splits(given).items():
                 self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
         return self._cut
@@ -195,14 +205,17 @@ class ArrayData(Data):
         return x, y
 
     def _check_together(self, given: Mapping[str, Labelled]) -> None:
-        x, _ = given["train"]
+        first = "train" if "train" in given else "test"
+        x, _ = given[first]
         for name, (other, _) in given.items():
             if (other.shape[1:], other.dtype) != (x.shape[1:], x.dtype):
-                rule = f"examples must be {x.dtype} {x.shape[1:]}, as in train"
+                rule = f"examples must be {x.dtype} {x.shape[1:]}, as in {first}"
                 received = f"{other.dtype} {other.shape[1:]}"
                 raise InputError(Fault(rule, where=self.place(name), received=received))
 
     def _all_splits(self, given: Mapping[str, Labelled]) -> dict[str, Labelled]:
+        if "train" not in given:
+            return dict(given)
         x, y = given["train"]
         shares = {name: getattr(self.splits, name) for name in SPLITS[1:] if name not in given}
         parts = dict(given)
