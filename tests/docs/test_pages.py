@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from pydantic import TypeAdapter
 
 import pipeline
+from pipeline.audit.examples import Examples
 from pipeline.audit.model_file import Promises
 from pipeline.cli import reference
 from pipeline.cli.app import app
@@ -40,6 +41,7 @@ STARTER = ROOT / "pipeline" / "config" / "starter.yaml"
 COMMANDS = typer.main.get_command(app)
 OURS = re.compile(r"scripts/\w+|(?:configs|datasets|tests)/[\w/]+\.(?:yaml|py)")  # files of the repository in a command
 LANGUAGES = ("", "c", "console", "python", "sh", "text", "yaml")
+ALONE = {"promises": Promises, "examples": Examples}  # the title of a block -> what the file is
 FRAGMENTS: dict[str, Any] = {  # the title of a block -> what it holds
     "stages": tuple[AnyStage, ...], "checks": tuple[AnyCheck, ...], "data": AnyData, "model": AnyModel,
     "target": AnyTarget,
