@@ -5,6 +5,7 @@ This is the only list of parts. The module of a part is imported when a config n
 """
 
 DATA = {
+    "csv": "pipeline.data.sources.csv:Csv",
     "diabetes": "pipeline.data.sources.diabetes:Diabetes",
     "digits": "pipeline.data.sources.digits:Digits",
     "image_folder": "pipeline.data.sources.image_folder:ImageFolder",

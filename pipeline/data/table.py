@@ -58,9 +58,9 @@ def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), delimi
     return found
 
 
-def numbers(path: Path, columns: dict[str, list[str]], names: Sequence[str]) -> NDArray[np.float32]:
-    """Return columns (rows, columns) as float32. Raises InputError with the line of the first that is no number."""
-    array = np.empty((len(columns[names[0]]), len(names)), np.float32)
+def numbers(path: Path, columns: dict[str, list[str]], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return columns (rows, columns) as float64. Raises InputError with the line of the first that is no number."""
+    array = np.empty((len(columns[names[0]]), len(names)), np.float64)
     for i, name in enumerate(names):
         try:
             array[:, i] = columns[name]  # numpy reads text as float() does

@@ -118,6 +118,11 @@ class ArrayData(Data):
     def preprocessing(self, x: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
         """Return the shape of one example, and scale and offset of ``x * scale + offset``, for training examples x."""
 
+    def label_names(self) -> tuple[str, ...] | None:
+        """Return the names of the classes or numbers, once `arrays` was called: those of the config, unless the data
+        have their own; None if there are none."""
+        return self.labels
+
     def together(self, x: NDArray[Any]) -> Sequence[Hashable]:
         """Return a key for each training example; examples of one key get into the same split.
 
@@ -168,7 +173,7 @@ class ArrayData(Data):
             self._check_together(given)
             first = "train" if "train" in given else "test"
             with self._placed(first):
-                self._names = self.learns.names({name: y for name, (_, y) in given.items()}, self.labels)
+                self._names = self.learns.names({name: y for name, (_, y) in given.items()}, self.label_names())
             shape, scale, offset = self.preprocessing(given[first][0])
             for name, (x, y) in self._all_splits(given).items():
                 self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
@@ -189,7 +194,7 @@ class ArrayData(Data):
         if x.ndim < 2 or x.dtype.kind not in "uif":
             raise wrong("examples must be an array (N, ...) of numbers", f"{x.dtype} {x.shape}")
         with self._placed(split):
-            y = self.learns.truth(y, self.labels)
+            y = self.learns.truth(y, self.label_names())
         if len(x) != len(y):
             raise wrong("examples and labels must be equally many", f"{len(x)} examples, {len(y)} labels")
         if not x.size:
