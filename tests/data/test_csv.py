@@ -130,7 +130,7 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(csv):
         (lambda rows: [*rows[:9], "0;p;nan;1;rest", *rows[9:]], "sensor.csv:10: ax: must be a finite number"),
         (lambda rows: [*rows[:9], "0;p;1;rest", *rows[9:]], "sensor.csv:10: must have 5 values in each line"),
         (lambda rows: [*rows[:9], "0;p;1;1;", *rows[9:]], "sensor.csv:10: activity: must name a class"),
-        (lambda rows: [row.replace("walk", "rest") for row in rows], "must hold two classes or more (received rest alone)"),
+        (lambda rows: [r.replace("walk", "rest") for r in rows], "two classes or more (received rest alone)"),
         (lambda rows: rows[:1] + rows[48:54], "is too small to cut"),
     ],
 )  # fmt: skip
