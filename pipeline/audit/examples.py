@@ -22,7 +22,9 @@ from pipeline.data.source import AnyData, Data
 from pipeline.data.sources.arrays import ArrayData
 from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.npz import Npz
+from pipeline.data.spec import Whole
 from pipeline.data.tasks.task import TASKS
+from pipeline.tflite import demands
 from pipeline.tflite.values import steps
 
 
@@ -103,6 +105,8 @@ def fit(given: Given, model: tflite.Model, carried: Contract | None) -> Fitted:
 
     Raises InputError for examples that the file can't take, or that could be read in two ways.
     """
+    if isinstance(given.data, Data):
+        given = given._replace(data=given.data.feeding(_whole(model, carried)))
     data: Data | Arrays = given.data
     notes: tuple[str, ...] = ()
     if isinstance(given.data, Arrays):
@@ -110,6 +114,12 @@ def fit(given: Given, model: tflite.Model, carried: Contract | None) -> Fitted:
     elif isinstance(given.data, Npz) and len(model.inputs) == len(model.outputs) == 1:
         data, notes = _fitted_archive(given, given.data, model, carried)
     return Fitted(data, (*notes, *_of_steps(given, data, model)))
+
+
+def _whole(model: tflite.Model, carried: Contract | None) -> Whole | None:
+    """The whole numbers that the file takes, by its contract; of a file without one, by its ops."""
+    count = carried.ids if carried else demands.ids(model)
+    return Whole(count, ids=True) if count else None
 
 
 def _fitted_arrays(

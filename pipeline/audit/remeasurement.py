@@ -104,7 +104,8 @@ def find_data(folder: Folder, spec: str | None) -> Data:
 
     Raises InputError for examples without labels.
     """
-    data: Data = folder.config.data
+    carried = next((model.contract for model in folder.report.models if model.contract), None)
+    data: Data = folder.config.data.feeding(carried.whole if carried else None)
     if spec is None:
         return data
     path = Path(spec)
@@ -115,7 +116,7 @@ def find_data(folder: Folder, spec: str | None) -> Data:
         raise InputError(
             Fault("must hold x_train, y_train and so on, as the report's data", where="--data", received=spec)
         )
-    return found
+    return found.feeding(data.whole)
 
 
 def _data_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:

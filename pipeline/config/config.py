@@ -50,6 +50,10 @@ class Config(Settings):
             raise ValueError("target: is checked by a verify stage, and there is none")
         return self
 
+    @model_validator(mode="after")
+    def _fed(self) -> "Config":
+        return self.model_copy(update={"data": self.data.feeding(self.model)})
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Document]:
     """Read a config file and apply `--set` overrides such as ``stages.prune.sparsity=0.7``.

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import Fault, InputError
+from pipeline.data.spec import Whole
 from pipeline.data.tasks.task import TaskName
 
 NAME = "EDGEPIPE_CONTRACT"
@@ -42,6 +43,9 @@ class Contract(BaseModel):
     labels: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(), description="Names of the outputs, in output order."
     )
+    ids: Annotated[int, Field(gt=0, le=2**31)] | None = Field(
+        default=None, description="For ids, which the file takes as whole numbers from 0: how many there are."
+    )
 
     @property
     def real_range(self) -> tuple[float, float]:
@@ -59,8 +63,15 @@ class Contract(BaseModel):
     def takes(self) -> str:
         """The raw input of an app as text: ``uint8 0 to 255, 32x32x3 rgb, NHWC``."""
         kind = f"{self.raw_dtype} {self.range[0]:g} to {self.range[1]:g}"
+        if self.ids:
+            kind = f"{self.raw_dtype} ids 0 to {self.ids - 1}"
         image = f" {self.channels}" if self.channels else ""
         return f"{kind}, {'x'.join(map(str, self.shape))}{image}" + (f", {self.layout}" if self.layout else "")
+
+    @property
+    def whole(self) -> Whole | None:
+        """The whole numbers that the file takes as they are; None if it takes real values."""
+        return Whole(self.ids, ids=True) if self.ids else None
 
     @property
     def named(self) -> bool:
@@ -68,10 +79,9 @@ class Contract(BaseModel):
         return self.labels != tuple(map(str, range(len(self.labels))))
 
     def encoded(self) -> bytes:
-        """Return the contract as the bytes stored in a file."""
-        return json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        ).encode()
+        """Return the contract as the bytes stored in a file; without `ids` where it says nothing."""
+        fields = self.model_dump(mode="json", exclude={"ids"} if self.ids is None else None)
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def read(metadata: Mapping[str, bytes], shapes: Sequence[tuple[int, ...]]) -> tuple[Contract | None, str]:
@@ -138,6 +148,8 @@ def _differences(file: Contract | None, data: Contract) -> Iterator[tuple[str, s
 
 def _same_values(file: Contract, data: Contract) -> bool:
     """Return whether both preprocess alike: the same formula or, for different raw types, about the same real range."""
+    if file.ids or data.ids:
+        return file.ids == data.ids
     if file.raw_dtype == data.raw_dtype:
         pairs = ((file.scale, data.scale), (file.offset, data.offset))
         return all(math.isclose(one, other, rel_tol=1e-6) for one, other in pairs)
@@ -147,6 +159,8 @@ def _same_values(file: Contract, data: Contract) -> bool:
 
 
 def _values(contract: Contract) -> str:
+    if contract.ids:
+        return f"ids 0 to {contract.ids - 1}"
     low, high = contract.real_range
     return f"{contract.formula} of {contract.raw_dtype}, {low:.4g} to {high:.4g}"
 

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PrivateAttr
+from typing_extensions import Self
 
 from pipeline.core import code_digest
 from pipeline.core.family import Chosen
 from pipeline.core.settings import KeyedSettings
-from pipeline.data.spec import Spec
+from pipeline.data.spec import Spec, Whole
 from pipeline.data.tasks.task import TASKS
 
 if TYPE_CHECKING:
@@ -23,8 +25,10 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Return the preprocessed examples (n, \\*shape), float32, at the given positions, and their ground truth.
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the preprocessed examples (n, \\*shape) at the given positions, and their ground truth.
+
+        Examples are float32, or int32 if they are ids (`Spec.ids`).
 
         The ground truth is int64 labels (n,) for classification, float64 values (n, M) for regression, and int64 (n,)
         with 0 for normal and 1 for anomalous examples for anomaly detection.
@@ -36,6 +40,13 @@ class Examples(Protocol):
     @property
     def sha256(self) -> str:
         """sha256 of all examples and labels, in order."""
+
+
+class Network(Protocol):
+    """What data need to know of the model that they go into."""
+
+    def whole(self) -> Whole | None:
+        """Return the whole numbers that its input takes; None for real numbers."""
 
 
 def spread(length: int, most: int) -> NDArray[np.int64]:
@@ -74,6 +85,22 @@ class Data(KeyedSettings):
                 )
     """
 
+    _whole: Any = PrivateAttr(default=None)  # what `feeding` was given
+
+    def feeding(self, whole: "Whole | Network | None") -> Self:
+        """Return the same data for a network whose input takes these whole numbers; None stands for real numbers."""
+        fed = self.model_copy()
+        fed._whole = whole
+        return fed
+
+    @property
+    def whole(self) -> Whole | None:
+        """The whole numbers that the network takes, which a source has to provide as they are."""
+        given: Whole | Network | None = self._whole
+        if given is not None and not isinstance(given, Whole):
+            self._whole = given = given.whole()
+        return given
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Return the sha256 of the content, regardless of its path. Raises InputError if it can't be read."""
@@ -92,7 +119,8 @@ class Data(KeyedSettings):
 
     def identity(self) -> dict[str, Any]:
         task = code_digest.digest(TASKS.module(self.spec().task.name))
-        return super().identity() | {"content": self.fingerprint(), "task": task}
+        found = super().identity() | {"content": self.fingerprint(), "task": task}
+        return found | ({"whole": [*self.whole]} if self.whole else {})
 
 
 DATA: Chosen[Data] = Chosen("DATA", "source")

@@ -11,6 +11,7 @@ from pipeline import __version__
 from pipeline.core.errors import Fault, InputError
 from pipeline.data.contract import Contract
 from pipeline.export.format import Format
+from pipeline.tflite import demands
 from pipeline.tflite.graph import Tensor
 from pipeline.tflite.model import Model
 from pipeline.verify.model_facts import ModelFacts
@@ -41,7 +42,7 @@ class C(Format):
 
     They hold the file, aligned to 16 bytes; its size, sha256 and arena; names, shapes, types, scales and zero points of
     its inputs and outputs; the labels; and functions that quantize and dequantize as the reference kernels do, without
-    a math library.
+    a math library. For an input of ids there is a function that copies them, and refuses any that the model lacks.
     """
 
     format: Literal["c"]
@@ -79,6 +80,7 @@ class C(Format):
             "outputs": [_port(name, tensor) for name, tensor in signature.outputs.items()],
             "labels": [literal(label) for label in contract.labels] if contract else [],
             "contract": contract,
+            "ids": contract.ids if contract else demands.ids(model),
             "scale": _float(contract.scale) if contract else None,
             "offset": _float(contract.offset) if contract else None,
         }

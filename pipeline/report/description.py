@@ -71,12 +71,20 @@ def _contract(facts: Facts) -> Iterator[tuple[str, str]]:
         return
     carried = Contract.model_validate(facts["contract"])
     yield "contract", f"raw values x: {carried.takes}"
+    if carried.ids:
+        yield "", f"input: x as it is, as {facts['inputs'][0]['dtype'].lower()}; never scaled or rounded"
+        yield from _labels(carried)
+        return
     low, high = carried.real_range
     yield "", f"real values: {carried.formula}, {units.number(low)} to {units.number(high)}"
     (port,) = facts["inputs"]
     if port["scale"] is not None:
         shift = f" {'-' if port['zero_point'] < 0 else '+'} {abs(port['zero_point'])}" if port["zero_point"] else ""
         yield "", f"input: round(real / {port['scale']:.9g}){shift}, clamped to {port['dtype'].lower()}"
+    yield from _labels(carried)
+
+
+def _labels(carried: Contract) -> Iterator[tuple[str, str]]:
     if carried.labels:
         yield "", f"labels: {_listed(carried.labels, _short, ', ', 20)}"
 

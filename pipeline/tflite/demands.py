@@ -1,6 +1,8 @@
-"""What a file requires of a runtime: op versions, data types of ops, and dynamic shapes."""
+"""What a file requires of a runtime and of its caller: op versions, types of ops, dynamic shapes, and ids."""
 
-from pipeline.tflite.graph import Op
+from collections.abc import Iterator
+
+from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.model import Model
 
 
@@ -28,6 +30,34 @@ def dynamic(model: Model) -> tuple[str, ...]:
         for tensor in graph.tensors
         if -1 in tensor.shape_signature and not tensor.constant
     )
+
+
+# Ops that look ids up in the rows of a table: places of the ids and of the table among the inputs
+_LOOK_UPS = {"GATHER": (1, 0), "EMBEDDING_LOOKUP": (0, 1)}
+_SAME = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "TRANSPOSE", "STRIDED_SLICE", "SLICE"})
+
+
+def ids(model: Model) -> int | None:
+    """Return how many ids the only input of a file can be, as it only looks rows of tables up; None for quantities."""
+    if len(model.inputs) != 1 or model.inputs[0].dtype not in ("INT32", "INT64") or model.inputs[0].quantized:
+        return None
+    found = list(_rows(model, model.inputs[0]))
+    known = [rows for rows in found if rows]
+    return min(known) if known and len(known) == len(found) else None
+
+
+def _rows(model: Model, tensor: Tensor) -> Iterator[int]:
+    """Yield the number of rows of each constant table that a tensor's values are looked up in; 0 for any other use."""
+    for op in model.subgraphs[0].ops:
+        if tensor not in op.inputs:
+            continue
+        place, table = _LOOK_UPS.get(op.name, (-1, -1))
+        if op.inputs.index(tensor) == place and op.reads[table].constant and op.reads[table].shape:
+            yield op.reads[table].shape[0]
+        elif op.name in _SAME and op.outputs and not op.outputs[0].floating:
+            yield from _rows(model, op.outputs[0])
+        else:
+            yield 0
 
 
 def _kind(op: Op) -> set[str]:

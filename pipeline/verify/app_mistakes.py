@@ -21,7 +21,7 @@ MOST, LEAST = 1000, 32  # examples
 WIDE = 31  # int16x8 is 31 times slower, because XNNPACK does not support it
 
 Values = NDArray[Any]  # (n, *shape)
-Wrong = tuple[str, str, NDArray[np.float32]]  # the mistake's name, its description, and the real values it feeds
+Wrong = tuple[str, str, Values]  # the mistake's name, its description, and the real values it feeds
 
 
 def sample(model: tflite.Model, examples: int, steps: int | None = None) -> int:
@@ -63,6 +63,9 @@ def _mistake(
 
 def _wrong(raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tflite.Tensor) -> Iterator[Wrong]:
     """Yield each mistake. raw: the examples as the source stores them; x: the same examples after preprocessing."""
+    if contract.ids:
+        yield from _ids(x, contract.ids)
+        return
     if contract.formula != "x":
         yield "not_normalised", f"raw values, where {contract.formula} is expected", raw.astype(np.float32)
     if contract.channels in ("rgb", "bgr"):
@@ -74,6 +77,19 @@ def _wrong(raw: Values, x: NDArray[np.float32], contract: Contract, tensor: tfli
         yield "turned", "column by column: height and width swapped", x.transpose(0, 2, 1, 3).reshape(x.shape)
     if tensor.dtype in ("INT8", "UINT8", "INT16") and tensor.scale is not None:
         yield from _integers(raw, x, contract, tensor, tensor.scale, tensor.zero_point or 0)
+
+
+def _ids(x: Values, count: int) -> Iterator[Wrong]:
+    """Yield mistakes with ids x (n, ...), of which the file has `count`."""
+    if x.max(initial=0) > 255:
+        yield "ids_cut", "ids cut to 8 bits, as a cast to uint8 does", x & 255
+    yield "ids_shifted", "every id one higher: a vocabulary without the id that is kept for padding", (x + 1) % count
+    used = x[(x[:, -1] == 0) & (x[:, 0] != 0)] if x.ndim == 2 else x[:0]
+    if len(used):
+        turned = np.stack(
+            [np.roll(row, len(row) - 1 - int(np.flatnonzero(row)[-1])) if row.any() else row for row in x]
+        )
+        yield "padded_in_front", "zeros in front of the ids, where they follow them in the data", turned
 
 
 def _integers(

@@ -170,7 +170,17 @@ class Mistake(Facts):
     """Cost of a common app-side input mistake, against correct input on the same examples."""
 
     mistake: Literal[
-        "not_normalised", "channels_swapped", "planar", "turned", "not_quantized", "floored", "bytes", "minus_128"
+        "not_normalised",
+        "channels_swapped",
+        "planar",
+        "turned",
+        "not_quantized",
+        "floored",
+        "bytes",
+        "minus_128",
+        "ids_cut",
+        "ids_shifted",
+        "padded_in_front",
     ] = Field(description="short name of the mistake")
     what: str = Field(description="the mistake in words")
     accuracy: float = Field(description="accuracy with the mistake")

@@ -15,8 +15,8 @@ from typing_extensions import Self
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import array_sha256, example_digest
 from pipeline.data.contract import Channels, Contract
-from pipeline.data.source import SPLITS, Data
-from pipeline.data.spec import Spec
+from pipeline.data.source import SPLITS, Data, Network
+from pipeline.data.spec import Spec, Whole
 from pipeline.data.splitting import Fractions, stratified
 from pipeline.data.tasks.task import TASKS, Task
 
@@ -32,6 +32,7 @@ class ArrayExamples:
     x      raw examples (N, ...), in their stored dtype
     y      ground truth (N,) or (N, M); see `Examples.batch`
     shape  shape of one example, to which the raw ones are reshaped
+    ids    whether the values are ids, which are read as int32 without any arithmetic
     """
 
     x: NDArray[Any]
@@ -39,11 +40,14 @@ class ArrayExamples:
     shape: tuple[int, ...]
     scale: float
     offset: float
+    ids: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        if self.ids:
+            return self.raw(indices).astype(np.int32), self.y[indices]
         x = self.raw(indices).astype(np.float32)
         return x * np.float32(self.scale) + np.float32(self.offset), self.y[indices]
 
@@ -139,6 +143,11 @@ class ArrayData(Data):
             return None
         return "grey" if shape[-1] == 1 else "rgb" if shape[-1] == 3 else None
 
+    def feeding(self, whole: Whole | Network | None) -> Self:
+        fed = super().feeding(whole)
+        fed._cut, fed._names = {}, ()  # what was read for another network does not count
+        return fed
+
     def for_tests(self, **changes: Any) -> Self:
         """Return this source with other settings, for verification alone: a test split is enough."""
         source = self.model_copy(update=changes)
@@ -148,10 +157,10 @@ class ArrayData(Data):
     def contract(self) -> Contract:
         examples, spec = self._examples(), self.spec()
         train = examples.get("train", examples["test"])
-        channels = self.channel_order(train.x, spec.shape)
+        channels = None if spec.ids else self.channel_order(train.x, spec.shape)
         return Contract(
             task=self.learns.name,
-            raw_dtype=train.x.dtype.name,
+            raw_dtype="int32" if spec.ids else train.x.dtype.name,
             range=(float(train.x.min()), float(train.x.max())),
             scale=train.scale,
             offset=train.offset,
@@ -159,10 +168,11 @@ class ArrayData(Data):
             layout="NHWC" if channels else None,
             channels=channels,
             labels=spec.labels,
+            ids=spec.ids,
         )
 
     def spec(self) -> Spec:
-        return Spec(self._examples()["test"].shape, self._names, self.learns)
+        return Spec(self._examples()["test"].shape, self._names, self.learns, self.whole)
 
     def split(self, name: str) -> ArrayExamples:
         return self._examples()[name]
@@ -175,9 +185,28 @@ class ArrayData(Data):
             with self._placed(first):
                 self._names = self.learns.names({name: y for name, (_, y) in given.items()}, self.label_names())
             shape, scale, offset = self.preprocessing(given[first][0])
+            if whole := self.whole:
+                self._check_whole(given, whole, scale, offset)
             for name, (x, y) in self._all_splits(given).items():
-                self._cut[name] = ArrayExamples(x, y, shape, scale, offset)
+                self._cut[name] = ArrayExamples(x, y, shape, scale, offset, bool(whole and whole.ids))
         return self._cut
+
+    def _check_whole(self, given: Mapping[str, Labelled], whole: Whole, scale: float, offset: float) -> None:
+        """Raise InputError unless all examples are whole numbers that the network takes, and stay as they are."""
+        what = "ids" if whole.ids else "whole numbers"
+        if (scale, offset) != (1, 0):
+            rule = f"the model's input takes {what} as they are: there must be no scale and no offset"
+            received = f"scale {scale:.6g}, offset {offset:.6g}"
+            raise InputError(Fault(rule, where=self.place(next(iter(given))), received=received, do="leave both out"))
+        for split, (x, _) in given.items():
+            with np.errstate(invalid="ignore"):
+                wrong = (x < 0) | (x >= whole.below) | (x != np.floor(x) if x.dtype.kind == "f" else False)
+            if wrong.any():
+                first = tuple(int(place) for place in np.argwhere(wrong)[0])
+                rule = f"the model's input takes {what} from 0 to {whole.below - 1}"
+                received = f"{x[first]} in example {first[0]}, at {list(first[1:])}; {np.sum(wrong)} like it"
+                do = "map other ids to one that stands for unknown words" if whole.ids else ""
+                raise InputError(Fault(rule, where=self.place(split), received=received, do=do))
 
     @contextmanager
     def _placed(self, split: str) -> Iterator[None]:
@@ -191,6 +220,7 @@ class ArrayData(Data):
         def wrong(rule: str, received: object, do: str = "") -> InputError:
             return InputError(Fault(rule, where=self.place(split), received=str(received), do=do))
 
+        x = x.view(np.uint8) if x.dtype == bool else x
         if x.ndim < 2 or x.dtype.kind not in "uif":
             raise wrong("examples must be an array (N, ...) of numbers", f"{x.dtype} {x.shape}")
         with self._placed(split):

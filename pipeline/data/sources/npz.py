@@ -38,7 +38,8 @@ class Npz(ArrayData):
     task: TaskName = "classification"
     """What the model learns: a label, numbers, or which examples are anomalous."""
     scale: FiniteFloat | None = None
-    """Factor in the preprocessing `x * scale + offset`. Default: 1/255 for uint8, 1 for other types."""
+    """Factor in the preprocessing `x * scale + offset`. Default: 1/255 for uint8, 1 for other types; 1 for uint8 that
+    holds 0 and 1 alone, or that the model takes as whole numbers."""
     offset: FiniteFloat = 0.0
     """Offset in the preprocessing `x * scale + offset`."""
     shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False, min_length=1)] | None = None
@@ -133,10 +134,14 @@ class Npz(ArrayData):
         shape = self.shape or x.shape[1:]
         if np.prod(shape) != np.prod(x.shape[1:]):
             raise self._wrong(f"examples must have {np.prod(shape)} values, for shape {list(shape)}", f"{x.shape[1:]}")
-        scale = self.scale if self.scale is not None else (1 / 255 if x.dtype == np.uint8 else 1.0)
+        scale = self.scale if self.scale is not None else (1 / 255 if self._are_bytes(x) else 1.0)
         if self.channels in _CHANNELS and (len(shape) != 3 or shape[-1] != _CHANNELS[self.channels]):
             raise self._wrong(f"{self.channels} images are (height, width, {_CHANNELS[self.channels]})", f"{shape}")
         return tuple(shape), scale, self.offset
+
+    def _are_bytes(self, x: NDArray[Any]) -> bool:
+        """Whether the training examples are bytes of which 255 stands for 1, as those of pictures."""
+        return x.dtype == np.uint8 and self.whole is None and bool(x.max() > 1)
 
     def channel_order(self, raw: NDArray[Any], shape: tuple[int, ...]) -> Channels | None:
         if self.channels is None:

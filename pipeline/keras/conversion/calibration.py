@@ -68,7 +68,8 @@ def draw(data: Data, settings: Calibration | None, seed: int) -> Sample:
     x, y = split.batch(np.sort(chosen))
     train, labels = data.split("train").batch(spread(len(data.split("train")), 2000))
     one_class = _one_class(y, labels) if data.spec().task.decides else ()
-    faults = [*_unfit(x, train), *one_class, *_seen(x, data.split("test"))]
+    misfit = _unfit(x, train) if data.spec().ids is None else ()  # ids are no quantities: they have no range
+    faults = [*misfit, *one_class, *_seen(x, data.split("test"))]
     if faults:
         raise InputError(*faults)
     return Sample(x, float(train.min()), float(train.max()))

@@ -15,9 +15,11 @@ from pipeline.core import archive as zip_archive
 from pipeline.core import regular_file, units
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import file_sha256
-from pipeline.data.spec import Spec
+from pipeline.data.spec import Spec, Whole
 from pipeline.keras import tf
+from pipeline.keras.models import network_input
 from pipeline.keras.models.model import Model
+from pipeline.keras.surgery.whole_input import Ids, Quantities
 
 if TYPE_CHECKING:
     import h5py
@@ -31,7 +33,7 @@ _PURE = ("math.", "nn.", "__operators__.", "linalg.", "image.resize")
 _PURE_NAMES = {
     "cast", "reshape", "concat", "stack", "split", "transpose", "expand_dims", "squeeze", "pad", "clip_by_value",
     "convert_to_tensor", "identity", "tile", "gather", "reduce_mean", "reduce_sum", "reduce_max", "zeros_like",
-    "ones_like", "shape", "compat.v1.shape",
+    "ones_like", "shape", "compat.v1.shape", "one_hot",
 }  # fmt: skip
 _SAVE_AGAIN = "save the model again with tf_keras"
 _MOST_BYTES = 2 << 30  # of all weights as float32: a .tflite file can't hold more
@@ -71,7 +73,17 @@ class File(Model):
             self._check_size(config)
         model = self._load()
         self._check_fit(model, spec)
+        taken = network_input.whole(config)
+        self._check_values(taken, spec)
+        if taken:
+            model = (Ids() if taken.ids else Quantities()).model(model)
         return tf.in_precision(model, "float32")
+
+    def whole(self) -> Whole | None:
+        try:
+            return network_input.whole(self._described()[0])
+        except InputError:  # `build` tells what is wrong with the file
+            return None
 
     def _described(self) -> tuple[Any, str]:
         """The network's config and the Keras version that wrote it, read without Keras."""
@@ -164,6 +176,14 @@ class File(Model):
             do = "end it in Dense(1, activation='sigmoid'), or in an output for each label"
             raise self._wrong("must end in a sigmoid where one output stands for two labels", model.layers[-1].name, do)
 
+    def _check_values(self, taken: Whole | None, spec: Spec) -> None:
+        """Refuse data of another kind than the input's: ids for quantities, quantities for ids, or too many ids."""
+        if taken != spec.whole and (taken is None or spec.whole is None or taken.below < spec.whole.below):
+            raise self._wrong(f"takes {_said(taken)}", f"data of {_said(spec.whole)}", "bring a model for these data")
+        if taken and taken.ids and spec.task.name == "anomaly":
+            do = "classify, or bring a model of quantities"
+            raise self._wrong("must take quantities for anomaly detection, which compares them", _said(taken), do)
+
     def _wrong(self, rule: str, received: str, do: str = "") -> InputError:
         return InputError(Fault(rule, where=str(self.path), field="model", received=received, do=do))
 
@@ -185,6 +205,12 @@ def _check_arrays(file: "h5py.File") -> None:
 
     if found := file.visititems_links(wrong):
         raise ValueError(found)
+
+
+def _said(taken: Whole | None) -> str:
+    if taken is None:
+        return "real numbers"
+    return f"{'ids' if taken.ids else 'whole numbers'} from 0 to {taken.below - 1}"
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 from pipeline.core.errors import Fault, InputError, PlacedFault
 from pipeline.core.family import Chosen
 from pipeline.core.settings import KeyedSettings
-from pipeline.data.spec import Spec
+from pipeline.data.spec import Spec, Whole
 from pipeline.data.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ class Model(KeyedSettings):
 
         Raises InputError if the network does not fit the data.
         """
+
+    def whole(self) -> Whole | None:
+        """Return the whole numbers that the network's input takes as they are, such as ids; None for real numbers.
+
+        It must be known without TensorFlow. Data are then read without scale and offset, and ids as int32.
+        """
+        return None
 
     def misfit(self, rule: str, spec: Spec, do: str) -> InputError:
         """The error of `build` for data whose shape the network does not take. rule: it follows the kind's name."""

@@ -52,6 +52,7 @@ class Rebuild:
     Nested models are flattened: the new model has none.
 
     origin  name of a layer of the new model -> name of the old layer that it replaces
+    dtype   type of the new model's inputs; None: as in the old one
 
     ::
 
@@ -63,6 +64,8 @@ class Rebuild:
 
         smaller = WithoutDropout().model(old)
     """
+
+    dtype: str | None = None
 
     def __init__(self) -> None:
         self.origin: dict[str, str] = {}
@@ -84,7 +87,7 @@ class Rebuild:
             rule = "must be a Sequential or functional model: the layers of a subclassed one can't be seen"
             raise StageError(Fault(rule, received=type(old).__name__, do="rebuild it as keras.Model(inputs, outputs)"))
         inputs = [
-            tf_keras.Input(tensor.shape[1:], batch_size=tensor.shape[0], dtype=tensor.dtype, name=name)
+            tf_keras.Input(tensor.shape[1:], batch_size=tensor.shape[0], dtype=self.dtype or tensor.dtype, name=name)
             for tensor, name in zip(old.inputs, old.input_names, strict=True)
         ]
         self.origin |= {name: name for name in old.input_names}

@@ -3,6 +3,7 @@
 tfmot decides by layer type and six patterns where to round. Here the graph decides, by the role of each layer:
 
 kernel   its weights have a scale per channel (a dense layer has one), and its result has a range
+table    its weights have one scale, and its result, which is rows of them, has the same
 range    its result has its own range
 pass     its result has the range of the input, as the int8 kernel requires (rule R9): tfmot gives AveragePooling2D its
          own range, and the converter then computes wrong biases (rule R7)
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 KERNELS = {
     "Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Conv2DTranspose": "kernel", "Dense": "kernel",
 }  # fmt: skip
+TABLES = {"Embedding": "embeddings"}
 RANGED = {
     "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Add", "Subtract", "Multiply", "Maximum", "Minimum",
     "Concatenate", "Rescaling", "Rsqrt", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
@@ -71,6 +73,8 @@ class Quantized(Rebuild):
         from tensorflow_model_optimization.quantization.keras import quantizers
 
         rounding = quantizers.AllValuesQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        if x.dtype.is_integer:  # ids
+            return x
         name = x._keras_history.layer.name
         layer = quantize_layer.QuantizeLayer(rounding, name=f"quant_{name}")
         y = layer(x)
@@ -85,11 +89,11 @@ class Quantized(Rebuild):
             kind = "range"
         if not kind:
             self.left[call.layer.name] = f"there is no training with 8-bit rounding for {_kind(call.layer)}"
-        if kind not in ("kernel", "range"):
+        if kind not in ("kernel", "table", "range"):
             return self.copy(call)
         if raw.symbol(call.layer):
             return self._rounded(call, self.copy(call))
-        ranged = not _fused(call)
+        ranged = kind != "table" and not _fused(call)
         y = self.put(call, lambda name: self._wrapped(call, ranged), *call.args, **call.kwargs)
         if ranged:
             self._ranged[call.layer.name] = y._keras_history.layer._output_quantizer_vars
@@ -143,9 +147,9 @@ class Quantized(Rebuild):
         )
 
         kind = type(layer).__name__
-        if kind not in KERNELS:
+        if kind not in KERNELS | TABLES:
             return configs.Default8BitOutputQuantizeConfig() if ranged else configs.NoOpQuantizeConfig()
-        weights = [KERNELS[kind]]
+        weights = [(KERNELS | TABLES)[kind]]
         if kind == "Conv2DTranspose":
             config = registry.Default8BitConvTransposeQuantizeConfig(weights, [], ranged)
             if self.preserve:  # tfmot lacks one for this layer; with one scale the order of the axes is irrelevant
@@ -154,7 +158,7 @@ class Quantized(Rebuild):
         make, keep = {
             True: (registry.Default8BitConvQuantizeConfig, preserving.PrunePreserveDefault8BitConvWeightsQuantizer),
             False: (registry.Default8BitQuantizeConfig, preserving.PrunePreserveDefault8BitWeightsQuantizer),
-        }[per_axis := self.per_channel and kind != "Dense"]
+        }[per_axis := self.per_channel and kind not in ("Dense", *TABLES)]
         bits = self.bits.get(layer.name, 8)
         config = make(weights, [], ranged) if bits == 8 else few_bits()(weights, [], ranged, bits, per_axis)
         if self.preserve:
@@ -164,7 +168,7 @@ class Quantized(Rebuild):
 
 
 def role(layer: "tf_keras.layers.Layer") -> str:
-    """Role of a layer: kernel, range, pass or fixed; "" for a layer that is left to calibration."""
+    """Role of a layer: kernel, table, range, pass or fixed; "" for a layer that is left to calibration."""
     kind = type(layer).__name__
     if not type(layer).__module__.startswith(("tf_keras.", "pipeline.")):
         return ""
@@ -175,8 +179,8 @@ def role(layer: "tf_keras.layers.Layer") -> str:
         return "range" if symbol in raw.RANGED else "pass" if symbol in raw.PASSING else ""
     if kind in KERNELS and getattr(layer.activation, "__name__", "") not in FUSED:
         return ""
-    table = {"kernel": KERNELS, "range": RANGED, "pass": PASSING, "fixed": FIXED}
-    return next((name for name, kinds in table.items() if kind in kinds), "")
+    roles = {"kernel": KERNELS, "table": TABLES, "range": RANGED, "pass": PASSING, "fixed": FIXED}
+    return next((name for name, kinds in roles.items() if kind in kinds), "")
 
 
 @cache

@@ -24,7 +24,8 @@ RANGED = {
     "math.round", "math.sign", "math.sin", "math.softplus", "math.sqrt", "math.square", "nn.elu", "nn.gelu",
     "nn.selu", "nn.softsign", "keras.activations.gelu", "keras.activations.elu",
     "math.reduce_mean", "math.exp", "math.abs", "math.squared_difference", "linalg.matmul",
-    "nn.leaky_relu", "__operators__.add", "math.add", "math.subtract", "math.multiply", "image.resize",
+    "nn.leaky_relu", "__operators__.add", "math.add", "math.subtract", "math.multiply", "math.divide",
+    "image.resize",
 }  # fmt: skip
 PASSING = {
     "__operators__.getitem", "reshape", "transpose", "expand_dims", "squeeze", "split", "tile", "identity", "concat",

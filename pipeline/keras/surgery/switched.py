@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.keras.surgery.graph import Call
-from pipeline.keras.surgery.quantizers import KERNELS, Quantized
+from pipeline.keras.surgery.quantizers import KERNELS, TABLES, Quantized, role
 from pipeline.keras.surgery.ranges import observe
 from pipeline.keras.surgery.rewrite import quantizable
 
@@ -65,6 +65,8 @@ class Switched(Quantized):
         self._made_for: dict[str, Any] = {}  # layer -> its wrapper
 
     def read(self, x: "tf_keras.KerasTensor") -> "tf_keras.KerasTensor":
+        if x.dtype.is_integer:  # ids
+            return x
         name = x._keras_history.layer.name
         return self._switch(name, _rounding()(None, name=f"round_{name}"))(x)
 
@@ -82,6 +84,9 @@ class Switched(Quantized):
         layer.build(call.x.shape if hasattr(call.x, "shape") else [each.shape for each in call.x])
         layer.set_weights(old.get_weights())
         wrapper = _rounding()(layer, name=f"round_{old.name}")
+        if role(old) == "table":  # its result is rounded with its weights
+            self._made_for[old.name] = wrapper
+            return wrapper
         if not ranged:
             assert call.reader is not None
             self._behind[old.name] = call.reader.name
@@ -159,12 +164,12 @@ def simulation(model: "tf_keras.Model", examples: Sequence[NDArray[np.float32]])
 
 def _kernel(layer: Any) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]] | None:
     """The variable of a layer's kernel, with its values before and after rounding; None without a kernel."""
-    name = KERNELS.get(type(layer).__name__)
+    name = (KERNELS | TABLES).get(type(layer).__name__)
     if name is None:
         return None
     variable = getattr(layer, name)
     exact = variable.numpy()
-    channels = {"DepthwiseConv2D": (-2, -1), "Conv2DTranspose": (-2,)}.get(type(layer).__name__, (-1,))
+    channels = {"DepthwiseConv2D": (-2, -1), "Conv2DTranspose": (-2,), "Embedding": ()}.get(type(layer).__name__, (-1,))
     return variable, exact, rounded(exact, [axis % exact.ndim for axis in channels])
 
 

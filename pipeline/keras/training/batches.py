@@ -66,7 +66,7 @@ def shuffled(
         return parts.map(lambda part: (epoch, part))
 
     def read(epoch: "tf.Tensor", part: "tf.Tensor") -> tuple["tf.Tensor", ...]:
-        kinds = (tf.float32,) * (2 if weights is None else 3)
+        kinds = (_kind(examples), tf.float32, *(() if weights is None else (tf.float32,)))
         return _shaped(examples, outputs, tf.numpy_function(load, [epoch, part], kinds))
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
@@ -82,9 +82,16 @@ def in_order(examples: Examples, batch_size: int, task: Task, outputs: Shape) ->
         return x, task.target(x, y, outputs)
 
     def read(part: "tf.Tensor") -> tuple["tf.Tensor", ...]:
-        return _shaped(examples, outputs, tf.numpy_function(load, [part], (tf.float32, tf.float32)))
+        return _shaped(examples, outputs, tf.numpy_function(load, [part], (_kind(examples), tf.float32)))
 
     return tf.data.Dataset.range(len(examples)).batch(max(batch_size, 256)).map(read).prefetch(2)
+
+
+def _kind(examples: Examples) -> "tf.DType":
+    """Type of the examples: float32, or int32 for ids."""
+    import tensorflow as tf
+
+    return tf.as_dtype(examples.batch(np.zeros(1, np.int64))[0].dtype)
 
 
 def _shaped(examples: Examples, outputs: Shape, loaded: "list[tf.Tensor]") -> tuple["tf.Tensor", ...]:
@@ -101,8 +108,9 @@ def augmented(x: NDArray[np.float32], augment: Augment, chances: NDArray[np.floa
     chances: (n, 3) random numbers in [0, 1), which decide about mirroring, vertical and horizontal shift. Raises
     StageError if x are not images.
     """
-    if x.ndim != 4:
-        raise StageError(Fault("augment takes images (height, width, channels)", received=str(x.shape[1:])))
+    if x.ndim != 4 or x.dtype != np.float32:
+        received = str(x.shape[1:]) if x.dtype == np.float32 else "ids"
+        raise StageError(Fault("augment takes images (height, width, channels)", received=received))
     if augment.flip:
         x = np.where(chances[:, 0, None, None, None] < 0.5, x[:, :, ::-1], x)
     if edge := augment.shift:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pipeline.verify.checks.check import Check
 from pipeline.verify.model_facts import CheckResult, ModelFacts, Port
 
-Type = Literal["int8", "uint8", "int16", "float32"]
+Type = Literal["int8", "uint8", "int16", "int32", "float32"]
 Types = Annotated[tuple[Type, ...], Field(strict=False, min_length=1)]
 
 
