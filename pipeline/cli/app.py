@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline import __version__
 from pipeline.cli import output
-from pipeline.core.errors import EdgepipeError, StoreError
+from pipeline.core.errors import ConfigError, EdgepipeError, Fault, StoreError
 
 _MOST_FAULTS = 50  # that are printed; nobody reads ten thousand
 
@@ -31,12 +31,30 @@ app = typer.Typer(
 cache_app = typer.Typer(help="The store of finished stages.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # UsageError, of a copy of click that is private to typer
+
+
+def _shown(*examples: str, codes: str = "") -> str:
+    """The text below a command's help: examples, and the exit codes that it has besides 0."""
+    parts = ["[bold]Examples[/]", *(f"  edgepipe {example}" for example in examples)]
+    common = "2: wrong usage or config. 3: wrong data or model file. 4: a stage or the disk failed."
+    return "\n\n".join([*parts, f"[bold]Exit codes[/]  {codes or common}"])
+
+
+_CHECKED = (
+    "2: wrong usage or config. 3: wrong data or model file. 4: a stage or the disk failed. 5: a check did not pass."
+)
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="NAME=VALUE", help="Change a setting, such as stages.prune.sparsity=0.7; repeatable."
     ),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", metavar="NAME", help="The device, in the place of the config's `target:`."),
 ]
 StoreOption = Annotated[
     Path | None,
@@ -70,10 +88,18 @@ def options(
     atexit.register(gc.freeze)
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "run digits.yaml",
+        "run digits.yaml --target cortex-m4 --set stages.prune.sparsity=0.7",
+        "run digits.yaml --out build --json > report.json",
+        codes=_CHECKED,
+    )
+)
 def run(
     config: ConfigPath,
     set_: SetOption = None,
+    target: TargetOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run's folder is put.")] = Path("runs"),
     store: StoreOption = None,
     json_: JsonOption = False,
@@ -81,13 +107,19 @@ def run(
     """Run a config; stages that are in the store do not run again. Exit code 5 if a check fails."""
     from pipeline.cli import commands
 
-    raise typer.Exit(commands.run(config, set_ or [], out, _store(store), json_))
+    raise typer.Exit(commands.run(config, set_ or [], target, out, _store(store), json_))
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "plan digits.yaml --explain",
+        "plan digits.yaml --target rp2040 --json",
+    )
+)
 def plan(
     config: ConfigPath,
     set_: SetOption = None,
+    target: TargetOption = None,
     store: StoreOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why a stage has to run.")] = False,
     json_: JsonOption = False,
@@ -95,10 +127,17 @@ def plan(
     """Show which stages are in the store and which would run, without running anything."""
     from pipeline.cli import commands
 
-    commands.plan(config, set_ or [], _store(store), explain, json_)
+    commands.plan(config, set_ or [], target, _store(store), explain, json_)
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "inspect model.tflite",
+        "inspect model.tflite --json",
+        "inspect network.h5",
+        codes="2: wrong usage. 3: the file can't be read.",
+    )
+)
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
     json_: JsonOption = False,
@@ -109,7 +148,13 @@ def inspect(
     commands.inspect(model, json_)
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "targets",
+        "targets cortex-m4",
+        codes="2: there is no such target.",
+    )
+)
 def targets(
     name: Annotated[
         str | None,
@@ -123,7 +168,14 @@ def targets(
     commands.targets(name, json_)
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "verify model.tflite --data test.npz --baseline float.tflite",
+        "verify model.tflite --target esp32-s3 --checks promises.yaml --out verified",
+        "verify --report runs/digits/report.json --rerun",
+        codes=_CHECKED,
+    )
+)
 def verify(
     context: typer.Context,
     model: Annotated[
@@ -170,7 +222,13 @@ def verify(
     raise typer.Exit(commands.verify(model, data, baseline, checks, target, out, json_, quantized))
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "compare runs/before runs/after",
+        "compare runs/before runs/after --fail-on drop=0.005 --fail-on size=1000",
+        codes="2: wrong usage. 3: a folder can't be read. 5: a limit is exceeded.",
+    )
+)
 def compare(
     a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder, the one to hold to.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="RUN_B", help="The other.", show_default=False)],
@@ -188,7 +246,12 @@ def compare(
     raise typer.Exit(commands.compare(a, b, fail_on or [], json_))
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "export model.tflite",
+        "export model.tflite --format c --set prefix=kws --out firmware/src",
+    )
+)
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
     format_: Annotated[str, typer.Option("--format", metavar="NAME", help="The form to write; c is a C array.")] = "c",
@@ -205,7 +268,12 @@ def export(
     commands.export(model, format_, set_ or [], out, json_)
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "schema > edgepipe.schema.json",
+        codes="none",
+    )
+)
 def schema() -> None:
     """Print the JSON Schema of a config file, for editors."""
     from pipeline.cli import commands
@@ -213,7 +281,13 @@ def schema() -> None:
     commands.schema()
 
 
-@app.command()
+@app.command(
+    epilog=_shown(
+        "init",
+        "init kws.yaml --data kws.npz --target cortex-m4 --name kws",
+        codes="2: the file is there already, or can't be written. 3: the data can't be read.",
+    )
+)
 def init(
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file to write.")] = Path("edgepipe.yaml"),
 ) -> None:
@@ -223,7 +297,7 @@ def init(
     commands.init(path)
 
 
-@cache_app.command("list")
+@cache_app.command("list", epilog=_shown("cache list", codes="4: the store can't be read."))
 def cache_list(store: StoreOption = None, json_: JsonOption = False) -> None:
     """List the finished stages in the store, newest first."""
     from pipeline.cli import commands
@@ -231,7 +305,9 @@ def cache_list(store: StoreOption = None, json_: JsonOption = False) -> None:
     commands.cache_list(_store(store), json_)
 
 
-@cache_app.command("clear")
+@cache_app.command(
+    "clear", epilog=_shown("cache clear --older-than 30", codes="2: wrong usage. 4: the store can't be written.")
+)
 def cache_clear(
     store: StoreOption = None,
     older_than: Annotated[float, typer.Option("--older-than", min=0, metavar="DAYS", help="Only what is older.")] = 0,
@@ -256,6 +332,8 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except EdgepipeError as error:
+        if _wants_json():
+            _print_error(error)
         lines = [f"error: {fault}" for fault in error.faults[:_MOST_FAULTS]]
         if more := len(error.faults) - len(lines):
             lines.append(f"error: and {more:,} more")
@@ -272,6 +350,31 @@ def _errors() -> Iterator[None]:
         sys.exit(StoreError.exit_code)
 
 
+def _wants_json() -> bool:
+    return "--json" in sys.argv[1:]
+
+
+def _print_error(error: EdgepipeError) -> None:
+    """Print an error as one JSON document: ``{"error": {"exit_code": 2, "faults": [{"rule": ...}]}}``."""
+    import json
+    from dataclasses import asdict
+
+    faults = [asdict(fault) for fault in error.faults]
+    print(json.dumps({"error": {"exit_code": error.exit_code, "faults": faults}}, indent=2))
+
+
+def _run() -> None:
+    """Run the command line. With --json, wrong usage is an error like all others."""
+    if not _wants_json():
+        app()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Exception as error:
+        if not isinstance(error, _USAGE_ERROR):
+            raise
+        raise ConfigError(Fault(error.format_message().rstrip("."), do="edgepipe --help lists the commands")) from None
+
+
 def main() -> None:
     """Entry point of the `edgepipe` command."""
     output.install()
@@ -279,6 +382,6 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin for 50 ms, waiting for work
     with _errors():
         try:
-            app()
+            _run()
         finally:
             sys.stdout.flush()  # here, so that `_errors` handles a failure

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 CHECK_FAILED = 5
 
 
-def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_json: bool) -> int:
+def run(path: Path, overrides: Sequence[str], target: str | None, out: Path, store_root: Path, as_json: bool) -> int:
     """Run a config and print the report. Returns the exit code: 0, or 5 if a check did not pass."""
     from pipeline.cli import progress
     from pipeline.engine.run import run as run_steps
     from pipeline.report import build, table
     from pipeline.report.folder import run_folder
 
-    config, document = load(path, overrides)
+    config, document = load(path, overrides, target)
     steps = make_plan(config, document)
     store = Store(store_root, _warn)
     with run_folder(out, config.name) as folder:
@@ -50,9 +50,11 @@ def run(path: Path, overrides: Sequence[str], out: Path, store_root: Path, as_js
     return 0 if report.status == "pass" else CHECK_FAILED
 
 
-def plan(path: Path, overrides: Sequence[str], store_root: Path, explain: bool, as_json: bool) -> None:
+def plan(
+    path: Path, overrides: Sequence[str], target: str | None, store_root: Path, explain: bool, as_json: bool
+) -> None:
     """Print one row for each stage: whether the store has its result and, with `explain`, why it does not."""
-    config, document = load(path, overrides)
+    config, document = load(path, overrides, target)
     store = Store(store_root, _warn)
     rows = [_plan_row(step, store, explain) for step in make_plan(config, document)]
     if as_json:

@@ -55,8 +55,10 @@ class Config(Settings):
         return self.model_copy(update={"data": self.data.feeding(self.model)})
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Document]:
+def load(path: Path, overrides: Sequence[str] = (), target: str | None = None) -> tuple[Config, yaml.Document]:
     """Read a config file and apply `--set` overrides such as ``stages.prune.sparsity=0.7``.
+
+    target: what `--target` says in the place of the config's: a name, or a YAML file seen from the working directory.
 
     Returns the config and the YAML document with the locations of its values. Raises ConfigError with all faults.
     """
@@ -69,9 +71,12 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, yaml.Docume
     origins: dict[Place, str] = {}
     for option in overrides:
         try:
-            origins[override(document.value, option)] = option
+            origins[override(document.value, option)] = f"--set {option}"
         except ConfigError as error:
             faults += error.faults
+    if target is not None:
+        document.value["target"] = str(Path(target).absolute()) if Path(target).suffix else target
+        origins[("target",)] = f"--target {target}"
     return _validated(Config, document, path.parent, origins, faults), document
 
 
@@ -91,7 +96,7 @@ def _validated(
     """Return the document's values as an object of class `kind`. Raises ConfigError with all faults.
 
     folder   directory that relative paths in the document start from
-    origins  place -> the --set option that wrote the value there
+    origins  place -> the option that wrote the value there, as it was given
     faults   faults that are known already
     """
     values = _paths_from(document.value, folder)

@@ -4,6 +4,7 @@ Most of this module translates pydantic's errors: their locations into places in
 into terms of YAML.
 """
 
+import difflib
 import re
 import types
 import typing
@@ -49,7 +50,7 @@ def validated(
 
     document  the YAML document, from which the lines and columns of faults are taken
     value     the document's values, possibly changed by --set and the expansion of paths and targets
-    origins   place -> the --set option that wrote the value there
+    origins   place -> the option that wrote the value there, as it was given
     faults    faults that are known already
     """
     try:
@@ -80,24 +81,27 @@ def _faults(
     """Yield one fault for each place, in document order.
 
     Faults of a value that contains another fault are left out, because they only follow from it: that a list is too
-    short without its invalid items, or that the value does not fit the other members of a union.
+    short without its invalid items, or that the value does not fit the other members of a union. So is a setting that
+    is missing where its name was misspelt.
     """
     found: dict[Place, list[_Words]] = {}
     for details in error.errors(include_url=False):
         place, words = _words(details, root, document.value)
         found.setdefault(place, []).append(words)
     enclosing = {place[:n] for place in found for n in range(len(place))}
-    for place in sorted((place for place in found if place not in enclosing), key=document.mark):
-        rules, received, hints = zip(*found[place], strict=True)
+    misspelt = {(*place[:-1], words.meant) for place, all_of in found.items() for words in all_of if words.meant}
+    left_out = enclosing | {place for place in misspelt & found.keys() if found[place] == [_Words(_RULES["missing"])]}
+    for place in sorted((place for place in found if place not in left_out), key=document.mark):
+        rules, received, hints, _ = zip(*found[place], strict=True)
         rule = " or ".join(dict.fromkeys(rules)).replace(" or must be ", " or ")  # one rule for each union member
         field, hint = dotted(place, document.value), next(filter(None, hints), "")
         yield Fault(rule, where(place, document, origins), field, received[0], hint)
 
 
 def where(place: Place, document: yaml.Document, origins: Mapping[Place, str]) -> str:
-    """Return a place as ``file:line:column``, or the --set option that wrote the value there."""
+    """Return a place as ``file:line:column``, or the option that wrote the value there, such as ``--set seed=1``."""
     option = next((option for at, option in origins.items() if _set_there(place, at, document)), None)
-    return f"--set {option}" if option else document.where(place)
+    return option or document.where(place)
 
 
 def _set_there(place: Place, at: Place, document: yaml.Document) -> bool:
@@ -209,9 +213,12 @@ def _annotation(model: type[BaseModel], part: str) -> Any:
 
 
 class _Words(typing.NamedTuple):
+    """The text of a fault, and the setting that was meant by the name of an unknown one; "" for none."""
+
     rule: str
     received: str = ""
     do: str = ""
+    meant: str = ""
 
 
 def _words(details: ErrorDetails, root: type[BaseModel], document: Any) -> tuple[Place, _Words]:
@@ -221,11 +228,17 @@ def _words(details: ErrorDetails, root: type[BaseModel], document: Any) -> tuple
     tags = _tags(type_)
     name = next(iter(tags.values()), "")
     if kind == "extra_forbidden":
-        return place, _Words(_RULES[kind], do=did_you_mean(str(place[-1]), _aliases(owner) if owner else ()))
+        known = _aliases(owner) if owner else {}
+        meant = next(iter(difflib.get_close_matches(str(place[-1]), known, n=1)), "")
+        return place, _Words(_RULES[kind], do=did_you_mean(str(place[-1]), known), meant=meant)
     if kind == "missing":
         return place, _Words(_RULES[kind])
     if kind == "union_tag_not_found":
-        return place, _Words(f"needs `{name}:`", yaml.show(value), did_you_mean("", tags))
+        keys = [str(key) for key in value] if isinstance(value, dict) else []
+        alike = difflib.get_close_matches(name, keys, n=1)
+        return place, _Words(
+            f"needs `{name}:`", yaml.show(value), f"is it {alike[0]!r}?" if alike else did_you_mean("", tags)
+        )
     if kind == "union_tag_invalid":
         return place, _Words(f"there is no such {name}", yaml.show(value[name]), did_you_mean(context["tag"], tags))
     if kind == "value_error":

@@ -24,7 +24,7 @@ class Export(Settings):
 def chosen(name: str, overrides: Sequence[str]) -> Format:
     """The format of that name with settings such as ``prefix=kws``. ConfigError with every fault."""
     value = {"format": {"format": name}}
-    origins = {override(value, f"format.{option}"): option for option in overrides}
+    origins = {override(value, f"format.{option}"): f"--set {option}" for option in overrides}
     document = yaml.Document("--format", value, {(): (1, 1)})
     return validation.validated(Export, document, value, origins).format
 

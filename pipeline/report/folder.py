@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from pipeline.core.errors import EdgepipeError, Fault, StoreError
 def run_folder(out: Path, name: str) -> Iterator[Path]:
     """Yield a private folder that replaces ``out/name`` when the block succeeds.
 
-    When the block fails, ``out/name`` stays as it was and the log is kept as ``out/name.failed.log``.
+    When the block fails, ``out/name`` stays as it was and the log is kept as ``out/name.failed.log``, which the error
+    names.
     """
     with guard(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -30,14 +31,23 @@ def run_folder(out: Path, name: str) -> Iterator[Path]:
             failed.unlink(missing_ok=True)
     except BaseException as error:
         log = work / "log.txt"
-        if not log.is_file() or not log.stat().st_size:
-            raise
+        if not isinstance(error, Exception) or not log.is_file() or not log.stat().st_size:
+            raise  # of an interrupted run, which goes on, nothing has to be explained
         log.replace(failed)
         if isinstance(error, EdgepipeError):
-            raise type(error)(*(replace(f, do=f.do.replace(str(log), str(failed))) for f in error.faults)) from error
+            raise type(error)(*_naming(failed, log, error.faults)) from error
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _naming(kept: Path, log: Path, faults: Sequence[Fault]) -> list[Fault]:
+    """Name the log where it was kept, in the place of where it was written; in the last fault if none names it."""
+    named = [replace(fault, do=fault.do.replace(str(log), str(kept))) for fault in faults]
+    if not any(str(kept) in fault.do for fault in named):
+        said = "what TensorFlow printed is in"
+        named[-1] = replace(named[-1], do=f"{named[-1].do}; {said} {kept}" if named[-1].do else f"{said} {kept}")
+    return named
 
 
 def _remove_stale(out: Path, name: str) -> None:

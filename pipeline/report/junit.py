@@ -32,11 +32,11 @@ def _case(report: Report, check: CheckResult) -> Element:
     said = check.what and check.what != check.check.replace("_", "-")
     name = f"{check.check}: {check.what}" if said else check.check
     case = Element("testcase", {"classname": _text(f"{report.name}.{check.model}"), "name": _text(name)})
-    found = f"measured {phrases.measured(check)}, limit {phrases.limit(check)}"
+    found = phrases.sentence(check)
     if check.status == "fail":
-        SubElement(case, "failure", {"message": _text(found)}).text = _text(check.why or found)
+        SubElement(case, "failure", {"message": _text(found)}).text = _text(f"{found}\n{check.why}".strip())
     elif check.status == "unavailable":
-        SubElement(case, "skipped", {"message": _text(check.why or "no reason was given")})
+        SubElement(case, "skipped", {"message": _text(f"{found}: {check.why or 'no reason was given'}")})
     else:
         SubElement(case, "system-out").text = _text(found)
     return case

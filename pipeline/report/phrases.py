@@ -10,6 +10,7 @@ from pipeline.core import units
 from pipeline.data.tasks.task import TASKS
 from pipeline.report.document import Report, StepFacts
 from pipeline.verify.model_facts import ArenaFacts, CheckResult, ClassDrop, ModelFacts, Paired
+from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.metrics import METRICS
 
 MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # always shown next to the word
@@ -345,6 +346,14 @@ def limit(check: CheckResult) -> str:
     """A check's limit in its unit with its bound, such as ``at most 1.00 points``; just ``yes`` for `is`."""
     text = units.measure(check.limit, check.unit)
     return text if check.limit is None or check.bound == "is" else f"{check.bound} {text}"
+
+
+def sentence(check: CheckResult) -> str:
+    """A check result as one sentence, such as ``model 'small' on TFLite Micro: size must be ..., measured ...``."""
+    on = f" on {RUNTIMES[check.runtime].title}" if check.runtime else ""
+    found = f"measured {measured(check)}" if check.value is not None else "not measured"
+    expected = f"{promise(check)} must be {limit(check)}" if check.limit is not None else promise(check)
+    return f"model {check.model!r}{on}: {expected}, {found}"
 
 
 def promise(check: CheckResult) -> str:

@@ -169,7 +169,6 @@ def test_faults_of_all_stages_come_together_in_the_order_of_the_text(faults):
     places = [re.match(r"[\d:]+: [\w.]+", line)[0] for line in faults(text)]
     assert places == [
         "5:20: stages.train.epochs",
-        "6:5: stages.qat.epochs",
         "6:18: stages.qat.epohcs",
         "7:22: stages.convert.quantization",
     ]

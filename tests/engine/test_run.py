@@ -207,6 +207,7 @@ def test_a_failed_stage_leaves_no_run_folder_and_names_the_log(warm):
     _, err = warm.run("--set", "stages.prune.class_weights=[1.0, 2.0]", code=4)
     assert re.search(r"tiny\.yaml:10:5: stages\.prune: class_weights must have one weight for each of 10 labels", err)
     assert names(warm.folder / "runs") == ["tiny.failed.log"]
+    assert "runs/tiny.failed.log" in err
 
 
 TRAINED = CONFIG.partition("  - {stage: convert")[0]

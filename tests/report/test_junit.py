@@ -20,7 +20,11 @@ def test_junit_tells_failures_from_what_could_not_be_measured() -> None:
     assert (root.attrib["failures"], root.attrib["skipped"]) == ("1", "1")
     failure, skipped = root.find(".//failure"), root.find(".//skipped")
     assert failure is not None
-    assert failure.attrib["message"] == "measured 2.00 points, limit at most 1.00 points"
+    assert failure.attrib["message"] == (
+        "model 'ptq': drop of accuracy must be at most 1.00 points, measured 2.00 points"
+    )
     assert skipped is not None
-    assert skipped.attrib["message"] == "tflite-micro is not installed"
+    assert skipped.attrib["message"] == (
+        "model 'ptq': arena must be at most 32.0 KiB, not measured: tflite-micro is not installed"
+    )
     assert root.find(".//*[@time]") is None
