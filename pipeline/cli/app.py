@@ -139,10 +139,12 @@ def plan(
     )
 )
 def inspect(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Any .tflite file, or a .h5 or .keras file.", show_default=False)
+    ],
     json_: JsonOption = False,
 ) -> None:
-    """Show what a .tflite file contains, as read from its bytes."""
+    """Show what a .tflite file or a Keras model file contains, as read from its bytes. Nothing in it runs."""
     from pipeline.cli import commands
 
     commands.inspect(model, json_)

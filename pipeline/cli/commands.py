@@ -81,15 +81,23 @@ def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
 
 
 def inspect(path: Path, as_json: bool) -> None:
-    """Print the contents of a .tflite file."""
+    """Print the contents of a .tflite file or of a Keras model file."""
     from pipeline.audit import inspection
-    from pipeline.report import description
+    from pipeline.core import model_format
 
-    facts = inspection.inspect(path)
+    if model_format.is_keras(path):
+        from pipeline.audit import network_file
+        from pipeline.report import network_description
+
+        facts, render = network_file.inspect(path), network_description.render
+    else:
+        from pipeline.report import description
+
+        facts, render = inspection.inspect(path), description.render
     if as_json:
         print(json.dumps(facts, indent=2))
     else:
-        description.render(facts, _console())
+        render(facts, _console())
 
 
 def targets(name: str | None, as_json: bool) -> None:

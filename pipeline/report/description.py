@@ -57,6 +57,7 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "tensors", _tensors(facts["tensors"])
     if facts["dynamic"]:
         yield "open shapes", f"{len(facts['dynamic'])}: {_listed(facts['dynamic'], _short, '; ', 2)}"
+        yield "", "microcontrollers need one shape: keras.Input(shape, batch_size=1) before it is converted"
     if facts["stateful"]:
         yield "state", "; ".join(_state(facts["state"]))
     yield "MACs", units.count(facts["macs"]) + (", without the custom ops" if facts["custom_ops"] else "")

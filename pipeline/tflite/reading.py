@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core import regular_file
+from pipeline.core import model_format, regular_file
 from pipeline.core.errors import Fault, InputError
 from pipeline.tflite import lut
 from pipeline.tflite.flatbuffer import I8, I32, U8, U32, U64, Buffer, MalformedError, Table
@@ -76,6 +76,8 @@ def read(source: str | os.PathLike[str] | bytes) -> Model:
     size of the file, whatever the file claims.
     """
     path = None if isinstance(source, bytes) else os.fspath(source)
+    if path is not None and (other := model_format.kind(Path(path))):
+        raise InputError(Fault("must be a .tflite file", where=path, received=other[0], do=other[1]))
     try:
         content = source if isinstance(source, bytes) else _load(Path(source))
         return _model(content, path)

@@ -141,6 +141,9 @@ def test_size_and_macs_are_measured_against_the_baseline(limit: float, status: s
          "no example of cat"),
         ({"check": "integer_only"}, facts(integer_only=False, floats=tuple("abcde")), "a; b; c; and 2 more"),
         ({"check": "sparsity", "min": 0.5}, facts(pruned_sparsity=None), "no prune stage stands before this model"),
+        ({"check": "static_shapes"}, facts(dynamic=("x -1x4",)),
+         "x -1x4; give the converter the whole shape: keras.Input(shape, batch_size=1), or "
+         "tf.lite.TFLiteConverter.from_concrete_functions of a tf.TensorSpec without None"),
         ({"check": "io", "output": "int8"}, facts(output=None), "the file has not just one output"),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.core import archive as zip_archive
-from pipeline.core import regular_file, units
+from pipeline.core import model_format, regular_file, units
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import file_sha256
 from pipeline.data.spec import Spec, Whole
@@ -58,10 +58,13 @@ class File(Model):
         try:
             return super().identity() | {"content": file_sha256(self.path)}
         except OSError as error:
+            if (found := model_format.kind(self.path)) and self.path.is_dir():
+                do = f"save it as one: tf_keras.models.load_model({self.path.name!r}).save('model.h5')"
+                raise self._wrong("must be a .h5 or .keras file", found[0], do) from None
             raise self._wrong("can't be read", error.strerror or str(error)) from None
 
     def build(self, spec: Spec) -> "tf_keras.Model":
-        config, version = self._described()
+        config, version = self.described()
         if not version.startswith("2."):
             raise self._wrong(
                 "must come from Keras 2 (tf_keras), the version that tfmot works with",
@@ -81,11 +84,11 @@ class File(Model):
 
     def whole(self) -> Whole | None:
         try:
-            return network_input.whole(self._described()[0])
+            return network_input.whole(self.described()[0])
         except InputError:  # `build` tells what is wrong with the file
             return None
 
-    def _described(self) -> tuple[Any, str]:
+    def described(self) -> tuple[Any, str]:
         """The network's config and the Keras version that wrote it, read without Keras."""
         if self.path.suffix == ".keras":
             return self._described_keras()
@@ -125,7 +128,7 @@ class File(Model):
             raise self._wrong("is no readable .keras archive", _first_line(error), _SAVE_AGAIN) from None
 
     def _refuse_code(self, config: Any) -> None:
-        found = sorted(set(_code_in(config)))
+        found = sorted(set(code_in(config)))
         if found:
             raise self._wrong(
                 "holds layers that can run code",
@@ -221,14 +224,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _code_in(config: Any) -> Iterator[str]:
+def code_in(config: Any) -> Iterator[str]:
     """Names of everything that could run code: Lambda layers, classes by module name, impure TensorFlow functions.
 
     Keras loads classes by module name in `_retrieve_class_or_fn` of tf_keras's serialization_lib.
     """
     if isinstance(config, list):
         for item in config:
-            yield from _code_in(item)
+            yield from code_in(item)
     elif isinstance(config, dict):
         names = {str(config.get("class_name")), str(config.get("registered_name"))}  # Keras uses either
         inner = config.get("config")
@@ -243,7 +246,7 @@ def _code_in(config: Any) -> Iterator[str]:
             if not _of_keras(str(module), str(called), name == "function"):
                 yield f"{'function' if name == 'function' else 'class'} {module}.{called}"
         for value in config.values():
-            yield from _code_in(value)
+            yield from code_in(value)
 
 
 def _of_keras(module: str, name: str, function: bool) -> bool:

@@ -80,9 +80,9 @@ class Check(Settings):
             limit=limit, unit=unit, why=why,
         )  # fmt: skip
 
-    def none_of(self, model: ModelFacts, what: str, found: Sequence[str]) -> CheckResult:
-        """Pass when `found` is empty; otherwise fail with its length and name the first three."""
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    def none_of(self, model: ModelFacts, what: str, found: Sequence[str], do: str = "") -> CheckResult:
+        """Pass when `found` is empty; otherwise fail with its length, name the first three, and say what to do."""
+        more = (f"; and {len(found) - 3} more" if len(found) > 3 else "") + (f"; {do}" if found and do else "")
         return CheckResult(
             check=self.kind,
             model=model.name,

@@ -31,7 +31,11 @@ class Ops(Check):
                 layer for layer in model.layers if layer.op == "FULLY_CONNECTED" and (layer.weights_scales or 0) > 1
             )
             found = tuple(f"{layer.name} has {layer.weights_scales} scales" for layer in dense)
-            yield self.none_of(model, "dense weights with a scale for each unit", found)
+            do = (
+                "convert with `per_channel_dense: false` or, elsewhere, with "
+                "converter._experimental_disable_per_channel_quantization_for_dense_layers = True"
+            )
+            yield self.none_of(model, "dense weights with a scale for each unit", found, do)
 
     def _lacking(self, model: ModelFacts) -> Iterator[str]:
         for op, found in model.op_dtypes.items():

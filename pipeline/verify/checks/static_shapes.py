@@ -13,4 +13,8 @@ class StaticShapes(Check):
     check: Literal["static_shapes"]
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
-        yield self.none_of(model, "tensors of open shape", model.dynamic)
+        do = (
+            "give the converter the whole shape: keras.Input(shape, batch_size=1), "
+            "or tf.lite.TFLiteConverter.from_concrete_functions of a tf.TensorSpec without None"
+        )
+        yield self.none_of(model, "tensors of open shape", model.dynamic, do)
