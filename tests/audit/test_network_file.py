@@ -85,8 +85,6 @@ def test_a_saved_model_is_no_model_of_a_config(edgepipe, networks, tmp_path):
     model = f"model: {{source: file, path: {networks / 'saved'}}}"
     stages = "stages: [{stage: train, epochs: 1}]"
     (tmp_path / "c.yaml").write_text(f"name: a\ndata: {{source: digits}}\n{model}\n{stages}\n")
-        f"name: a\ndata: {{source: digits}}\n{model}\nstages: [{{stage: train, epochs: 1}}]\n"
-    )
     code, _, err = edgepipe("plan", "c.yaml")
     assert code == 3
     assert "must be a .h5 or .keras file (received a SavedModel folder)" in err
