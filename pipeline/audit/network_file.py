@@ -11,7 +11,8 @@ from pipeline.audit.inspection import Facts, blamed, limits
 from pipeline.core import processes
 from pipeline.core.errors import StageError
 from pipeline.core.hashing import file_sha256
-from pipeline.keras.models.file import File, code_in
+from pipeline.keras.models import description
+from pipeline.keras.models.file import code_in
 
 _OF_TRAINING = ("optimizer", "metrics", "seed_generator")  # beginnings of the groups whose arrays are no weights
 _SHOWN = ("filters", "units", "kernel_size", "strides", "pool_size", "padding", "activation", "rate", "target_shape")
@@ -36,7 +37,8 @@ def _tell(send: processes.Send, path: Path) -> None:
 
 def facts(path: Path) -> Facts:
     """Facts of a file. Shapes of inputs are (batch, ...), None for an open dimension; `weights` are its arrays."""
-    config, version = File(source="file", path=path).described()
+    told = description.read(path)
+    config, version = told.config, told.version
     arrays = dict(_arrays(path))
     layers = list(_layers(config))
     return {

@@ -30,6 +30,8 @@ from pipeline.verify.scoring.scoring import Verdicts
 NOT_COMPARED = {"latency_ms", "file"}  # times vary between machines and runs; a file's name is no property of it
 FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "clustered")  # fields that need the Keras model
 
+# A run folder may come from a stranger, and what its report names must not run.
+OWN_CODE = "needs the Keras model, whose own layers are modules that are not imported for a report"
 _ELSEWHERE = "say where the data is now with --data"
 
 
@@ -149,7 +151,7 @@ def _calibration_mismatches(folder: Folder, data: Data) -> Iterator[Mismatch]:
 
 def _job(folder: Folder, model: ModelFacts, store: Store, device: Asked, done: Rerun) -> Job:
     """Build the job of a model. What can't be measured is added to `done`."""
-    made, why = _made(folder, model, store)
+    made, why = _made(folder, model, store) if not _own_code(folder) else (None, OWN_CODE)
     if why:
         done.unmeasured.append((f"{model.name}: {', '.join(FROM_KERAS)}", why))
     if model.calibration and model.calibration.halves:
@@ -180,6 +182,11 @@ def _keep(done: Rerun, job: Job, facts: ModelFacts, decided: Mapping[str, Verdic
 
 def _median(facts: ModelFacts) -> float | None:
     return facts.latency_ms.p50 if facts.latency_ms else None
+
+
+def _own_code(folder: Folder) -> bool:
+    """Whether the Keras models need modules that the report names."""
+    return any(getattr(model, "custom", None) for _, model in folder.config.networks())
 
 
 def _made(folder: Folder, model: ModelFacts, store: Store) -> tuple[Artifact | None, str]:

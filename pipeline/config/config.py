@@ -1,20 +1,21 @@
 """Load a YAML file as a validated, frozen Config. All faults are reported at once, each as file:line:column."""
 
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from pipeline.config import links
 from pipeline.config.overrides import override
 from pipeline.core import validation, yaml
 from pipeline.core.errors import ConfigError, Fault, Place
 from pipeline.core.settings import NAME, Settings
 from pipeline.core.validation import S
 from pipeline.data.source import AnyData
-from pipeline.keras.models.model import AnyModel
+from pipeline.keras.models.model import AnyModel, Model
 from pipeline.stages.stage import AnyStage
 from pipeline.stages.verify import Verify
 from pipeline.verify import targets
@@ -54,6 +55,12 @@ class Config(Settings):
     def _fed(self) -> "Config":
         return self.model_copy(update={"data": self.data.feeding(self.model)})
 
+    def networks(self) -> Iterator[tuple[Place, Model]]:
+        """Yield every model that the config names, with its place."""
+        yield ("model",), self.model
+        for i, stage in enumerate(self.stages):
+            yield from ((("stages", i, name), model) for name, model in stage.networks())
+
 
 def load(path: Path, overrides: Sequence[str] = (), target: str | None = None) -> tuple[Config, yaml.Document]:
     """Read a config file and apply `--set` overrides such as ``stages.prune.sparsity=0.7``.
@@ -77,7 +84,10 @@ def load(path: Path, overrides: Sequence[str] = (), target: str | None = None) -
     if target is not None:
         document.value["target"] = str(Path(target).absolute()) if Path(target).suffix else target
         origins[("target",)] = f"--target {target}"
-    return _validated(Config, document, path.parent, origins, faults), document
+    try:
+        return _validated(Config, document, path.parent, origins, faults), document
+    except ConfigError as error:
+        raise ConfigError(*error.faults, *links.faults(document)) from None
 
 
 def load_as(kind: type[S], path: Path) -> S:
@@ -123,10 +133,19 @@ def _paths_from(value: Any, folder: Path) -> Any:
 
 
 def with_paths(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a copy of the values in which `change` is applied to each `path:`, at any depth."""
+    """Return a copy of the values in which `change` is applied to each `path:`, at any depth.
+
+    A list of modules in `custom:` gets a path first: modules are looked for in the config file's folder.
+    """
     if isinstance(value, dict):
         return {
-            key: change(item) if key == "path" and isinstance(item, str) and item else with_paths(item, change)
+            key: change(item)
+            if key == "path" and isinstance(item, str) and item
+            else with_paths(_expanded(key, item), change)
             for key, item in value.items()
         }
     return [with_paths(item, change) for item in value] if isinstance(value, list) else value
+
+
+def _expanded(key: str, item: Any) -> Any:
+    return {"modules": item, "path": "."} if key == "custom" and item and isinstance(item, list) else item

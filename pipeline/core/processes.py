@@ -10,7 +10,6 @@ import math
 import multiprocessing
 import os
 import pickle
-import re
 import signal
 import sys
 import threading
@@ -27,6 +26,7 @@ from typing import Any, Concatenate, ParamSpec
 from typing_extensions import Self
 
 from pipeline.core.errors import EdgepipeError, Fault, StageError
+from pipeline.core.telling import telling
 
 P = ParamSpec("P")
 Send = Callable[[Any], None]  # sends an object from the child to its parent
@@ -232,27 +232,10 @@ def _child(
         connection.send(("failed", "no memory left"))
     except Exception as error:
         traceback.print_exc()
-        connection.send(("failed", _telling(error)))
+        connection.send(("failed", telling(error)))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # native libraries may hang or crash during clean-up, and the result has been sent
-
-
-def _telling(error: Exception) -> str:
-    """The line of an exception that says what is wrong, behind its type.
-
-    TensorFlow puts it below "Graph execution error:", a copy of the Python stack, and above the names of graph nodes,
-    which begin with the Keras layer: ``[[sequential/lstm/PartitionedCall]]``.
-    """
-    name, lines = type(error).__name__, [line for line in str(error).splitlines() if line.strip()]
-    if not lines or lines == [name]:
-        return name
-    if not lines[0].startswith("Graph execution error"):
-        return f"{name}: {lines[0][:500]}"
-    said = [line for line in lines[1:] if not line.startswith((" ", "\t", "Detected at", "Node:"))]
-    nodes = re.findall(r"\[\[(?!\{\{)([^\]]+)\]\]", str(error))
-    layer = nodes[-1].split("/")[1] if nodes and nodes[-1].count("/") > 1 else ""
-    return f"{name}{f' in layer {layer!r}' if layer else ''}: {(said or lines)[-1][:500]}"
 
 
 def _limit_memory(more: int) -> None:

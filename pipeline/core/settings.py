@@ -22,6 +22,7 @@ from pipeline.core import code_digest
 from pipeline.core.docstrings import descriptions
 
 TAGS = ("stage", "source", "check", "format", "decay")  # the settings whose value selects a class
+MODULE = r"^[^\W\d]\w*(\.[^\W\d]\w*)*$"  # pattern of names of Python modules
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # pattern of names that are used as file or folder names
 
 

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from pipeline.core import yaml
 from pipeline.core.errors import ConfigError, Fault, Place, did_you_mean
 from pipeline.core.family import Chosen
-from pipeline.core.settings import NAME, TAGS, Settings
+from pipeline.core.settings import MODULE, NAME, TAGS, Settings
 
 S = typing.TypeVar("S", bound=Settings)
 
@@ -36,7 +36,10 @@ _RULES = {  # pydantic's error types in terms of YAML; for all other types pydan
     "model_type": "must be a mapping of settings",
     "model_attributes_type": "must be a mapping of settings",
 }
-_PATTERNS = {NAME: "must hold only letters, digits and _ . - and begin with a letter or digit"}
+_PATTERNS = {
+    NAME: "must hold only letters, digits and _ . - and begin with a letter or digit",
+    MODULE: "must be the name of a Python module, such as my_package.layers",
+}
 
 
 def validated(

@@ -3,15 +3,20 @@
 Nothing is run and TensorFlow is not imported. `why_missing` explains why a step is not in the store.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.config import links
 from pipeline.config.config import Config
 from pipeline.core import yaml
-from pipeline.core.errors import ConfigError, Fault, Place, did_you_mean, input_of
+from pipeline.core.errors import ConfigError, Fault, InputError, Place
 from pipeline.core.store import Entry, Store
 from pipeline.core.validation import dotted
+from pipeline.data.source import Data
+from pipeline.data.spec import Spec
+from pipeline.data.tasks.task import Task
+from pipeline.keras.layer_choice import unmatched
 from pipeline.keras.models.model import Model
 from pipeline.stages.follower import Follower
 from pipeline.stages.stage import Stage
@@ -21,131 +26,127 @@ from pipeline.stages.step import Step, identity
 def plan(config: Config, document: yaml.Document) -> tuple[Step, ...]:
     """Return the steps of a config in running order.
 
-    Raises ConfigError with all names that match no stage, or with all settings that do not fit the task of the data or
-    the stages above. Raises InputError if data or a model file can't be read.
+    Raises all that is known to be wrong with the config, its data and its models without TensorFlow, at once:
+    InputError if only data and models are wrong, else ConfigError.
     """
-    links = list(_links(config, document))
-    data, model, task = config.data.identity(), config.model.identity(), config.data.spec().task
-    _refuse_unfit(config, links, document)  # also reads the data, so that unusable data are reported before training
+    found = _Findings(document)
+    linked, wrong = links.resolve(config.stages, document)
+    found.faults += wrong
+    data = found.of_data(config.data)
+    models = {place: found.of_model(place, model, data and data[1]) for place, model in config.networks()}
+    if data:
+        found.of_config(_unfit(config, linked, data[1].task))
+    if not wrong:
+        found.of_config(_unmatched(config, linked, models))
+    found.raise_all(ConfigError if wrong or found.misused else InputError)
+    assert data is not None
     steps: list[Step] = []
-    for stage, needs in zip(config.stages, links, strict=True):
-        above = tuple(steps[i] for i in needs)
-        with input_of(f"stages.{stage.label}.model"):
-            network = _network(stage, config.model, model)
-        decides = identity(stage, [step.key for step in above], data, network, config.seed, task.name)
+    for i, (stage, needs) in enumerate(zip(config.stages, linked, strict=True)):
+        above = tuple(steps[j] for j in needs)
+        place = _place(config, i)
+        network = models[place] if place else None
+        decides = identity(stage, [step.key for step in above], data[0], network, config.seed, data[1].task.name)
         steps.append(Step(stage.label, stage, above, decides))
     return tuple(steps)
 
 
-def _network(stage: Stage, model: Model, known: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the identity of the network that a stage starts from; None for a stage that reads another stage.
+class _Findings:
+    """Collects what is wrong with a config, its data and its models.
 
-    known: the identity of the config's model.
+    misused  whether a setting is among it, and not only data or a model
     """
-    network = stage.network(model)
-    return known if network is model else network.identity() if network else None
+
+    def __init__(self, document: yaml.Document) -> None:
+        self.document = document
+        self.faults: list[Fault] = []
+        self.misused = False
+
+    def of_data(self, data: Data) -> tuple[Mapping[str, Any], Spec] | None:
+        """Return the identity and the specification of the data; None if they can't be read."""
+        try:
+            return data.identity(), data.spec()
+        except InputError as error:
+            self.faults += error.faults
+            return None
+
+    def of_model(self, place: Place, model: Model, spec: Spec | None) -> Mapping[str, Any] | None:
+        """Return the identity of a model; None if it can't be read or does not fit the data."""
+        try:
+            found = model.identity()
+            if spec:
+                model.refuse(spec)
+            return found
+        except InputError as error:
+            field = dotted(place, self.document.value)
+            where = self.document.where(place)
+            self.faults += (replace(fault, where=fault.where or where, field=field) for fault in error.faults)
+            return None
+
+    def of_config(self, found: Iterable[tuple[Place, Fault]]) -> None:
+        """Add faults of settings, each with its place."""
+        for place, fault in found:
+            field = dotted(place, self.document.value)
+            self.faults.append(replace(fault, where=self.document.where(place), field=field))
+            self.misused = True
+
+    def raise_all(self, kind: type[ConfigError] | type[InputError]) -> None:
+        """Raise an error of that kind, if there are faults."""
+        if self.faults:
+            raise kind(*self.faults)
 
 
-def _refuse_unfit(config: Config, links: Sequence[tuple[int, ...]], document: yaml.Document) -> None:
-    """Raise ConfigError with all settings that do not fit the task of the data, or the stages above."""
-    task = config.data.spec().task
+def _place(config: Config, i: int) -> Place | None:
+    """The place of the model that a stage starts from; None if it reads the result of another stage."""
+    network = config.stages[i].network(config.model)
+    if network is None:
+        return None
+    return ("model",) if network is config.model else ("stages", i, "model")
+
+
+def _unfit(config: Config, linked: links.Links, task: Task) -> Iterator[tuple[Place, Fault]]:
+    """Yield the settings that do not fit the task of the data, or the stages above."""
     parts: list[tuple[Place, Model | Stage]] = [(("model",), config.model)]
     parts += [(("stages", i), stage) for i, stage in enumerate(config.stages)]
-    found = [((*above, *place), fault) for above, part in parts for place, fault in part.unfit(task)]
-    found += [
-        (("stages", i, *place), fault)
-        for i, stage in enumerate(config.stages)
-        if isinstance(stage, Follower)
-        for place, fault in stage.unfit_behind([config.stages[j] for j in _above(config.stages, links, i)])
-    ]
-    if found:
-        raise ConfigError(
-            *(replace(fault, where=document.where(at), field=dotted(at, document.value)) for at, fault in found)
-        )
-
-
-def _above(stages: Sequence[Stage], links: Sequence[tuple[int, ...]], i: int) -> Iterator[int]:
-    """Yield the positions of the stages that a result is made from, nearest first; none if it reads several results."""
-    if len(links[i]) - len(stages[i].reads_beside()) == 1:
-        yield links[i][0]
-        yield from _above(stages, links, links[i][0])
-
-
-def _links(config: Config, document: yaml.Document) -> Iterator[tuple[int, ...]]:
-    """Yield, for each stage, the positions of the stages that it reads. Raises ConfigError with all faults."""
-    faults: list[Fault] = []
-    links = []
-    labels = [stage.label for stage in config.stages]
+    yield from (((*above, *place), fault) for above, part in parts for place, fault in part.unfit(task))
     for i, stage in enumerate(config.stages):
-        if stage.label in labels[:i]:
-            do = "give one of them a `name:`"
-            faults.append(_fault(document, i, stage, "name", "is the name of a stage above too", repr(stage.label), do))
-        links.append(tuple(_needs(config.stages, i, document, faults)))
-    if faults:
-        raise ConfigError(*faults)
-    yield from links
+        if isinstance(stage, Follower):
+            above = [config.stages[j] for j in _above(config.stages, linked, i)]
+            yield from ((("stages", i, *place), fault) for place, fault in (stage.unfit_behind(above) if above else ()))
 
 
-def _needs(stages: Sequence[Stage], i: int, document: yaml.Document, faults: list[Fault]) -> Iterator[int]:
-    yield from _sources(stages, i, document, faults)
-    for field, name in stages[i].reads_beside().items():
-        yield from _named(stages, i, name, field, document, faults)
+def _unmatched(
+    config: Config, linked: links.Links, models: Mapping[Place, Mapping[str, Any] | None]
+) -> Iterator[tuple[Place, Fault]]:
+    """Yield the patterns that match no layer of the network, where its layers are known from its file.
+
+    models: the identity of each model by its place, None for one that can't be used
+    """
+    for i, stage in enumerate(config.stages):
+        patterns = stage.layers_named() if isinstance(stage, Follower) else {}
+        chain = [i, *_above(config.stages, linked, i)]
+        place = _place(config, chain[-1])
+        if not patterns or not place or not models[place] or any(map(_renames, (config.stages[j] for j in chain[1:]))):
+            continue
+        network = config.stages[chain[-1]].network(config.model)
+        names = network.layer_names() if network else None
+        if names is not None:
+            yield from ((("stages", i, *at), fault) for at, fault in unmatched(names, patterns))
 
 
-def _sources(stages: Sequence[Stage], i: int, document: yaml.Document, faults: list[Fault]) -> Iterator[int]:
-    """Yield the positions of the stages that a result is made from, or that a verify stage checks."""
-    stage, names = stages[i], stages[i].reads()
-    if stage.takes == "nothing":
-        if stage.from_ is not None:
-            faults.append(_fault(document, i, stage, "from", "is not for a stage that starts from the config's model"))
-    elif names is not None:
-        if stage.from_ is not None:
-            faults.append(_fault(document, i, stage, "from", "is not for this stage; `of` names what it reads"))
-        for name in names:
-            field = "baseline" if name == getattr(stage, "baseline", None) else "of"
-            yield from _named(stages, i, name, field, document, faults)
-    elif stage.from_ is not None:
-        yield from _named(stages, i, stage.from_, "from", document, faults)
-    elif not stage.starts:
-        fitting = [j for j in range(i) if stages[j].gives == stage.takes]
-        if not fitting:
-            rule = f"needs a stage above that gives {_article(stage.takes)}"
-            faults.append(_fault(document, i, stage, "stage", rule))
-        yield from fitting[-1:]
+def _renames(stage: Stage) -> bool:
+    return isinstance(stage, Follower) and stage.renames
 
 
-def _named(
-    stages: Sequence[Stage], i: int, name: str, field: str, document: yaml.Document, faults: list[Fault]
-) -> Iterator[int]:
-    labels = [stage.label for stage in stages]
-    stage = stages[i]
-    if name not in labels[:i]:
-        below = " above; it stands below" if name in labels[i + 1 :] else ""
-        do = did_you_mean(
-            name, (label for label, other in zip(labels[:i], stages, strict=False) if other.gives == stage.takes)
-        )
-        faults.append(_fault(document, i, stage, field, f"names no stage{below or ' above'}", repr(name), do))
-        return
-    j = labels.index(name)
-    if stages[j].gives != stage.takes:
-        rule = f"must name a stage that gives {_article(stage.takes)}"
-        faults.append(_fault(document, i, stage, field, rule, f"{name!r}, which gives {_article(stages[j].gives)}"))
-        return
-    yield j
-
-
-def _article(kind: str) -> str:
-    return {"keras": "a Keras model", "tflite": "a .tflite file", "checks": "checks"}.get(kind, kind)
-
-
-def _fault(
-    document: yaml.Document, i: int, stage: Stage, field: str, rule: str, received: str = "", do: str = ""
-) -> Fault:
-    return Fault(rule, document.where(("stages", i, field)), f"stages.{stage.label}.{field}", received, do)
+def _above(stages: Sequence[Stage], linked: links.Links, i: int) -> Iterator[int]:
+    """Yield the positions of the stages that a result is made from, nearest first; none if it reads several results."""
+    if len(linked[i]) - len(stages[i].reads_beside()) == 1:
+        yield linked[i][0]
+        yield from _above(stages, linked, linked[i][0])
 
 
 _CODE = {  # place of a code digest in an identity -> the part that the code belongs to
     "code": "the stage", "data.code": "data", "model.code": "model", "data.task": "the task", "scoring": "its scoring",
+    "model.custom": "the model's own layers", "teacher.custom": "the teacher's own layers",
 }  # fmt: skip
 
 

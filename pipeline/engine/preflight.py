@@ -4,7 +4,7 @@ The networks are built with initial weights, and every stage checks the network 
 names are known before training. Problems that depend on trained weights are reported later, by the stage itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,20 +29,21 @@ def examine(
     config: Config,
     document: yaml.Document,
     steps: Sequence[Step],
-    first: int,
+    missing: Collection[int],
     log: Path,
     note: Callable[[str, str], None],
 ) -> None:
-    """Check the networks of all steps from position `first` on.
+    """Check the networks of all steps, whatever the store has, so that a config is always judged alike.
 
-    `note` is called with the name of a step and a message for each finding that is not an error. Raises ConfigError
-    with all faults, or InputError if all of them are problems of models themselves.
+    missing: the positions of the steps that are still to be made. `note` is called with the name of such a step and a
+    message for each finding that is not an error. Raises ConfigError with all faults, or InputError if all of them are
+    problems of models themselves.
     """
-    told: list[Told] = list(_too_few(config, steps, first))
-    given = (steps, first, config.model, config.data.spec(), config.seed)
+    told: list[Told] = list(_too_few(config, steps))
+    given = (steps, config.model, config.data.spec(), config.seed)
     processes.call("the examination of the networks", log, told.append, _examine, *given)
     for place, text, _ in told:
-        if isinstance(text, str):
+        if isinstance(text, str) and place[1] in missing:
             note(steps[int(place[1])].name, text)
     faults = [(place, fault, brought) for place, fault, brought in told if isinstance(fault, Fault)]
     if faults:
@@ -50,13 +51,13 @@ def examine(
         raise kind(*(_placed(fault, place, document) for place, fault, _ in faults))
 
 
-def _too_few(config: Config, steps: Sequence[Step], first: int) -> Iterator[Told]:
+def _too_few(config: Config, steps: Sequence[Step]) -> Iterator[Told]:
     """Yield faults of `max_drop` settings that are too small to be measured on the validation split."""
     if not config.data.spec().task.decides:
         return
     for i, step in enumerate(steps):
         fault = step.stage.too_few(len(config.data.split("validation"))) if isinstance(step.stage, Budgets) else None
-        if fault and i >= first:
+        if fault:
             yield ("stages", i, "max_drop"), fault, False
 
 
@@ -64,11 +65,11 @@ def _placed(fault: Fault, place: Place, document: yaml.Document) -> Fault:
     return replace(fault, where=fault.where or document.where(place), field=dotted(place, document.value))
 
 
-def _examine(send: processes.Send, steps: Sequence[Step], first: int, model: Model, spec: Spec, seed: int) -> None:
+def _examine(send: processes.Send, steps: Sequence[Step], model: Model, spec: Spec, seed: int) -> None:
     """Check the networks; runs in a child process."""
     networks = _Networks(send, model, spec, seed)
     for i, step in enumerate(steps):
-        networks.follow(step, i, i >= first)
+        networks.follow(step, i)
 
 
 class _Networks:
@@ -84,18 +85,18 @@ class _Networks:
         self.resized: set[str] = set()
         self._built: dict[Place, KerasModel | None] = {}
 
-    def follow(self, step: Step, i: int, examined: bool) -> None:
-        """Determine the network that a step makes and, if `examined`, send what the step finds in the one it reads."""
+    def follow(self, step: Step, i: int) -> None:
+        """Determine the network that a step makes, and send what the step finds in the one it reads."""
         stage, start = step.stage, step.stage.network(self.model)
         if start:
             network = self._start(start, ("model",) if start is self.model else ("stages", i, "model"), stage)
         else:
             network = self.after.get(step.source.name) if step.source else None
-        teacher = self._teacher(stage, i) if examined and isinstance(stage, Taught) else None
+        teacher = self._teacher(stage, i) if isinstance(stage, Taught) else None
         self.after[step.name] = network
         if network and isinstance(stage, Follower):
             resized = step.source is not None and step.source.name in self.resized
-            for place, what in self._found(stage, network, teacher, resized) if examined else ():
+            for place, what in self._found(stage, network, teacher, resized):
                 self.send((("stages", i, *place), what, False))
             self.resized |= {step.name} if resized or stage.resizes else set()
             self.after[step.name] = stage.leaves(network)

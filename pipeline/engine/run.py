@@ -13,7 +13,6 @@ from pipeline.engine.executors.local import Local
 from pipeline.engine.watcher import Watcher
 from pipeline.stages.stage import Artifact, Made
 from pipeline.stages.step import Step
-from pipeline.stages.training import Training
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,19 @@ def run(
     """Make the results of all steps, in order. Output of TensorFlow and other libraries goes to the file `log`.
 
     Raises the StageError, InputError or StoreError of the first step that fails; finished results stay in the store.
-    The networks are checked before the first training; this raises ConfigError or InputError with all faults.
+    Unless the store has all results, the networks of all steps are checked first, so that a config is refused whatever
+    the store has; this raises ConfigError or InputError with all faults.
     """
     executor = Local(config, store, log, watcher)
     outcomes: list[Outcome] = []
-    entries: dict[str, Entry] = {}
-    examined = False
+    entries = {step.key: entry for step in steps if (entry := store.get(step.key))}
+    if missing := [i for i, step in enumerate(steps) if step.key not in entries]:
+        from pipeline.engine import preflight  # with all that trains
+
+        preflight.examine(config, document, steps, missing, log, watcher.note)
     for i, step in enumerate(steps):
         try:
-            entry = entries.get(step.key) or store.get(step.key)
-            if entry is None and not examined and isinstance(step.stage, Training):
-                from pipeline.engine import preflight  # with all that trains
-
-                preflight.examine(config, document, steps, i, log, watcher.note)
-                examined = True
+            entry = entries.get(step.key)
             upstream = {need.name: _artifact(need, entries) for need in step.needs}
             hear = partial(watcher.progress, step.name)
             made = Made(entry, True) if entry else executor.make(step.stage, step.identity, upstream, hear)

@@ -1,6 +1,6 @@
 """Select the layers that a stage works on, with the reason for each layer that it leaves unchanged."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,13 @@ def nothing(reasons: Mapping[str, str], verb: str) -> Iterator[PlacedFault]:
         yield (), Fault(f"there is no layer to {verb}", received=rows or "no layer has weights")
 
 
-def unmatched(model: "tf_keras.Model", settings: Mapping[str, Iterable[str]]) -> Iterator[PlacedFault]:
-    """Faults for patterns that match no layer. settings: name of a setting -> its patterns."""
-    names = [layer.name for layer in graph.flat(model).layers]
+def layer_names(model: "tf_keras.Model") -> list[str]:
+    """Names of the layers of a network, those of nested models among them."""
+    return [layer.name for layer in graph.flat(model).layers]
+
+
+def unmatched(names: Collection[str], settings: Mapping[str, Iterable[str]]) -> Iterator[PlacedFault]:
+    """Faults for patterns that match no layer. names: of the layers; settings: name of a setting -> its patterns."""
     for setting, patterns in settings.items():
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in names):

@@ -4,6 +4,7 @@ tfmot works only with Keras 2 (tf_keras), which TensorFlow uses only if TF_USE_L
 import. So no module imports TensorFlow at its top: functions import it, after `start` was called.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, StageError
+from pipeline.core.telling import telling
 from pipeline.keras.surgery.rsqrt import rsqrt
 
 if TYPE_CHECKING:
@@ -70,13 +72,22 @@ def load_model(path: Path) -> "tf_keras.Model":
     """Load a model that `save_model` wrote, including tfmot's wrappers, this package's layers and ConvNeXt's."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
-    from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
 
     from pipeline.keras.rounding import few_bits
 
-    own = {kind.__name__: kind for kind in (LayerScale, StochasticDepth, rsqrt(), few_bits())}
-    with tfmot.quantization.keras.quantize_scope(own):
+    own = {kind.__name__: kind for kind in (rsqrt(), few_bits())}
+    with known_layers(), tfmot.quantization.keras.quantize_scope(own):
         return tf_keras.models.load_model(path, compile=False)
+
+
+def known_layers() -> "contextlib.AbstractContextManager[None]":
+    """A context in which models load that hold the layers of tf_keras.applications, which Keras registers nowhere."""
+    import tf_keras
+    from tf_keras.src.applications.convnext import LayerScale, StochasticDepth
+
+    own = {kind.__name__: kind for kind in (LayerScale, StochasticDepth)}
+    scope: contextlib.AbstractContextManager[None] = tf_keras.utils.custom_object_scope(own)
+    return scope
 
 
 def count_weights(config: Any) -> int | None:
@@ -135,8 +146,7 @@ def in_precision(model: "tf_keras.Model", precision: str) -> "tf_keras.Model":
     try:
         copied = tf_keras.models.clone_model(model, clone_function=copy)
     except Exception as error:  # ops with inputs of mixed types raise exceptions of many types
-        received = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise StageError(Fault(f"the network can't be built in {precision}", received=received)) from error
+        raise StageError(Fault(f"the network can't be built in {precision}", received=telling(error))) from error
     copied.set_weights(model.get_weights())
     return copied
 

@@ -1,6 +1,6 @@
 """The stage `cluster`: train on while each kernel holds only a few different weight values."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.keras import clustering, tf
-from pipeline.keras.layer_choice import FROZEN, choose, nothing, unmatched
+from pipeline.keras.layer_choice import FROZEN, choose, nothing
 from pipeline.keras.surgery import graph
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
@@ -64,8 +64,8 @@ class Cluster(Taught):
             rule = "must be at least 3 behind a prune stage, because zero is one of them"
             yield ("clusters",), Fault(rule, received=str(self.clusters), do="or set preserve: none")
 
-    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
-        yield from unmatched(model, {"skip": self.skip})
+    def layers_named(self) -> Mapping[str, Iterable[str]]:
+        return {"skip": self.skip}
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         yield from nothing(choose(graph.flat(model), self.skip, self._unfit), "cluster")

@@ -1,6 +1,6 @@
 """The stage `convert`: convert a Keras model to a .tflite file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import filter as matching
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,8 +12,6 @@ from pipeline.core.errors import Fault, PlacedFault
 from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
 from pipeline.keras.conversion.request import INTEGER, Kernels, Request
-from pipeline.keras.layer_choice import unmatched
-from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.stages.worst import Worst
@@ -153,14 +151,14 @@ class Convert(Follower):
             rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
-    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
+    def layers_named(self) -> Mapping[str, Iterable[str]]:
+        patterns = {setting: kept for setting in KEEPS if (kept := getattr(self, setting)) and isinstance(kept, tuple)}
+        if not patterns:
+            return {}
         from pipeline import tflite
 
         ops = tflite.op_names().values()
-        for setting in KEEPS:
-            patterns = getattr(self, setting)
-            named = patterns if isinstance(patterns, tuple) else ()
-            yield from unmatched(model, {setting: [each for each in named if not matching(ops, each)]})
+        return {name: [each for each in given if not matching(ops, each)] for name, given in patterns.items()}
 
     def run(self, inputs: Inputs, work: Path) -> None:
         from pipeline.stages import conversion  # and with it the file format and runtimes: the settings need neither

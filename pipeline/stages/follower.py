@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.keras.layer_choice import layer_names, unmatched
 from pipeline.keras.types import KerasModel
 from pipeline.stages.stage import Stage
 
@@ -14,6 +15,7 @@ class Follower(Stage):
 
     not_behind  kind of a stage that must not stand above, at any distance -> the reason
     resizes     whether layers of the result can have other sizes than those of the network that it reads
+    renames     whether layers of the result can have other names
 
     ::
 
@@ -31,6 +33,7 @@ class Follower(Stage):
 
     not_behind: ClassVar[Mapping[str, str]] = {}
     resizes: ClassVar[bool] = False
+    renames: ClassVar[bool] = False
 
     def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
         """Yield what makes no sense after the stages `above` (nearest first), whatever the network."""
@@ -41,9 +44,14 @@ class Follower(Stage):
                 do = f"{mend}, or name an earlier stage with `from:`"
                 yield ("from" if self.from_ else "stage",), Fault(f"can't follow {kind}: {why}", do=do)
 
+    def layers_named(self) -> Mapping[str, Iterable[str]]:
+        """Return the settings that name layers of the network that it reads: setting -> names and patterns."""
+        return {}
+
     def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
         """Yield patterns in the settings that no layer's name matches."""
-        yield from ()
+        if named := self.layers_named():
+            yield from unmatched(layer_names(model), named)
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         """Yield what else is wrong with a network of this structure, whatever its weights. A str is only a note."""

@@ -1,6 +1,6 @@
 """The stage `prune`: set the smallest weights to zero while training goes on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.core.settings import Share
 from pipeline.keras import tf
-from pipeline.keras.layer_choice import FROZEN, choose, nothing, unmatched
+from pipeline.keras.layer_choice import FROZEN, choose, nothing
 from pipeline.keras.pruning import admm, magnitude, zeros
 from pipeline.keras.surgery import graph
 from pipeline.keras.types import KerasLayer, KerasModel
@@ -108,8 +108,8 @@ class Prune(Taught):
         """Number of epochs in which `admm` pulls the weights."""
         return round(self.end * self.epochs)
 
-    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
-        yield from unmatched(model, {"skip": self.skip, "layers": self.layers})
+    def layers_named(self) -> Mapping[str, Iterable[str]]:
+        return {"skip": self.skip, "layers": self.layers}
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         model = graph.flat(model)

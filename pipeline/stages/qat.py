@@ -1,6 +1,6 @@
 """The stage `qat`: quantization-aware training."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import Fault, PlacedFault
 from pipeline.data.source import Data, spread
 from pipeline.keras import tf
-from pipeline.keras.layer_choice import named, unmatched
+from pipeline.keras.layer_choice import named
 from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
 from pipeline.keras.training.frozen import held
 from pipeline.keras.training.tied import most_values, tied
@@ -39,6 +39,7 @@ class Qat(Taught):
     gives = "keras"
     only_float32 = "tfmot rounds weights and activations in float32 alone"
     not_behind: ClassVar[Mapping[str, str]] = {"qat": "the model is trained quantization-aware already"}
+    renames = True
 
     stage: Literal["qat"]
     preserve: Literal["sparsity", "clusters", "both", "none"] | None = None
@@ -65,8 +66,8 @@ class Qat(Taught):
         if self.preserve in ("clusters", "both") and not nearest(above, "cluster"):
             yield ("preserve",), Fault(f"{self.preserve} needs a cluster stage above", received="none")
 
-    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
-        yield from unmatched(model, {"keep_8": self.keep_8})
+    def layers_named(self) -> Mapping[str, Iterable[str]]:
+        return {"keep_8": self.keep_8}
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         network = rewrite.quantizable(graph.flat(model))

@@ -167,6 +167,11 @@ class Stage(KeyedSettings):
         """The model that the stage starts from, given the config's; None if it reads the result of a stage instead."""
         return model if self.takes == "nothing" or (self.starts and self.from_ is None) else None
 
+    def networks(self) -> Iterator[tuple[str, Model]]:
+        """Yield the settings that hold a model of the stage's own, such as a teacher, with the model."""
+        held = ((name, getattr(self, name)) for name in type(self).model_fields)
+        yield from ((name, value) for name, value in held if isinstance(value, Model))
+
     def reads(self) -> Sequence[str] | None:
         """Names of the stages that it reads; None if `from` decides."""
         return None

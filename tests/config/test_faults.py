@@ -158,7 +158,8 @@ TAUGHT = "  - {stage: distill, epochs: 3, %s}\n"
     ],
 )  # fmt: skip
 def test_each_fault_is_one_plain_sentence_at_its_place(faults, text, expected):
-    (line,) = faults(text.replace("^", ""))
+    lines = faults(text.replace("^", ""))
+    (line,) = [line for line in lines if "names no stage" not in line and "needs a stage above" not in line]
     if "^" in text:
         assert line.startswith(f"5:{text.index('^') + 1}: stages.")
     assert expected in line
@@ -171,6 +172,25 @@ def test_faults_of_all_stages_come_together_in_the_order_of_the_text(faults):
         "5:20: stages.train.epochs",
         "6:18: stages.qat.epohcs",
         "7:22: stages.convert.quantization",
+    ]
+
+
+def test_names_of_stages_are_told_with_all_other_faults(faults):
+    lines = faults("""\
+  - {stage: train, epochs: -1}
+  - {stage: train, epochs: 2}
+  - {stage: qta, epochs: 1}
+  - {stage: convert, name: c, from: trian, quantization: int9}
+  - {stage: verify, of: [d], checks: [{check: sizes}]}
+""")
+    assert [line.partition(" (received")[0] for line in lines] == [
+        "5:20: stages.train.epochs: must be at least 0",
+        "7:5: stages.qta: there is no such stage",
+        "8:44: stages.c.quantization: must be 'float32', 'float16', 'dynamic', 'int8' or 'int16x8'",
+        "9:39: stages.verify.checks.sizes: there is no such check",
+        "6:5: stages.train.name: is the name of a stage above too",
+        "8:31: stages.c.from: names no stage above",
+        "9:21: stages.verify.of: names no stage above",
     ]
 
 

@@ -215,11 +215,3 @@ def test_the_child_dies_with_a_parent_that_is_killed(parent, tmp_path):
 def test_a_fork_server_that_was_killed_is_started_again(parent, tmp_path):
     done = subprocess.run(parent, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "alive\nalive\n"
-
-
-def test_a_failure_in_tensorflow_is_told_by_the_line_and_the_layer_that_count():
-    error = ValueError(
-        "Graph execution error:\n\nDetected at node sequential/rnn/op defined at (most recent call last):\n"
-        '  File "train.py", line 1\n\nBatch size must be fixed\n\t [[{{node op}}]]\n\t [[net/rnn/Call]]\n'
-    )
-    assert processes._telling(error) == "ValueError in layer 'rnn': Batch size must be fixed"

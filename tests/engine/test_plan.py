@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.core.errors import ConfigError, InputError
+from tests.support.described import dense, layer, network
 from tests.support.pipelines import HEAD, STAGES
 
 
@@ -190,3 +191,62 @@ stages:
     for row, (line, setting, rule) in zip(rows, expected, strict=True):
         assert row.startswith(f"{line}:{lines[line - 1].index(f'{setting}:') + 1}: {rule}")
     assert "use {check: metric, metric: mae}" in rows[4]
+
+
+FILE = """\
+name: tiny
+data: {source: digits}
+model: {source: file, path: model.h5}
+stages:
+  - {stage: train, epochs: 1}
+  - {stage: prune, sparsity: 0.5, epochs: 1, skip: [convv1]}
+  - {stage: convert, quantization: int8, keep_int16: [head, SOFTMAX, haed]}
+"""
+LAYERS = (layer("Conv2D", "conv1", filters=4), layer("Flatten", "flat"))
+
+
+@pytest.mark.parametrize(
+    ("head", "settings", "expected"),
+    [
+        (
+            dense(10),
+            {"version": "3.4.0"},
+            "must come from Keras 2 (tf_keras), the version that tfmot works with (received",
+        ),
+        (dense(7), {}, "gives outputs of shape (..., 7) (received data for outputs of shape (10,))"),
+        (dense(10), {"shape": (28, 28, 1)}, "takes examples of shape (28, 28, 1) (received data of shape (8, 8, 1))"),
+        (layer("Lambda", "mine"), {}, "holds layers that can run code (received Lambda layer 'mine')"),
+        (layer("Mine", "mine"), {}, "holds layers of classes that are not Keras's own (received Mine)"),
+        (
+            layer("QuantizeWrapperV2", "q"),
+            {},
+            "holds layers of tensorflow-model-optimization (received QuantizeWrapperV2)",
+        ),
+        (layer("LSTM", "lstm", stateful=True), {}, "holds stateful layers, which fix the batch size (received lstm)"),
+    ],
+)
+def test_what_a_model_file_says_of_itself_is_told_by_the_plan(planned, tmp_path, head, settings, expected):
+    network(tmp_path / "model.h5", [*LAYERS, head], **settings)
+    with pytest.raises(InputError) as caught:
+        planned(FILE.replace("convv1", "conv1").replace("haed", "head"))
+    (fault,) = caught.value.faults
+    assert str(fault).startswith(f"{tmp_path}/model.h5: model: {expected}")
+
+
+def test_names_of_layers_are_held_against_the_model_file(planned, tmp_path):
+    network(tmp_path / "model.h5", [*LAYERS, dense(10)])
+    with pytest.raises(ConfigError) as caught:
+        planned(FILE)
+    assert [fault.rule for fault in caught.value.faults] == ["no layer matches 'convv1'", "no layer matches 'haed'"]
+
+
+def test_settings_models_and_data_are_told_at_once(planned, tmp_path):
+    network(tmp_path / "model.h5", [*LAYERS, dense(7)])
+    with pytest.raises(ConfigError) as caught:
+        planned(FILE.replace("epochs: 1}", "epochs: 1, early_stopping: {monitor: val_mae}}", 1))
+    assert [fault.field for fault in caught.value.faults] == ["model", "stages.train.early_stopping.monitor"]
+
+
+def test_data_that_a_built_in_model_does_not_take_are_told_by_the_plan(planned):
+    with pytest.raises(InputError, match=r"tiny.yaml:3:1: model: mlp takes flat examples \(values,\) \(received"):
+        planned(HEAD.replace("small_cnn", "mlp") + STAGES)

@@ -11,6 +11,7 @@ from pipeline.core.store import Store, key_of
 from pipeline.engine import plan
 from pipeline.stages import step as steps_of
 from tests import ROOT
+from tests.support.described import dense, network
 from tests.support.pipelines import HEAD, STAGES
 from tests.support.tree import Tree
 
@@ -88,11 +89,11 @@ def test_data_counts_by_its_content_and_not_by_its_path(planned, tmp_path):
 
 def test_a_model_file_counts_by_its_content_and_not_by_its_path(planned, tmp_path):
     text = HEAD.replace("small_cnn", "file, path: %s") + STAGES
-    (tmp_path / "one.h5").write_bytes(b"one")
-    (tmp_path / "two.h5").write_bytes(b"one")
+    network(tmp_path / "one.h5", [dense(10)])
+    shutil.copy(tmp_path / "one.h5", tmp_path / "two.h5")
     one, two = planned(text % "one.h5"), planned(text % "two.h5")
     assert keys(one) == keys(two)
-    (tmp_path / "two.h5").write_bytes(b"two")
+    network(tmp_path / "two.h5", [dense(10, "other")])
     assert changed(one, planned(text % "two.h5")) == list(one)
 
 
@@ -212,8 +213,8 @@ def test_the_key_of_a_stage_holds_the_network_that_it_starts_from_and_its_teache
 
 def test_a_teacher_counts_by_its_content_and_not_by_its_path(planned, tmp_path):
     found = []
-    for name, text in (("a", "one"), ("b", "one"), ("b", "other")):
-        (tmp_path / f"{name}.h5").write_text(text)
+    for name, head in (("a", "one"), ("b", "one"), ("b", "other")):
+        network(tmp_path / f"{name}.h5", [dense(10, head)])
         stage = f"  - {{stage: distill, epochs: 1, teacher: {{source: file, path: {name}.h5}}}}\n"
         found.append(planned(stage)["distill"].key)
     assert found[0] == found[1] != found[2]

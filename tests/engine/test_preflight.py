@@ -32,7 +32,8 @@ def examined(written, tmp_path):
         loaded, document = config.load(document, overrides)
         steps, notes = plan(loaded, document), []
         if kind is None:
-            preflight.examine(loaded, document, steps, 0, tmp_path / "log", lambda *note: notes.append(note))
+            missing, log = range(len(steps)), tmp_path / "log"
+            preflight.examine(loaded, document, steps, missing, log, lambda *note: notes.append(note))
             return notes
         watcher = Recorder()
         with pytest.raises(kind) as caught:
@@ -97,7 +98,7 @@ def test_budgets_that_no_rung_can_keep_are_told_before_the_first_training(examin
 
 
 def save_models(send, folder):
-    """A network without weights for the digits, one for other images, and one with a layer that qat does not know."""
+    """A network without weights for the digits, and one with a layer that qat does not know."""
     from pipeline.keras import tf
 
     tf.start(0)
@@ -105,7 +106,6 @@ def save_models(send, folder):
 
     crop = [layers.Flatten(), layers.Reshape((64, 1)), layers.Cropping1D((0, 54)), layers.Flatten(), layers.Softmax()]
     Sequential([layers.InputLayer((8, 8, 1)), *crop]).save(folder / "empty.h5")
-    Sequential([layers.InputLayer((4, 4, 1)), layers.Flatten(), layers.Dense(10)]).save(folder / "other.h5")
     dense = [layers.Flatten(), layers.Dense(20, name="a"), layers.UnitNormalization(name="n"), layers.Dense(10)]
     Sequential([layers.InputLayer((8, 8, 1)), *dense]).save(folder / "odd.h5")
 
@@ -117,15 +117,21 @@ def saved(in_child, tmp_path_factory):
     return folder
 
 
-def test_models_that_can_not_be_trained_or_teach_are_told_before_the_first_training(examined, saved):
-    stages = f"""\
-- {{stage: train, epochs: 9}}
-- {{stage: qat, epochs: 9, teacher: {{source: file, path: {saved}/other.h5}}}}
-"""
-    empty, other = examined(stages, InputError, f"model={{source: file, path: {saved}/empty.h5}}")
+def test_a_model_without_weights_is_told_before_the_first_training(examined, saved):
+    (empty,) = examined("- {stage: train, epochs: 9}", InputError, f"model={{source: file, path: {saved}/empty.h5}}")
     assert empty == "3:1: model: must have weights to train (received 0, and none of them trainable)"
-    shapes = "takes examples of shape (4, 4, 1) (received data of shape (8, 8, 1))"
-    assert f"other.h5: stages.qat.teacher: {shapes}" in other
+
+
+def test_a_config_is_refused_whatever_the_store_has(written, tmp_path):
+    store, text = Store(tmp_path / "store"), HEAD + "- {stage: train, epochs: 0}\n"
+
+    def made(text):
+        loaded, document = config.load(written(text))
+        return run(loaded, document, plan(loaded, document), store, tmp_path / "log", Recorder())
+
+    made(text)
+    with pytest.raises(ConfigError, match=r"keep_int16: no layer matches 'conv9'"):
+        made(text + "- {stage: convert, quantization: int8, keep_int16: [conv9]}\n")
 
 
 def test_layers_that_qat_leaves_are_told_and_sizes_that_are_not_known_yet_are_not_judged(examined, saved):

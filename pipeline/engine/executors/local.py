@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ class Local:
 
         def fill(work: Path) -> None:
             self.watcher.started(stage.label)
-            given = (stage, config.data, config.model, config.seed, upstream, resume, self.store.root, work)
+            models = [model for _, model in config.networks()]
+            given = (stage, config.data, config.model, config.seed, upstream, resume, self.store.root, work, models)
             processes.call(f"stage {stage.label!r}", self.log, report, _run, *given)
 
         made = Made(*self.store.make(stage.kind, identity, fill, partial(self.watcher.waiting, stage.label)))
@@ -65,8 +66,14 @@ def _run(
     resume: Path,
     store: Path,
     work: Path,
+    models: Sequence[Model],
 ) -> None:
-    """Run a stage; executed in a child process. Raises StoreError if its work directory can't be written."""
+    """Run a stage; executed in a child process. Raises StoreError if its work directory can't be written.
+
+    models: all that the config names, because the stages above may have been made from any of them
+    """
+    for each in models:
+        each.prepare()
     executor = Inline(data, model, seed, Store(store))
     try:
         stage.run(Inputs(data, model, seed, upstream, resume, send, executor), work)

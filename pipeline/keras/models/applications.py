@@ -46,14 +46,17 @@ class Applications(Model):
             raise ValueError(f"alpha: must be 1 for {self.network}; MobileNets alone can be narrowed")
         return self
 
+    def refuse(self, spec: Spec) -> None:
+        if len(spec.shape) != 3:
+            raise self._wrong("takes images (height, width, channels)", spec)
+
     def build(self, spec: Spec) -> "tf_keras.Model":
         from tf_keras import applications
 
+        self.refuse(spec)
         options: dict[str, Any] = {"alpha": self.alpha} if self.network.startswith("MobileNet") else {}
         if self.network in _PREPROCESS:
             options["include_preprocessing"] = False
-        if len(spec.shape) != 3:
-            raise self._wrong("takes images (height, width, channels)", spec)
         try:
             network: tf_keras.Model = getattr(applications, self.network)(
                 input_shape=spec.shape, weights=None, classes=len(spec.labels), **options

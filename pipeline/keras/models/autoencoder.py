@@ -29,13 +29,16 @@ class Autoencoder(Model):
     depth: Annotated[int, Field(gt=0, le=16)] = 4
     """Number of hidden layers before the bottleneck, and again after it."""
 
+    def refuse(self, spec: Spec) -> None:
+        if len(spec.shape) != 1:
+            do = "give data a `shape:` of one number, such as [640]"
+            raise self.misfit("takes flat examples (values,)", spec, do)
+
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras
         from tf_keras import layers
 
-        if len(spec.shape) != 1:
-            do = "give data a `shape:` of one number, such as [640]"
-            raise self.misfit("takes flat examples (values,)", spec, do)
+        self.refuse(spec)
         x = inputs = layers.Input(spec.shape, name="features")  # (values,)
         names = [f"{side}{i}" for side in ("encoder", "decoder") for i in range(1, self.depth + 1)]
         names.insert(self.depth, "code")

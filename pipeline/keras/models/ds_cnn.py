@@ -30,13 +30,16 @@ class DsCnn(Model):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """Dropout rate before the pooling; after the first convolution it is half of that."""
 
+    def refuse(self, spec: Spec) -> None:
+        if len(spec.shape) != 3 or spec.shape[0] < KERNEL[0] or spec.shape[1] < KERNEL[1]:
+            do = "give data a `shape:`, such as [49, 10, 1]"
+            raise self.misfit("takes spectrograms (frames, coefficients, channels) of at least 10x4", spec, do)
+
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras
         from tf_keras import layers
 
-        if len(spec.shape) != 3 or spec.shape[0] < KERNEL[0] or spec.shape[1] < KERNEL[1]:
-            do = "give data a `shape:`, such as [49, 10, 1]"
-            raise self.misfit("takes spectrograms (frames, coefficients, channels) of at least 10x4", spec, do)
+        self.refuse(spec)
         inputs = layers.Input(spec.shape, name="spectrogram")  # (frames, coefficients, channels)
         x = layers.Conv2D(self.filters, KERNEL, 2, padding="same", use_bias=False, name="conv")(inputs)
         x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))

@@ -21,13 +21,16 @@ class Mlp(Model):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout rate after each hidden layer."""
 
+    def refuse(self, spec: Spec) -> None:
+        if len(spec.shape) != 1:
+            do = "give data a `shape:` of one number, such as [64]"
+            raise self.misfit("takes flat examples (values,)", spec, do)
+
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras
         from tf_keras import layers
 
-        if len(spec.shape) != 1:
-            do = "give data a `shape:` of one number, such as [64]"
-            raise self.misfit("takes flat examples (values,)", spec, do)
+        self.refuse(spec)
         x = inputs = layers.Input(spec.shape, name="features")  # (values,)
         for i, units in enumerate(self.units, start=1):
             x = layers.ReLU(name=f"relu{i}")(layers.Dense(units, name=f"dense{i}")(x))

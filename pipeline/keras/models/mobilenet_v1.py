@@ -27,14 +27,17 @@ class MobilenetV1(Model):
     alpha: Annotated[float, Field(gt=0, le=2)] = 0.25
     """Width multiplier: factor of the number of filters in the paper."""
 
-    def build(self, spec: Spec) -> "tf_keras.Model":
-        import tf_keras
-        from tf_keras import layers
-
+    def refuse(self, spec: Spec) -> None:
         if len(spec.shape) != 3 or min(spec.shape[:2]) < 32:
             do = "give data a `shape:`, such as [96, 96, 3], or take small_cnn or resnet8"
             rule = "takes images (height, width, channels) of at least 32x32: it halves five times"
             raise self.misfit(rule, spec, do)
+
+    def build(self, spec: Spec) -> "tf_keras.Model":
+        import tf_keras
+        from tf_keras import layers
+
+        self.refuse(spec)
         inputs = layers.Input(spec.shape, name="image")  # (height, width, channels)
         x = layers.Conv2D(self._width(STEM), 3, 2, padding="same", use_bias=False, name="conv")(inputs)
         x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))

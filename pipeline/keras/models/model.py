@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Model(KeyedSettings):
-    """A model: its settings, and how to build the network.
+    """A model: its settings, and how to build the network. `refuse` tells early which data it does not take.
 
     ::
 
@@ -47,8 +47,21 @@ class Model(KeyedSettings):
         """
         return None
 
+    def refuse(self, spec: Spec) -> None:
+        """Raise InputError for what can be known without TensorFlow: how the network does not fit the data."""
+
+    def prepare(self) -> None:
+        """Make this process ready for networks that were built from this model, wherever they are loaded from.
+
+        Raises InputError if that fails.
+        """
+
+    def layer_names(self) -> "frozenset[str] | None":
+        """Return the names of the layers; None if they are not known without TensorFlow."""
+        return None
+
     def misfit(self, rule: str, spec: Spec, do: str) -> InputError:
-        """The error of `build` for data whose shape the network does not take. rule: it follows the kind's name."""
+        """The error of `refuse` for data whose shape the network does not take. rule: it follows the kind's name."""
         return InputError(Fault(f"{self.kind} {rule}", field="model", received=str(spec.shape), do=do))
 
     def unfit(self, task: Task) -> Iterator[PlacedFault]:

@@ -24,13 +24,16 @@ class Resnet8(Model):
     filters: Annotated[int, Field(gt=0, le=1024)] = 16
     """Number of filters of the first block; the second has twice and the third four times as many."""
 
+    def refuse(self, spec: Spec) -> None:
+        if len(spec.shape) != 3 or min(spec.shape[:2]) < 4:
+            do = "give data a `shape:`, such as [32, 32, 3]"
+            raise self.misfit("takes images (height, width, channels) of at least 4x4", spec, do)
+
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras
         from tf_keras import layers
 
-        if len(spec.shape) != 3 or min(spec.shape[:2]) < 4:
-            do = "give data a `shape:`, such as [32, 32, 3]"
-            raise self.misfit("takes images (height, width, channels) of at least 4x4", spec, do)
+        self.refuse(spec)
         inputs = layers.Input(spec.shape, name="image")  # (height, width, channels)
         x = _conv(inputs, self.filters, 3, 1, "stem")
         x = layers.ReLU(name="stem_relu")(layers.BatchNormalization(name="stem_norm")(x))

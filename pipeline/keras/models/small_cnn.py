@@ -24,13 +24,16 @@ class SmallCnn(Model):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout rate before the dense layer."""
 
+    def refuse(self, spec: Spec) -> None:
+        if len(spec.shape) != 3 or min(spec.shape[:2]) < 4:
+            do = "give data a `shape:`, such as [28, 28, 1]"
+            raise self.misfit("takes images (height, width, channels) of at least 4x4", spec, do)
+
     def build(self, spec: Spec) -> "tf_keras.Model":
         import tf_keras
         from tf_keras import layers
 
-        if len(spec.shape) != 3 or min(spec.shape[:2]) < 4:
-            do = "give data a `shape:`, such as [28, 28, 1]"
-            raise self.misfit("takes images (height, width, channels) of at least 4x4", spec, do)
+        self.refuse(spec)
         x = inputs = layers.Input(spec.shape, name="image")  # (height, width, channels)
         for i, factor in enumerate((1, 2, 4), start=1):
             if i > 1:
