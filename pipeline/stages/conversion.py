@@ -9,31 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import tflite
-from pipeline.core.errors import Fault, StageError
+from pipeline.core.errors import EdgepipeError, Fault, StageError
 from pipeline.data import contract
-from pipeline.data.source import Data
+from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.conversion import bias_correction
 from pipeline.keras.conversion.calibration import Calibration, Sample, check_input, draw
 from pipeline.keras.conversion.conversion import Conversion
 from pipeline.keras.conversion.halves import decided, spread_of
 from pipeline.keras.conversion.request import INTEGER, Request
-from pipeline.keras.layer_values import require_finite
+from pipeline.keras.layer_values import layer_values, require_finite
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import TFLITE, Inputs
 from pipeline.tflite import metadata
-from pipeline.verify import int8
+from pipeline.tflite.values import real, stored
+from pipeline.verify import int8, setback, tensor_errors
 from pipeline.verify.interpreters import litert
 
 PARITY = 32  # examples on which a calibrated file is compared with the Keras model
+BATCH = 64  # examples that the Keras model is given at once
+LOOKED_AT, NEAR_ONE = 2000, 1e-3  # training examples; error of a stored 1 that is not told
 
 
-def convert(request: Request, calibration: Calibration | None, correct: bool, inputs: Inputs, work: Path) -> None:
+def convert(
+    request: Request, calibration: Calibration | None, correct: bool, warn_drop: float, inputs: Inputs, work: Path
+) -> None:
     """Write the requested file, its notes and its facts into the empty directory `work`.
 
     calibration  settings of the calibration examples; None for the defaults
     correct      whether to correct the biases
+    warn_drop    loss against the Keras model from which on there is a note, a share
     """
     tf.start(inputs.seed)
     model = tf.load_model(inputs.source.keras)
@@ -62,7 +68,10 @@ def convert(request: Request, calibration: Calibration | None, correct: bool, in
             if calibration and calibration.halves:
                 used["halves"] = spread = _halves(conversion, sample, inputs.data, correct)
                 notes.append(spread_of(spread))
+    notes += _inexact(content, inputs.data)
     (work / TFLITE).write_bytes(content)
+    if request.quantization != "float32":
+        notes += _lost(work / TFLITE, model, inputs.data, warn_drop)
     write_facts(work, layers=rows, notes=notes, calibration=used)
 
 
@@ -132,3 +141,36 @@ def breaches(content: bytes) -> Iterator[str]:
         raise StageError(*(Fault(rule, received=str(finding), do=do) for finding in wrong[:3]))
     others = [finding for finding in found if finding.rule != "R1"]  # `_remaining` notes these
     yield from (f"breaks the int8 specification: {finding}" for finding in others[:3])
+
+
+def _inexact(content: bytes, data: Data) -> Iterator[str]:
+    """A note on values that are 0 or 1 in all training examples, where the input's steps do not store 1 exactly."""
+    (tensor,) = tflite.read(content).inputs
+    if tensor.scale is None:
+        return
+    train = data.split("train")
+    x, _ = train.batch(spread(len(train), LOOKED_AT))
+    flags = ((x == 0) | (x == 1)).all(axis=0) & (x == 1).any(axis=0)
+    one = float(real(stored(np.ones(1, np.float32), tensor), tensor)[0])
+    if flags.any() and abs(one - 1) > NEAR_ONE:
+        yield (
+            f"{np.sum(flags)} of {flags.size} input values are 0 or 1 in training examples, and the input's steps of "
+            f"{tensor.scale:.4g} store 1 as {one:.4g}: bring all values to a common range"
+        )
+
+
+def _lost(path: Path, model: KerasModel, data: Data, warn_drop: float) -> Iterator[str]:
+    """A note if the file is more than `warn_drop` below the Keras model on validation examples."""
+    file, validation, spec = tflite.read(path), data.split("validation"), data.spec()
+    x, y = validation.batch(spread(len(validation), setback.sample(file, len(validation))))
+    outputs = [np.asarray(model(x[i : i + BATCH], training=False), np.float32) for i in range(0, len(x), BATCH)]
+    try:
+        found = setback.measure(path, x, y, np.concatenate(outputs), spec)
+    except EdgepipeError as error:
+        yield f"what the file loses is not known: {error.faults[0].rule} ({error.faults[0].received})"
+        return
+    if found is None or found.lost <= warn_drop:
+        return
+    traced = tensor_errors.sample(file, x)
+    errors = tensor_errors.errors(path, traced, layer_values(model, traced)) if len(traced) else ()
+    yield setback.told(found, spec.task.decides, setback.first_far(errors))

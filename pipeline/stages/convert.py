@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from pipeline.core.errors import Fault, PlacedFault
+from pipeline.core.settings import Fraction
 from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
 from pipeline.keras.conversion.request import INTEGER, Kernels, Request
@@ -36,6 +37,7 @@ class Convert(Follower):
 
     takes = "keras"
     gives = "tflite"
+    scores = True
     libraries = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
 
     stage: Literal["convert"]
@@ -64,6 +66,10 @@ class Convert(Follower):
     keep_int16: Patterns | Worst = ()
     """Layers of an int8 file with int16 activations and int8 weights; same values as `keep_float`."""
 
+    warn_drop: Fraction = 0.05
+    """Loss from which on there is a note: accuracy on validation examples below the Keras model's, as a fraction; 0.05
+    is 5 points. For tasks without labels it is the rise of the error, as a fraction of what a constant answer is off
+    by. It changes no byte of the file."""
     bias_correction: bool = False
     """Correct biases by the mean shift that rounding causes in each channel, measured on calibration examples. int8
     only."""
@@ -74,6 +80,8 @@ class Convert(Follower):
             raise ValueError(f"bias_correction: has no effect on {self.quantization}; only int8 is corrected")
         if self.io is not None and self.io not in self._ports:
             raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
+        if self.quantization == "float32" and "warn_drop" in self.model_fields_set:
+            raise ValueError("warn_drop: has no effect on float32, which rounds nothing")
         if self.calibration is not None and self.quantization not in INTEGER:
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")
         if self.calibration and self.calibration.ranges != "minmax" and self.quantization != "int8":
@@ -163,7 +171,8 @@ class Convert(Follower):
     def run(self, inputs: Inputs, work: Path) -> None:
         from pipeline.stages import conversion  # and with it the file format and runtimes: the settings need neither
 
-        conversion.convert(self._request(inputs.source.path), self.calibration, self.bias_correction, inputs, work)
+        request = self._request(inputs.source.path)
+        conversion.convert(request, self.calibration, self.bias_correction, self.warn_drop, inputs, work)
 
     def _request(self, above: Path) -> Request:
         """The request for the converter. `above` is the directory of the stage above, which may hold a ranking."""

@@ -74,6 +74,12 @@ class AnomalyScoring(Shares):
     def verdicts(self, rows: Floats, x: Floats, y: Truth) -> Verdicts:
         return auc_shares(_errors(rows, x), y)
 
+    def fit(self, rows: Floats, x: Floats, y: Truth) -> float | None:
+        """1 - reconstruction error / variance, of normal examples alone: all that splits other than test hold."""
+        usual = x[y == 0].reshape(int(np.sum(y == 0)), -1).astype(np.float64)
+        constant = float(np.var(usual, axis=0).mean()) if len(usual) else 0.0
+        return 1 - float(_errors(rows, x)[y == 0].mean()) / constant if constant else None
+
 
 def _errors(rows: Floats, x: Floats) -> NDArray[np.float64]:
     """Mean squared reconstruction error (N,) in float64."""

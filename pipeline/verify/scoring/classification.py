@@ -193,3 +193,6 @@ class ClassificationScoring(Scoring):
         self, base: Verdicts, own: Verdicts, y: Truth, labels: Sequence[str], confidence: float = CONFIDENCE
     ) -> Paired | None:
         return statistics.paired(base == y, own == y, y, labels, confidence)
+
+    def fit(self, rows: Floats, x: Floats, y: Truth) -> float | None:
+        return self.main(self.verdicts(rows, x, y), y)

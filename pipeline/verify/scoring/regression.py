@@ -35,3 +35,8 @@ class RegressionScoring(Shares):
 
     def verdicts(self, rows: Floats, x: Floats, y: Truth) -> Verdicts:
         return np.asarray(np.abs(rows - y).mean(axis=1))
+
+    def fit(self, rows: Floats, x: Floats, y: Truth) -> float | None:
+        """1 - MAE / MAE of the medians, the best constant answer."""
+        constant = float(np.abs(y - np.median(y, axis=0)).mean())
+        return 1 - float(np.abs(rows - y).mean()) / constant if constant else None

@@ -59,6 +59,13 @@ class Scoring(ABC):
     ) -> Paired | None:
         """Compare a model with the baseline on the same examples; None when the main metric was not measured."""
 
+    def fit(self, rows: Floats, x: Floats, y: Truth) -> float | None:
+        """How well the outputs fit examples of any split, as a share: 1 for perfect outputs, 0 for constant ones.
+
+        A classifier's is its accuracy. None, by default, for a task that has no such share.
+        """
+        return None
+
 
 class Shares(Scoring):
     """Scoring with a main metric that is a mean over the examples. Verdicts are the examples' shares of it."""
