@@ -171,6 +171,6 @@ def _lost(path: Path, model: KerasModel, data: Data, warn_drop: float) -> Iterat
         return
     if found is None or found.lost <= warn_drop:
         return
-    traced = tensor_errors.sample(file, x)
-    errors = tensor_errors.errors(path, traced, layer_values(model, traced)) if len(traced) else ()
+    traced = x[: tensor_errors.TRACED]
+    errors = tensor_errors.errors(path, traced, layer_values(model, traced), floats=True, nearest=-np.inf)
     yield setback.told(found, spec.task.decides, setback.first_far(errors))

@@ -75,6 +75,7 @@ class Qat(Taught):
         kernels = _weight_quantizers(wrapped.model(network.model))
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         yield from () if self.per_channel else _unfolded(network)
+        yield from _rounded_ids(network)
         if not kernels:
             yield from _no_kernels(left)
         elif left:
@@ -94,7 +95,7 @@ class Qat(Taught):
         self.check(self.unmatched(model))
         network = rewrite.quantizable(model)
         bits = self._bits(model, network)
-        self.check(() if self.per_channel else _unfolded(network))
+        self.check((*(() if self.per_channel else _unfolded(network)), *_rounded_ids(network)))
         wrapped = quantizers.Quantized(preserve, bits, self.per_channel)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
@@ -173,6 +174,16 @@ def _unfolded(network: rewrite.Network) -> Iterator[PlacedFault]:
         rule = "false needs a network whose batch normalisation is folded into its kernels"
         do = "put an equalize stage above, which folds it"
         yield ("per_channel",), Fault(rule, received=", ".join(found[:5]), do=do)
+
+
+def _rounded_ids(network: rewrite.Network) -> Iterator[PlacedFault]:
+    """A fault if a table looks up values of an input that is rounded, because other layers compute with it."""
+    tables = (layer for layer in network.model.layers if quantizers.role(layer) == "table")
+    found = [network.origin[layer.name] for layer in tables if layer.input.dtype.is_floating]
+    if found:
+        rule = "an input that is rounded to 8 bits can't hold ids, which an Embedding looks up beside other layers"
+        do = "bring a network whose only input goes into the Embedding, or leave qat out"
+        yield (), Fault(rule, received=", ".join(found), do=do)
 
 
 def _bake_zeros(model: KerasModel) -> None:

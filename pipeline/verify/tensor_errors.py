@@ -50,7 +50,11 @@ def layers(path: Path, x: Values) -> dict[str, list[Values]]:
 
 
 def errors(
-    path: Path, x: Values, reference: Mapping[str, Sequence[Values]], floats: bool = False
+    path: Path,
+    x: Values,
+    reference: Mapping[str, Sequence[Values]],
+    floats: bool = False,
+    nearest: float = NEAREST,
 ) -> tuple[TensorError, ...]:
     """Errors of the tensors whose layer is in the reference with the same shape, lowest SQNR first. Skips ops in SAME.
 
@@ -58,11 +62,13 @@ def errors(
     call, and the values before an activation inside the layer; or `layers` of the float model's file. When several
     layers are fused into a tensor, it holds the output of the last one. Which array that is, a name does not prove: the
     nearest one is compared, and one of any other layer of that shape where that is nearer by far (`CLEARLY`). A tensor
-    that is near to none (`NEAREST`) is left out, and so is a step inside a layer, as the product in a normalisation,
+    that is near to none (`nearest`) is left out, and so is a step inside a layer, as the product in a normalisation,
     that is not surely one of the reference (`DOUBTED`).
 
     floats: include tensors that are not quantized. For a float file of the same model every row is above 100 dB, which
     a test uses to guard the table.
+
+    nearest: decibels that a row has at least; infinitely few where the file is known to be far off
     """
     model = tflite.read(path)
     order = {name: place for place, name in enumerate(reference)}
@@ -79,7 +85,7 @@ def errors(
             if _decibel(best) < DOUBTED:
                 other = _nearest(op, raw, tensor, reference)
                 best = other if _decibel(other) > _decibel(best) + CLEARLY else best
-            if _decibel(best) > (DOUBTED if _is_step(model, op, named, reference[named]) else NEAREST):
+            if _decibel(best) > (DOUBTED if _is_step(model, op, named, reference[named]) else nearest):
                 found.append(best)
     found.sort(key=_decibel)
     worst = {error.index for error in found[:WORST]}

@@ -19,7 +19,7 @@ ROOMS = {
     "cluster": "data keras stages",
     "qat": "data keras stages",
     "sensitivity": "data keras stages tflite verify",  # names layers and measures as verification does
-    "convert": "data keras stages tflite verify",  # tries the file, and refuses one that breaks the int8 rules
+    "convert": "data keras stages tflite verify",  # tries the file on examples, and refuses one that breaks int8 rules
     "auto": "data keras stages tflite verify",  # makes and measures the files of its rungs
     "compress": "data keras stages tflite verify",  # proves equal outputs
     "verify": "data keras stages tflite verify",  # compares the file with the Keras model
@@ -47,7 +47,8 @@ MODULES = {  # by room; core is neutral
             quantization reading state tables values
         """,
         "verify": """
-            int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert model_facts sqnr tensor_errors
+            int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert model_facts scoring.scoring
+            scoring.statistics setback sqnr tensor_errors
         """,
     },
     "verify": {
