@@ -292,11 +292,19 @@ def schema() -> None:
 )
 def init(
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="The file to write.")] = Path("edgepipe.yaml"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="SPEC", help="digits, diabetes, an .npz file, a folder of pictures, or {source: ...}."
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="The device.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")] = None,
 ) -> None:
-    """Write a commented starter config."""
+    """Write a commented starter config, for your own data and device where they are named."""
     from pipeline.cli import commands
 
-    commands.init(path)
+    commands.init(path, name, data, target)
 
 
 @cache_app.command("list", epilog=_shown("cache list", codes="4: the store can't be read."))

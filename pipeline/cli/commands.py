@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -307,9 +306,11 @@ def schema() -> None:
     print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **facts}, indent=2))
 
 
-def init(path: Path) -> None:
-    """Write the starter config. Raises ConfigError if the file exists or can't be written."""
-    text = files("pipeline.config").joinpath("starter.yaml").read_text(encoding="utf-8")
+def init(path: Path, name: str | None = None, data: str | None = None, target: str | None = None) -> None:
+    """Write the starter config. Raises ConfigError if the file exists or can't be written, or for wrong arguments."""
+    from pipeline.config.starter import starter
+
+    text = starter(path.parent, name, data, target)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

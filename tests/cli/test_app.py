@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.core.store import Store, key_of
@@ -180,6 +181,45 @@ def test_init_writes_a_config_that_plans_and_never_overwrites(edgepipe):
     assert (code, err) == (2, "error: edgepipe.yaml: is there already; name another file\n")
     assert Path("edgepipe.yaml").read_text() == "mine"
     assert edgepipe("init", "none/x.yaml")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "kind", "lines"),
+    [
+        ((90, 8, 8), "i", np.uint8, ["shape: [8, 8, 1]", "source: small_cnn", "augment:", "max_drop: 0.39"]),
+        ((90, 12), "i", np.float32, ["source: mlp", "check: accuracy, max_drop: 0.39"]),
+        ((90, 12), "f", np.float32, ["task: regression", "source: mlp", "metric: r2"]),
+    ],
+)
+def test_init_for_ones_own_data_and_device_plans(edgepipe, tmp_path, x, y, kind, lines):
+    labels = np.arange(90) % 3 if y == "i" else np.linspace(0, 1, 90)
+    values = np.random.default_rng(0).integers(0, 200, x).astype(kind)
+    np.savez(tmp_path / "my data.npz", x_train=values, y_train=labels)
+    spec = "my data.npz" if y == "i" else "{source: npz, path: my data.npz, task: regression}"
+    (tmp_path / "sub").mkdir()
+    code, _, err = edgepipe("init", "sub/kws.yaml", "--data", spec, "--target", "cortex-m4", "--name", "kws")
+    assert (code, err) == (0, "")
+    text = (tmp_path / "sub" / "kws.yaml").read_text()
+    assert all(line in text for line in [*lines, "name: kws ", "target: cortex-m4 ", "path: '../my data.npz'"])
+    assert ("augment" in text) is ("small_cnn" in text)
+    assert edgepipe("plan", "sub/kws.yaml")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--data", "x.bin"], 2, "--data: must be digits or diabetes, an .npz file, a folder of pictures"),
+        (["--data", "{source: npz, pth: a}"], 2, "did you mean 'path'?"),
+        (["--data", "none.npz"], 3, "none.npz: the data file can't be read"),
+        (["--target", "cortex-m5"], 2, "did you mean 'cortex-m"),
+        (["--name", "a/b"], 2, "--name: must hold only letters"),
+    ],
+)
+def test_init_writes_nothing_for_what_can_not_be(edgepipe, tmp_path, arguments, code, message):
+    found, _, err = edgepipe("init", *arguments)
+    assert found == code
+    assert message in err
+    assert not (tmp_path / "edgepipe.yaml").exists()
 
 
 def test_cache_list_shows_every_entry(edgepipe, entry):
