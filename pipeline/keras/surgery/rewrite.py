@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.keras.surgery import channels, elementwise, kernels, raw
+from pipeline.keras.surgery import attention, channels, elementwise, kernels, raw
 from pipeline.keras.surgery.builder import Builder
 from pipeline.keras.surgery.graph import Call, Rebuild
 
@@ -40,6 +40,8 @@ RULES: dict[str, Callable[[Builder, Call], Any]] = {
     "UpSampling1D": elementwise.up_sampling1d,
     "ZeroPadding1D": elementwise.zero_padding1d,
     "Cropping1D": elementwise.cropping1d,
+    "MultiHeadAttention": attention.multi_head,
+    "Attention": attention.dot_product,
     "TFOpLambda": raw.layers,
 }
 
