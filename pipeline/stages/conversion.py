@@ -19,6 +19,7 @@ from pipeline.keras.conversion.conversion import Conversion
 from pipeline.keras.conversion.halves import decided, spread_of
 from pipeline.keras.conversion.request import INTEGER, Request
 from pipeline.keras.layer_values import layer_values, require_finite
+from pipeline.keras.surgery.convertible import convertible
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import TFLITE, Inputs
@@ -45,9 +46,11 @@ def convert(
     model = tf.load_model(inputs.source.keras)
     require_finite(model, inputs.data)
     above = read_facts(inputs.source.path)
-    conversion = Conversion(request, model, inputs.data.spec().shape, above.get("origin", {}), inputs.report)
+    aware, origin = bool(above.get("quantized")), above.get("origin", {})
+    if not aware:
+        model, origin = convertible(model, request.quantization in INTEGER)
+    conversion = Conversion(request, model, inputs.data.spec().shape, origin, inputs.report)
     sample = draw(inputs.data, calibration, inputs.seed) if request.quantization in INTEGER else None
-    aware = bool(above.get("quantized"))
     content, calibrated = _converted(conversion, sample, aware)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []

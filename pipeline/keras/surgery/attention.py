@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.keras.surgery import raw
-from pipeline.keras.surgery.builder import Builder
+from pipeline.keras.surgery.builder import Builder, op
 from pipeline.keras.surgery.graph import Call
 
 MASKED = -16.0  # is added to the scores of masked positions; Keras adds -1e9, which leaves no int8 step for the others
@@ -48,6 +47,17 @@ def dot_product(build: Builder, call: Call) -> Any:
         return build.copy(call)
     y, scores = _attended(build, call, (query, key, value), _mask(given, query, value), old.dropout, "")
     return (y, scores) if given["return_attention_scores"] else y
+
+
+RULES = {"MultiHeadAttention": multi_head, "Attention": dot_product}
+
+
+def poor(call: Call) -> bool:
+    """Whether the converter makes a poor int8 file of it: of a mask, which it adds as -1e9, and of images."""
+    given = _arguments(call)
+    query = given["inputs"][0] if "inputs" in given else given["query"]
+    causal = given["use_causal_mask"] or getattr(call.layer, "causal", False)
+    return bool(causal) or given.get("attention_mask") is not None or query.shape.rank > 3
 
 
 def _arguments(call: Call) -> dict[str, Any]:
@@ -113,11 +123,11 @@ def _attended(
     from tf_keras import layers
 
     q, k, v = inputs
-    matmul = raw.op(tf.matmul)
+    matmul = op(tf.matmul)
     scores = build.put(call, lambda name: matmul(name=name), q, k, suffix="_scores", transpose_b=True)
     if mask is not None:
         added = np.where(mask, 0.0, MASKED).astype(np.float32).tolist()
-        scores = build.put(call, lambda name: raw.op(tf.add)(name=name), scores, added, suffix="_masked")
+        scores = build.put(call, lambda name: op(tf.add)(name=name), scores, added, suffix="_masked")
     p = build.put(call, lambda name: layers.Softmax(name=name), scores, suffix="_softmax")
     dropped = build.put(call, lambda name: layers.Dropout(dropout, name=name), p, suffix="_dropout") if dropout else p
     return build.put(call, lambda name: matmul(name=name), dropped, v, suffix=last), p

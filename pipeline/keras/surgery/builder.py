@@ -1,6 +1,7 @@
 """The base class of the rewriting of layers: tensors of rank 4, and the layers that most rules need."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,36 +21,50 @@ class Builder(Rebuild):
 
     def __init__(self) -> None:
         super().__init__()
-        self._wide: dict[int, Any] = {}  # id of a tensor of rank 2 or 3 -> it, kept alive, and its form of rank 4
+        self._wide: dict[int, Any] = {}  # id of a tensor of rank 2, 3 or 5 -> it, kept alive, and its form of rank 4
 
     def is_wide(self, x: Any) -> bool:
         """Whether the tensor already exists as (n, height, width, channels)."""
         return id(x) in self._wide
 
     def wide(self, call: Call) -> Any:
-        """The input as (n, height, width, channels)."""
+        """The input as (n, height, width, channels); of frames (n, d, height, width, channels), as n * d images."""
         from tf_keras import layers
 
         x = call.x
         if x.shape.rank == 4:
             return x
+        if id(x) not in self._wide and x.shape.rank == 5:
+            self._wide[id(x)] = (x, self.reshaped(call, x, [-1, *x.shape[2:]], "_wide"))
         if id(x) not in self._wide:
             shape = (1, -1, x.shape[2]) if x.shape.rank == 3 else (1, 1, x.shape[1])
             wide = self.put(call, lambda name: layers.Reshape(shape, name=name), x, suffix="_wide")
             self._wide[id(x)] = (x, wide)
         return self._wide[id(x)][1]
 
-    def narrow(self, call: Call, wide: Any) -> Any:
-        """A result of rank 4 in the rank of the old layer's output; later layers may not need this form."""
+    def narrow(self, call: Call, wide: Any, frames: int | None = None) -> Any:
+        """A result of rank 4 in the rank of the old layer's output; later layers may not need this form.
+
+        frames: of the output, if there are others than in the input.
+        """
         from tf_keras import layers
 
         rank = call.x.shape.rank
         if rank == 4:
             return wide
-        shape = (-1, wide.shape[3]) if rank == 3 else (wide.shape[3],)
-        narrow = self.put(call, lambda name: layers.Reshape(shape, name=name), wide, suffix="_narrow")
+        if rank == 5:
+            narrow = self.reshaped(call, wide, [-1, frames or call.x.shape[1], *wide.shape[1:]], "_narrow")
+        else:
+            shape = (-1, wide.shape[3]) if rank == 3 else (wide.shape[3],)
+            narrow = self.put(call, lambda name: layers.Reshape(shape, name=name), wide, suffix="_narrow")
         self._wide[id(narrow)] = (narrow, wide)
         return narrow
+
+    def reshaped(self, call: Call, x: Any, shape: list[int], suffix: str) -> Any:
+        """x in another shape, which includes that of the batch: Keras's Reshape keeps the batch."""
+        import tensorflow as tf
+
+        return self.put(call, lambda name: op(tf.reshape)(name=name), x, shape, suffix=suffix)
 
     def pointwise(self, call: Call) -> Any:
         """A copy of a layer that treats all values alike, whatever their position."""
@@ -97,3 +112,10 @@ class Builder(Rebuild):
             end = suffix if i == len(more) else f"{suffix}_{i}"
             total = self.put(call, lambda name: kind(name=name), [total, x], suffix=end)
         return total
+
+
+def op(function: Callable[..., Any]) -> Callable[..., "tf_keras.layers.Layer"]:
+    """A layer class for a TensorFlow function, as Keras makes for a call of the function on its tensors."""
+    from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
+
+    return partial(TFOpLambda, function)

@@ -35,8 +35,12 @@ def average(build: Builder, call: Call) -> Any:
 
 
 def merge(build: Builder, call: Call) -> Any:
-    """Add, Multiply, Maximum and Minimum, two inputs at a time."""
-    return build.paired(call, type(call.layer))
+    """Add, Subtract, Multiply, Maximum and Minimum, two inputs at a time; in rank 4 if all inputs exist in it."""
+    kind = type(call.layer)
+    if all(build.is_wide(x) for x in call.x) and len({x.shape.rank for x in call.x}) == 1:
+        wide = call.on([build.wide(call.on(x)) for x in call.x])
+        return build.narrow(call.on(call.x[0]), build.paired(wide, kind))
+    return build.paired(call, kind)
 
 
 def max_pooling1d(build: Builder, call: Call) -> Any:
@@ -49,6 +53,22 @@ def average_pooling1d(build: Builder, call: Call) -> Any:
     from tf_keras import layers
 
     return _along(build, call, lambda name: layers.AveragePooling2D(*_windows(call), name=name))
+
+
+def pooling3d(build: Builder, call: Call) -> Any:
+    """MaxPooling3D and AveragePooling3D: over the height and width of each frame, and then over the frames."""
+    from tf_keras import layers
+
+    old, x = call.layer, call.x
+    if old.data_format != "channels_last" or not x.shape[1:].is_fully_defined():
+        return build.copy(call)
+    kind = {"MaxPooling3D": layers.MaxPooling2D, "AveragePooling3D": layers.AveragePooling2D}[type(old).__name__]
+    (depth, *size), (step, *steps) = old.pool_size, old.strides
+    y = build.put(call, lambda name: kind(size, steps, old.padding, name=name), build.wide(call), suffix="_pooled")
+    height, width, channels = y.shape[1:]
+    y = build.reshaped(call, y, [-1, x.shape[1], height * width, channels], "_pixels")
+    y = build.put(call, lambda name: kind((depth, 1), (step, 1), old.padding, name=name), y, suffix="_deep")
+    return build.put(call, lambda name: layers.Reshape((y.shape[1], height, width, channels), name=name), y)
 
 
 def up_sampling1d(build: Builder, call: Call) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.keras.surgery.builder import Builder
+from pipeline.keras.surgery.builder import Builder, op
 from pipeline.keras.surgery.graph import Call
 
 FUSED = ("linear", "relu", "relu6")  # activations that a TFLite op applies itself
@@ -34,6 +34,60 @@ def conv1d(build: Builder, call: Call) -> Any:
     if call.layer.data_format != "channels_last":
         return build.copy(call)
     return _convolution(build, call, layers.Conv2D, ("filters", "groups", *_SHARED), **_along(call))
+
+
+def conv3d(build: Builder, call: Call) -> Any:
+    """A convolution over frames, as one over images whose channels are those of all frames that the kernel covers.
+
+    x (n, d, h, w, c) becomes (n * d', h, w, k * c) for a kernel of k frames and d' results along d. TFLite has no int8
+    kernel for CONV_3D.
+    """
+    from tf_keras import layers
+
+    old = call.layer
+    fits = old.data_format == "channels_last" and old.groups == 1 and call.x.shape[1:].is_fully_defined()
+    if not fits or old.dilation_rate[0] > 1:
+        return build.copy(call)
+    x, frames = _covered(build, call)
+    kernel, *bias = old.get_weights()  # (k, height, width, c, filters)
+    weights = [kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1]), *bias]
+    settings = {name: getattr(old, name) for name in ("filters", "padding", *_SHARED)} | {
+        "kernel_size": old.kernel_size[1:], "strides": old.strides[1:], "dilation_rate": old.dilation_rate[1:],
+        "trainable": old.trainable,
+    }  # fmt: skip
+    y = _activated(build, call, lambda linear: _put(build, call, layers.Conv2D, settings, x, weights, linear))
+    return build.narrow(call, y, frames)
+
+
+def _covered(build: Builder, call: Call) -> tuple[Any, int]:
+    """The frames that each result of a 3D convolution depends on, as channels: (n * d', h, w, k * c), and d'.
+
+    Slices are taken of (n, d, h * w, c), because TFLite Micro slices at most four dimensions.
+    """
+    import tensorflow as tf
+    from tf_keras import layers
+
+    old, (depth, *rest) = call.layer, call.x.shape[1:]
+    size, stride, pixels = old.kernel_size[0], old.strides[0], (rest[0] * rest[1], rest[2])
+    missing = max((-(-depth // stride) - 1) * stride + size - depth, 0) if old.padding == "same" else 0
+    around = (missing // 2, missing - missing // 2), (0, 0)
+    count = (depth + missing - size) // stride + 1
+    x = build.put(call, lambda name: layers.Reshape((depth, *pixels), name=name), call.x, suffix="_pixels")
+    if missing:
+        x = build.put(call, lambda name: layers.ZeroPadding2D(around, name=name), x, suffix="_padded")
+
+    def frames(first: int) -> Any:
+        """Every `stride`-th frame from `first` on, of which there are `count`."""
+        ends = [0, first, 0, 0], [0, first + (count - 1) * stride + 1, *pixels], [1, stride, 1, 1]
+        return build.put(
+            call, lambda name: op(tf.strided_slice)(name=name), x, *ends, suffix=f"_frame_{first}",
+            begin_mask=1, end_mask=1,
+        )  # fmt: skip
+
+    taken = [frames(first) for first in range(size)]
+    if size > 1:
+        x = build.put(call, lambda name: layers.Concatenate(name=name), taken, suffix="_covered")
+    return build.reshaped(call, x if size > 1 else taken[0], [-1, *rest[:2], size * rest[2]], "_images"), count
 
 
 def depthwise_conv1d(build: Builder, call: Call) -> Any:

@@ -5,7 +5,6 @@ Keras stores such an op as a TFOpLambda layer with the public name of its functi
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +27,8 @@ RANGED = {
     "image.resize",
 }  # fmt: skip
 PASSING = {
-    "__operators__.getitem", "reshape", "transpose", "expand_dims", "squeeze", "split", "tile", "identity", "concat",
-    "nn.max_pool2d", "nn.avg_pool2d", "pad", "gather", "math.reduce_max", "stack", "unstack",
+    "__operators__.getitem", "strided_slice", "reshape", "transpose", "expand_dims", "squeeze", "split", "tile",
+    "identity", "concat", "nn.max_pool2d", "nn.avg_pool2d", "pad", "gather", "math.reduce_max", "stack", "unstack",
 }  # fmt: skip
 
 _ACTIVATIONS = {
@@ -51,13 +50,6 @@ def layers(build: "Builder", call: Call) -> Any:
     """The result of equivalent Keras layers, or of the same op if there are none."""
     found = _found(build, call, symbol(call.layer))
     return build.copy(call) if found is None else found
-
-
-def op(function: Callable[..., Any]) -> Callable[..., "tf_keras.layers.Layer"]:
-    """A layer class for a TensorFlow function, as Keras makes for a call of the function on its tensors."""
-    from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
-
-    return partial(TFOpLambda, function)
 
 
 def symbol(layer: "tf_keras.layers.Layer") -> str:

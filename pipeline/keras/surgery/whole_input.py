@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.keras.surgery import raw
+from pipeline.keras.surgery.builder import op
 from pipeline.keras.surgery.graph import Call, Rebuild
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Ids(Rebuild):
             self.put(call, lambda name: layers.GlobalAveragePooling1D(keepdims=keep, name=name), each, suffix=suffix)
             for each, suffix in ((x, "_sum"), (kept, "_share"))
         )
-        return self.put(call, lambda name: raw.op(tf.math.divide)(name=name), total, share)
+        return self.put(call, lambda name: op(tf.math.divide)(name=name), total, share)
 
     def _encoded(self, call: Call) -> Any:
         from tf_keras import layers

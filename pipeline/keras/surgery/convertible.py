@@ -1,0 +1,61 @@
+"""Rewrite layers that TensorFlow's converter refuses, leaves float in an int8 file, or rounds beyond use."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.keras.surgery import attention, channels, elementwise, kernels
+from pipeline.keras.surgery.builder import Builder
+from pipeline.keras.surgery.graph import Call
+
+if TYPE_CHECKING:
+    import tf_keras
+
+Rules = dict[str, Callable[[Builder, Call], Any]]
+
+ALWAYS: Rules = {"MaxPooling3D": elementwise.pooling3d, "AveragePooling3D": elementwise.pooling3d}
+INTEGER: Rules = {"Conv3D": kernels.conv3d}
+BEHIND: Rules = {"BatchNormalization": channels.batch_normalization, "ReLU": Builder.pointwise}  # a Conv3D
+
+
+class Convertible(Builder):
+    """The network, with equal outputs, in layers that the converter takes.
+
+    integer   whether the file is to have integer activations
+    replaced  names of the layers that were rewritten
+    """
+
+    def __init__(self, integer: bool) -> None:
+        super().__init__()
+        self.integer = integer
+        self.replaced: list[str] = []
+
+    def visit(self, call: Call) -> Any:
+        rule = self._rule(call)
+        if rule is None:
+            return self.copy(call)
+        self.replaced.append(call.layer.name)
+        return rule(self, call)
+
+    def _rule(self, call: Call) -> Callable[[Builder, Call], Any] | None:
+        kind = type(call.layer).__name__ if type(call.layer).__module__.startswith("tf_keras.") else ""
+        if kind in ALWAYS:
+            return ALWAYS[kind]
+        if not self.integer:
+            return None
+        if kind in attention.RULES:
+            return attention.RULES[kind] if attention.poor(call) else None
+        if kind in BEHIND and not (call.x.shape.rank == 5 and self.is_wide(call.x)):
+            return None
+        return INTEGER.get(kind) or BEHIND.get(kind)
+
+
+def convertible(model: "tf_keras.Model", integer: bool) -> "tuple[tf_keras.Model, Mapping[str, str]]":
+    """A network that the converter takes, and the layer of `model` that each of its layers replaces.
+
+    It is `model` itself, and no layers, if nothing has to be rewritten. integer: as in `Convertible`.
+    """
+    if not getattr(model, "_is_graph_network", False):
+        return model, {}
+    rewrite = Convertible(integer)
+    made = rewrite.model(model)
+    return (made, rewrite.origin) if rewrite.replaced else (model, {})
