@@ -47,10 +47,11 @@ def convert(
     require_finite(model, inputs.data)
     above = read_facts(inputs.source.path)
     aware, origin = bool(above.get("quantized")), above.get("origin", {})
-    if not aware:
-        model, origin = convertible(model, request.quantization in INTEGER)
-    conversion = Conversion(request, model, inputs.data.spec().shape, origin, inputs.report)
     sample = draw(inputs.data, calibration, inputs.seed) if request.quantization in INTEGER else None
+    taken = model
+    if not aware:
+        taken, origin = convertible(model, sample is not None, sample.x if sample else None)
+    conversion = Conversion(request, taken, inputs.data.spec().shape, origin, inputs.report)
     content, calibrated = _converted(conversion, sample, aware)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []

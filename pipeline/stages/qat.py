@@ -93,7 +93,8 @@ class Qat(Taught):
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
         clustered: dict[str, int] = above.get("clusters", {})
         self.check(self.unmatched(model))
-        network = rewrite.quantizable(model)
+        examples = list(self._examples(inputs.data))
+        network = rewrite.quantizable(model, examples)
         bits = self._bits(model, network)
         self.check((*(() if self.per_channel else _unfolded(network)), *_rounded_ids(network)))
         wrapped = quantizers.Quantized(preserve, bits, self.per_channel)
@@ -106,7 +107,7 @@ class Qat(Taught):
         keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
         frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
         keep += [held(_weights_of(quantized, frozen, network.origin))] if frozen else []
-        wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, list(self._examples(inputs.data))))
+        wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, examples))
         curves = self.fit(quantized, inputs, tf.gives_logits(model), keep)
         if preserve:
             _bake_zeros(quantized)

@@ -11,7 +11,8 @@ NAMES = (
     "mean and slice", "normalisation alone", "normalisation beside", "normalised vectors", "1D layers",
     "dense on a sequence", "separable", "rescaling", "normalization", "average of three", "another ceiling",
     "layer norm", "transposed", "inception", "minimum and bilinear", "softmax", "functions",
-    "functions joined", "running sum",
+    "functions joined", "attention", "attention of images", "dot-product attention", "group norm", "frames",
+    "running sum",
 )  # fmt: skip
 FLOAT = {"running sum"}  # not value by value, so it is no table
 
@@ -30,7 +31,7 @@ def test_every_network_is_measured(surgery: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rewritten_network_gives_the_same(surgery: dict[str, Any], name: str) -> None:
     found = surgery[name]
-    assert found["error"] < 1e-5
+    assert found["error"] < (2e-3 if "attention" in name else 1e-5)  # masked positions get up to 1/512 of the attention
     assert found["names"][0] == found["names"][1]
 
 

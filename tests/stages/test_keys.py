@@ -39,7 +39,9 @@ MODULES = {  # by room; core is neutral
         "keras": """
             conversion.bias_correction conversion.calibration conversion.conversion conversion.converter
             conversion.estimators conversion.functions conversion.halves conversion.named_ops conversion.ranges
-            conversion.request layer_choice layer_values models.model rounding surgery.graph surgery.rsqrt tf types
+            conversion.request layer_choice layer_values models.model rounding surgery.attention surgery.builder
+            surgery.channels surgery.convertible surgery.elementwise surgery.graph surgery.kernels
+            surgery.ranges surgery.rsqrt tf types
         """,
         "stages": "conversion convert follower sensitivity_facts sidecar stage worst",
         "tflite": """

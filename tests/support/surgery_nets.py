@@ -54,6 +54,16 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         y = l.Concatenate()([l.Minimum()([a, b]), a, b])
         return l.Concatenate()([l.UpSampling2D(interpolation="bilinear")(y), l.Conv2DTranspose(2, 2, 2)(x)])
 
+    def attention(x: Any) -> Any:
+        x = l.LayerNormalization()(x + l.MultiHeadAttention(2, 3, dropout=0.1)(x, x, use_causal_mask=True))
+        return l.LayerNormalization()(l.Add()([x, l.Dense(4)(l.Dense(8, activation="gelu")(x))]))
+
+    def frames(x: Any) -> Any:
+        x = l.Reshape((8, 4, 4, 2))(x)
+        x = l.Conv3D(3, 3, strides=(2, 1, 1), padding="same", use_bias=False)(x)
+        x = l.MaxPooling3D(2)(l.ReLU()(l.BatchNormalization()(x)))
+        return l.GlobalAveragePooling3D()(l.Conv3D(3, (1, 2, 1), activation="elu")(x))
+
     def functions(x: Any) -> Any:
         names = ("elu", "selu", "softplus", "softsign")
         parts = [l.Conv1D(3, 3, activation=name)(x) for name in names]
@@ -92,6 +102,11 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         "softmax": (VECTOR, lambda x: l.Dense(4, activation="softmax", name="scores")(x)),
         "functions": (SEQUENCE, functions),
         "functions joined": (SEQUENCE, functions_joined),
+        "attention": (SEQUENCE, attention),
+        "attention of images": (IMAGE, lambda x: l.MultiHeadAttention(2, 3, value_dim=2)(x, l.Conv2D(5, 3, 2)(x))),
+        "dot-product attention": (SEQUENCE, lambda x: l.Attention()([l.Conv1D(4, 3)(x), x], use_causal_mask=True)),
+        "group norm": (IMAGE, lambda x: l.ReLU()(l.GroupNormalization(3, epsilon=1e-6)(l.Conv2D(6, 3)(x)))),
+        "frames": (IMAGE, frames),
         "running sum": (VECTOR, lambda x: tf.cumsum(l.Dense(4)(x), axis=1)),
     }
 
@@ -114,7 +129,7 @@ def _measure(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
         weight.assign(spread)
     x = rng.normal(size=(32, *shape)).astype(np.float32)
     before = np.asarray(model(x, training=False))
-    network = rewrite.quantizable(model)
+    network = rewrite.quantizable(model, [x])
     after = np.asarray(network.model(x, training=False))
 
     wrapped = quantizers.Quantized(preserve=False)

@@ -1,15 +1,21 @@
 """Rules that rewrite attention as 1x1 convolutions, matrix products and a softmax, which have int8 kernels."""
 
 import inspect
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.keras.surgery.builder import Builder, op
 from pipeline.keras.surgery.graph import Call
+from pipeline.keras.surgery.ranges import observe
 
-MASKED = -16.0  # is added to the scores of masked positions; Keras adds -1e9, which leaves no int8 step for the others
+if TYPE_CHECKING:
+    import tf_keras
+
+SCORES = "_scores"  # suffix of the layer that computes the scores of an attention layer
+FLOOR = -16.0  # score of masked positions, if the scores of examples are not known
 
 Mask = NDArray[np.bool_]  # (length of the query, length of the value): which positions are attended to
 
@@ -124,13 +130,40 @@ def _attended(
 
     q, k, v = inputs
     matmul = op(tf.matmul)
-    scores = build.put(call, lambda name: matmul(name=name), q, k, suffix="_scores", transpose_b=True)
+    scores = build.put(call, lambda name: matmul(name=name), q, k, suffix=SCORES, transpose_b=True)
     if mask is not None:
-        added = np.where(mask, 0.0, MASKED).astype(np.float32).tolist()
-        scores = build.put(call, lambda name: op(tf.add)(name=name), scores, added, suffix="_masked")
+        scores = _masked(build, call, scores, mask)
     p = build.put(call, lambda name: layers.Softmax(name=name), scores, suffix="_softmax")
     dropped = build.put(call, lambda name: layers.Dropout(dropout, name=name), p, suffix="_dropout") if dropout else p
     return build.put(call, lambda name: matmul(name=name), dropped, v, suffix=last), p
+
+
+def _masked(build: Builder, call: Call, scores: Any, mask: Mask) -> Any:
+    """The scores with the floor of this layer at masked positions. Keras has -1e9, which leaves others no int8 step."""
+    import tensorflow as tf
+
+    build.masked.add(call.layer.name)
+    floor = build.floors.get(call.layer.name, FLOOR)
+    kept, added = mask.astype(np.float32), np.where(mask, 0, floor).astype(np.float32)
+    y = build.put(call, lambda name: op(tf.multiply)(name=name), scores, kept.tolist(), suffix="_kept")
+    return build.put(call, lambda name: op(tf.add)(name=name), y, added.tolist(), suffix="_masked")
+
+
+def floors(
+    model: "tf_keras.Model", origin: Mapping[str, str], masked: Collection[str], batches: Sequence[NDArray[np.float32]]
+) -> dict[str, float]:
+    """The floors of layers with masks: so far below all scores that masked positions get less than an int8 softmax has.
+
+    model, origin  the rewritten network, and which old layer each of its layers replaces
+    masked         names of the old layers
+    batches        examples (n, ...)
+
+    Together they get at most 1/512 of a position's attention, half a step of the softmax's 1/256.
+    """
+    named = {name: old for name, old in origin.items() if old in masked and name.startswith(old + SCORES)}
+    lowest = {named[name]: low for name, (low, _) in observe(model, named, batches).items()}
+    sizes = {named[layer.name]: layer.output_shape[-1] for layer in model.layers if layer.name in named}
+    return {old: low - float(np.log(512 * sizes[old])) for old, low in lowest.items()}
 
 
 def _permuted(build: Builder, call: Call, x: Any, suffix: str) -> Any:

@@ -1,6 +1,6 @@
 """The base class of the rewriting of layers: tensors of rank 4, and the layers that most rules need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,11 @@ class Builder(Rebuild):
     that nothing reads are not part of the new model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, floors: Mapping[str, float] | None = None) -> None:
+        """floors: attention layer -> the score of its masked positions."""
         super().__init__()
+        self.floors = floors or {}
+        self.masked: set[str] = set()  # attention layers with masks
         self._wide: dict[int, Any] = {}  # id of a tensor of rank 2, 3 or 5 -> it, kept alive, and its form of rank 4
 
     def is_wide(self, x: Any) -> bool:

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.keras.surgery import attention, channels, elementwise, kernels
 from pipeline.keras.surgery.builder import Builder
 from pipeline.keras.surgery.graph import Call
@@ -24,8 +27,8 @@ class Convertible(Builder):
     replaced  names of the layers that were rewritten
     """
 
-    def __init__(self, integer: bool) -> None:
-        super().__init__()
+    def __init__(self, integer: bool, floors: Mapping[str, float] | None = None) -> None:
+        super().__init__(floors)
         self.integer = integer
         self.replaced: list[str] = []
 
@@ -49,13 +52,21 @@ class Convertible(Builder):
         return INTEGER.get(kind) or BEHIND.get(kind)
 
 
-def convertible(model: "tf_keras.Model", integer: bool) -> "tuple[tf_keras.Model, Mapping[str, str]]":
+def convertible(
+    model: "tf_keras.Model", integer: bool, x: NDArray[np.float32] | None = None
+) -> "tuple[tf_keras.Model, Mapping[str, str]]":
     """A network that the converter takes, and the layer of `model` that each of its layers replaces.
 
-    It is `model` itself, and no layers, if nothing has to be rewritten. integer: as in `Convertible`.
+    It is `model` itself, and no layers, if nothing has to be rewritten.
+
+    integer  as in `Convertible`
+    x        examples (n, ...), by which the scores of masked positions in attention layers are set
     """
     if not getattr(model, "_is_graph_network", False):
         return model, {}
     rewrite = Convertible(integer)
     made = rewrite.model(model)
+    if rewrite.masked and x is not None:
+        rewrite = Convertible(integer, attention.floors(made, rewrite.origin, rewrite.masked, [x]))
+        made = rewrite.model(model)
     return (made, rewrite.origin) if rewrite.replaced else (model, {})

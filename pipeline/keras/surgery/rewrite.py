@@ -1,6 +1,6 @@
 """Rewrite a network, with equal outputs, into layers that have int8 kernels and support quantization-aware training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,9 @@ from pipeline.keras.surgery.builder import Builder
 from pipeline.keras.surgery.graph import Call, Rebuild
 
 if TYPE_CHECKING:
+    import numpy as np
     import tf_keras
+    from numpy.typing import NDArray
 
 # Class of a layer -> the rule that rewrites it; other layers are copied.
 RULES: dict[str, Callable[[Builder, Call], Any]] = {
@@ -101,8 +103,15 @@ class Network:
     origin: Mapping[str, str]
 
 
-def quantizable(model: "tf_keras.Model") -> Network:
-    """The network, with equal outputs, in layers that support quantization-aware training."""
+def quantizable(model: "tf_keras.Model", batches: "Sequence[NDArray[np.float32]]" = ()) -> Network:
+    """The network, with equal outputs, in layers that support quantization-aware training.
+
+    batches: examples (n, ...), by which the scores of masked positions in attention layers are set.
+    """
     rewrite, fold = Rewrite(), Foldable()
-    folded = fold.model(rewrite.model(model))
+    made = rewrite.model(model)
+    if rewrite.masked and batches:
+        rewrite = Rewrite(attention.floors(made, rewrite.origin, rewrite.masked, batches))
+        made = rewrite.model(model)
+    folded = fold.model(made)
     return Network(folded, {name: rewrite.origin[old] for name, old in fold.origin.items()})

@@ -154,7 +154,7 @@ class Simulation:
 
 def simulation(model: "tf_keras.Model", examples: Sequence[NDArray[np.float32]]) -> Simulation:
     """The simulation of a flat model. Its activation ranges are measured on batches of examples (n, ...)."""
-    network = quantizable(model)
+    network = quantizable(model, examples)
     switched = Switched()
     simulated = switched.model(network.model)
     switched.set_ranges(observe(network.model, switched.ranged, examples))
