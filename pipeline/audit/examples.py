@@ -113,6 +113,9 @@ def fit(given: Given, model: tflite.Model, carried: Contract | None) -> Fitted:
         data, notes = _fitted_arrays(given, given.data, model, carried)
     elif isinstance(given.data, Npz) and len(model.inputs) == len(model.outputs) == 1:
         data, notes = _fitted_archive(given, given.data, model, carried)
+    elif given.quantized:
+        rule = "`quantized` is for an .npz file and a file with one input and one output"
+        raise InputError(Fault(rule, where="--data", do="name the arrays as the file's inputs are named"))
     return Fitted(data, (*notes, *_of_steps(given, data, model)))
 
 

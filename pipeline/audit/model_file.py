@@ -63,7 +63,7 @@ def verify(
     Raises InputError for an invalid file, for data that does not fit it, and when a runtime crashes on it.
     """
     limits = limits or LIMITS
-    fitted = _call("the data", model, limits, _fit, model, given, baseline) if given else Fitted(None, ())
+    fitted = _call("reading the data", model, limits, _fit, model, given, baseline) if given else Fitted(None, ())
     data = fitted.data
     if isinstance(data, Data):
         _refuse(promises.all(), data.spec().task)

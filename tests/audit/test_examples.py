@@ -186,3 +186,9 @@ def test_a_file_that_keeps_state_says_so(verified, foreign_models):
 def test_what_was_said_of_the_examples_must_fit(refused, models, name, shape, settings, message):
     arrays = {"x_test": np.zeros(shape, np.float32), "y_test": np.arange(3) % 2}
     assert message in refused(models[name], arrays, settings=settings)
+
+
+def test_quantized_is_for_arrays_alone(edgepipe, models):
+    code, out, err = edgepipe("verify", models["int8"], "--data", "digits", "--quantized")
+    assert (code, out) == (3, "")
+    assert "`quantized` is for an .npz file" in err

@@ -125,7 +125,7 @@ def endless(root):
 @pytest.mark.parametrize(
     ("name", "edit", "limits", "message"),
     [
-        ("int8", wide, audited.LIMITS, r"must fit into 8192.00 MiB of memory to be run \(received 102400"),
+        ("int8", wide, audited.LIMITS, r"must fit into 8.00 GiB of memory to be run \(received 100.00 GiB"),
         (
             "loop",
             endless,
