@@ -17,6 +17,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.cli import output
+from pipeline.cli.signals import Ended, raised
 from pipeline.core.errors import ConfigError, EdgepipeError, Fault, StoreError
 
 _MOST_FAULTS = 50  # that are printed; nobody reads ten thousand
@@ -349,9 +350,9 @@ def _errors() -> Iterator[None]:
             lines.append(f"error: and {more:,} more")
         print("\n".join(lines), file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except Ended as end:
+        print(end, file=sys.stderr)
+        sys.exit(128 + end.number)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -390,7 +391,7 @@ def main() -> None:
     output.install()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all packages: 2 % of a run
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin for 50 ms, waiting for work
-    with _errors():
+    with _errors(), raised():
         try:
             _run()
         finally:

@@ -33,15 +33,17 @@ def run(path: Path, overrides: Sequence[str], target: str | None, out: Path, sto
     from pipeline.report import build, table
     from pipeline.report.folder import run_folder
 
-    config, document = load(path, overrides, target)
-    steps = make_plan(config, document)
-    store = Store(store_root, _warn)
-    with run_folder(out, config.name) as folder:
-        with progress.choose() as watcher:
+    with progress.choose() as watcher:
+        watcher.doing(f"reading {path}")
+        config, document = load(path, overrides, target)
+        steps = make_plan(config, document)
+        store = Store(store_root, _warn)
+        with run_folder(out, config.name) as folder:
             outcomes = run_steps(config, document, steps, store, folder / "log.txt", watcher)
-        build.ship(config, outcomes, folder)
-        report = build.build(config, outcomes, folder)
-        build.write(report, store, folder)
+            watcher.doing("writing the report")
+            build.ship(config, outcomes, folder)
+            report = build.build(config, outcomes, folder)
+            build.write(report, store, folder)
     if as_json:
         print(report.model_dump_json(indent=2))
     else:

@@ -1,82 +1,132 @@
-"""Show the progress of a run on standard error: bars on a terminal, plain lines elsewhere."""
+"""Show the progress of a run on standard error: a live line on a terminal, plain lines elsewhere.
 
+Nothing is ever silent. A terminal's line moves all the time. Elsewhere a line comes at least every `PAUSE` seconds,
+which grows with the time that a stage takes, so that the log of a long run stays short.
+"""
+
+import shutil
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from pipeline.cli.signals import Ended
+from pipeline.cli.stand import Stand, figures
 from pipeline.core import units
 from pipeline.core.progress import Progress
+from pipeline.report.wrapping import wrapped
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
-FIGURES = ("loss", "val_loss", "val_accuracy", "val_mae")  # metrics of an epoch that are shown, in this order
-PAUSE = 5.0  # minimum seconds between lines without metrics
+PAUSE, TICK = 1.5, 0.25  # longest silence in seconds, and how often it is looked for
+SLOWER = 90  # in a longer stage the longest silence is this part of its time
+ALWAYS = 40  # lines of a stage that are printed as they come; later ones keep the pause
+BAR = 10  # width of the bar in columns
 
 
 class Lines:
-    """A watcher that prints one line for each event, for logs; progress without metrics at most every PAUSE seconds."""
+    """A watcher that prints lines, for logs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stand, self.clock = Stand(clock), clock
+        self.width = shutil.get_terminal_size().columns  # COLUMNS, or 80
+        self._lock, self._over = threading.RLock(), threading.Event()
+        self._printed, self._last = 0, clock()
 
     def __enter__(self) -> Self:
+        threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self._over.set()
+        with self._lock:
+            place(error, self.stand)
+
+    def doing(self, what: str) -> None:
+        self._begin(what, step=False)
+        self.line(what)
 
     def cached(self, name: str) -> None:
-        self.line(name, "from the store")
+        self.line(f"{name}: from the store")
+        self.stand.end(name)
 
     def started(self, name: str) -> None:
-        self.line(name, "starts")
-        self._clock, self._what, self._told = Clock(), "", time.monotonic()
+        self._begin(name, step=True)
+        self.line(f"{name}: starts")
 
     def note(self, name: str, text: str) -> None:
-        self.line(name, text)
+        self.line(f"{name}: {text}")
 
     def waiting(self, name: str) -> None:
-        self.line(name, "is being made by another process; waiting for it")
+        self._begin(f"{name} is being made by another process; waiting for it", step=False)
+        self.line(self.stand.label)
 
     def progress(self, name: str, progress: Progress) -> None:
-        left, now = self._clock.left(progress), time.monotonic()
-        told = progress.figures or progress.done == progress.total or progress.what != self._what
-        if not told and now - self._told < PAUSE:
-            return
-        self._what, self._told = progress.what, now
-        parts = [f"{progress.what} {progress.done}/{progress.total}", figures(progress)]
-        self.line(
-            name, "  ".join(part for part in (*parts, f"about {units.seconds(left)} left" if left else "") if part)
-        )
+        with self._lock:
+            before = self.stand.progress
+            self.stand.heard(progress)
+            first = before is None or before.what != progress.what
+            ends = progress.within is None and (bool(progress.curves) or progress.done == progress.total)
+            if (first or ends) and (self._printed < ALWAYS or self._due()):
+                self.line(self.stand.line(self.width))
 
     def finished(self, name: str, seconds: float) -> None:
-        self.line(name, f"done in {units.seconds(seconds)}")
+        with self._lock:
+            self.line(f"{name}: done in {units.seconds(seconds)}")
+            self.stand.end(name)
 
-    def line(self, name: str, text: str) -> None:
-        print(f"{name}: {text}", file=sys.stderr, flush=True)
+    def beat(self) -> None:
+        """Say what the run is at, if nothing was printed for too long."""
+        with self._lock:
+            if self.stand.label and self._due():
+                self.line(self.stand.line(self.width))
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            self._printed, self._last = self._printed + 1, self.clock()
+            print("\n".join(wrapped(text, self.width, "  ")), file=sys.stderr, flush=True)
+
+    def _begin(self, label: str, step: bool) -> None:
+        with self._lock:
+            self.stand.begin(label, step)
+            self._printed = 0
+
+    def _due(self) -> bool:
+        now = self.clock()
+        return now - self._last >= max(PAUSE, (now - self.stand.since) / SLOWER)
+
+    def _beat(self) -> None:
+        while not self._over.wait(TICK):
+            self.beat()
 
 
 class Live:
-    """A watcher that shows a bar with epochs and time left for the running stage, and a line for each finished one."""
+    """A watcher that shows a bar, the progress and the time left of what runs, and a line for each finished step."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, ProgressColumn, SpinnerColumn
         from rich.progress import Progress as Bars
+        from rich.text import Text
 
-        self._console = Console(stderr=True, highlight=False)
-        self._bars: Bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.fields[stage]}", style="bold"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            console=self._console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
+        self.stand = stand = Stand()
+        self._console = console = Console(stderr=True, highlight=False)
+
+        class Told(ProgressColumn):
+            """Rendered anew with each refresh, ten times a second, so that the time always moves."""
+
+            def render(self, task: "Task") -> Text:
+                return Text(stand.line(console.width - BAR - 4))
+
+        self._bars = Bars(SpinnerColumn(), BarColumn(BAR), Told(), console=console, transient=True)
+        self._task: TaskID = self._bars.add_task("", total=None)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -86,72 +136,52 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+        place(error, self.stand)
+
+    def doing(self, what: str) -> None:
+        self._begin(what, step=False)
 
     def cached(self, name: str) -> None:
         self._say(name, "from the store", "dim")
+        self.stand.end(name)
 
     def started(self, name: str) -> None:
-        self._clock = Clock()
-        self._task = self._bars.add_task("starting", total=None, stage=name)
+        self._begin(name, step=True)
 
     def note(self, name: str, text: str) -> None:
         self._say(name, text, "yellow")
 
     def waiting(self, name: str) -> None:
-        self._say(name, "is being made by another process; waiting for it", "yellow")
+        self._begin(f"{name} is being made by another process; waiting for it", step=False)
 
     def progress(self, name: str, progress: Progress) -> None:
-        assert self._task is not None
-        left = self._clock.left(progress)
-        parts = (
-            f"{progress.what} {progress.done}/{progress.total}",
-            figures(progress),
-            f"{units.seconds(left)} left" if left else "",
-        )
-        self._bars.update(
-            self._task,
-            completed=progress.done,
-            total=progress.total,
-            description="  ".join(part for part in parts if part),
-        )
+        self.stand.heard(progress)
+        inner = progress.within
+        part = inner.done / inner.total if inner and inner.total else 0.0
+        self._bars.update(self._task, completed=progress.done + part, total=progress.total or None)
 
     def finished(self, name: str, seconds: float) -> None:
-        assert self._task is not None
-        self._bars.remove_task(self._task)
-        self._say(name, units.seconds(seconds), "green")
+        self._say(name, "  ".join([units.seconds(seconds), *figures(self.stand.metrics)]), "green")
+        self.stand.end(name)
+
+    def _begin(self, label: str, step: bool) -> None:
+        self.stand.begin(label, step)
+        self._bars.reset(self._task, total=None)
 
     def _say(self, name: str, text: str, style: str) -> None:
         from rich.text import Text
 
-        self._bars.console.print(Text.assemble(("  " + name.ljust(12), "bold"), " ", (text, style)))
+        lines = wrapped(f"{name.ljust(12)} {text}", self._console.width - 2, " " * 13)
+        lead, rest = lines[0][: len(name)], "\n  ".join([lines[0][len(name) :], *lines[1:]])
+        self._bars.console.print(Text.assemble("  ", (lead, "bold"), (rest, style)))
 
 
-class Clock:
-    """Estimates the time left from the mean time per unit, without the first unit, which includes start-up.
-
-    The estimate restarts when a stage changes to other units, such as the epochs of a second training.
-    """
-
-    def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
-        self._what = ""
-
-    def left(self, progress: Progress) -> float | None:
-        """Return the estimated seconds left, or None before the second unit."""
-        now = time.monotonic()
-        if self._first is None or self._what != progress.what or progress.done < self._first[0]:
-            self._first, self._what = (progress.done, now), progress.what
-            return None
-        units_done = progress.done - self._first[0]
-        return (now - self._first[1]) / units_done * (progress.total - progress.done) if units_done else None
-
-
-def figures(progress: Progress) -> str:
-    """Return the metrics of a progress report as text: ``loss 0.412  val_accuracy 95.1 %``."""
-    shown = ((name, progress.figures[name]) for name in FIGURES if name in progress.figures)
-    return "  ".join(f"{name} {units.percent(v) if 'accuracy' in name else units.number(v, 3)}" for name, v in shown)
+def place(error: BaseException | None, stand: Stand) -> None:
+    """Tell a signal where it found the run."""
+    if isinstance(error, Ended):
+        error.where = stand.interrupted()
 
 
 def choose() -> Lines | Live:
-    """Return the watcher to use: bars if standard error is a terminal, otherwise lines."""
+    """Return the watcher to use: live if standard error is a terminal, otherwise lines."""
     return Live() if sys.stderr.isatty() else Lines()

@@ -38,7 +38,7 @@ A check that fails is a result: the report is written before the command ends wi
 | 3 | data or a model file is wrong |
 | 4 | a stage failed, or the store or standard output can't be written |
 | 5 | a check failed, a limit of `compare` is exceeded, or a run folder is not what its report says |
-| 130 | interrupted; the same command goes on from there |
+| 129, 130, 143 | ended by SIGHUP, Ctrl-C or SIGTERM; the same command goes on from there |
 """
 
 REPORT = """The file `report.json` of a run folder. `edgepipe run --json` prints the same, and `edgepipe verify FILE

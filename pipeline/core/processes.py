@@ -25,6 +25,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from typing_extensions import Self
 
+from pipeline.core import progress
 from pipeline.core.errors import EdgepipeError, Fault, StageError
 from pipeline.core.telling import telling
 
@@ -90,25 +91,50 @@ def call(
         child.listen(hear)
 
 
+def warm(log: Path) -> None:
+    """Wait until the fork server has loaded TensorFlow, so that the next call starts at once."""
+    call("the process that loads TensorFlow", log, lambda message: None, _nothing)
+
+
+def _nothing(send: Send) -> None:
+    """Do nothing; called in a child process."""
+
+
 def gather(
-    who: str, calls: Sequence[tuple[Any, ...]], limits: Limits = Limits(), preload: Sequence[str] = RUNTIMES
+    who: str,
+    calls: Sequence[tuple[Any, ...]],
+    limits: Limits = Limits(),
+    preload: Sequence[str] = RUNTIMES,
+    hear: progress.Hear | None = None,
 ) -> list[Any]:
     """Run ``function(send, *args)`` for each ``(function, *args)`` in a child process of its own, all concurrently.
 
     Returns the last message of each child, in the order of `calls`. For the first child that fails it raises what
     `call` would raise, and StageError for a child that exceeds its limits. If the fork server is not running yet, it
-    is started with `preload`, so that TensorFlow need not be loaded.
+    is started with `preload`, so that TensorFlow need not be loaded. `hear` receives the progress of the first child.
     """
     start_server(None, preload)
     with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(_Child(who, None, limits, call[0], call[1:], {})) for call in calls]
-        return [_last(child) for child in children]
+        tells = [hear is not None and not place for place in range(len(calls))]  # nobody reads the others meanwhile
+        children = [
+            stack.enter_context(_Child(who, None, limits, call[0], call[1:], {}, told))
+            for call, told in zip(calls, tells, strict=True)
+        ]
+        return [_last(child, hear) for child in children]
 
 
-def _last(child: "_Child") -> Any:
+def _last(child: "_Child", hear: progress.Hear | None) -> Any:
+    """The last message of a child that is no progress, which `hear` receives."""
     said: list[Any] = [None]
-    child.listen(said.append)
-    return said[-1]
+
+    def listen(message: Any) -> None:
+        if not isinstance(message, progress.Progress):
+            said[0] = message
+        elif hear is not None:
+            hear(message)
+
+    child.listen(listen)
+    return said[0]
 
 
 class _Child:
@@ -122,13 +148,14 @@ class _Child:
         function: Callable[..., None],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        tells: bool = False,
     ) -> None:
         self.who, self.log, self.limits = who, log, limits
         self._story = f"the whole story: {log}" if log else ""
         start_server(log)
         context = _context()
         self._ours, self._theirs = context.Pipe()
-        arguments = (self._theirs, log, limits, function, args, kwargs)
+        arguments = (self._theirs, log, limits, function, args, kwargs, tells)
         self._process = context.Process(target=_child, args=arguments, name=f"edgepipe {who}")
 
     def __enter__(self) -> Self:
@@ -206,6 +233,7 @@ def _child(
     function: Callable[..., None],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    tells: bool,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     if log is not None:
@@ -218,11 +246,15 @@ def _child(
         _limit_time(limits.seconds)
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
 
+    lock = threading.Lock()  # progress comes from any thread
+
     def send(message: Any) -> None:
-        connection.send(("message", message))
+        with lock:
+            connection.send(("message", message))
 
     try:
-        function(send, *args, **kwargs)
+        with progress.listening(progress.paced(send)) if tells else contextlib.nullcontext():
+            function(send, *args, **kwargs)
         connection.send(("done", None))
     except EdgepipeError as error:
         traceback.print_exc()

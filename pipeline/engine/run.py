@@ -8,7 +8,9 @@ from pathlib import Path
 from pipeline.config.config import Config
 from pipeline.core import yaml
 from pipeline.core.errors import EdgepipeError
+from pipeline.core.progress import Progress
 from pipeline.core.store import Entry, Store
+from pipeline.engine.advice import Advisor
 from pipeline.engine.executors.local import Local
 from pipeline.engine.watcher import Watcher
 from pipeline.stages.stage import Artifact, Made
@@ -34,17 +36,20 @@ def run(
     the store has; this raises ConfigError or InputError with all faults.
     """
     executor = Local(config, store, log, watcher)
+    advisor = Advisor(config)
     outcomes: list[Outcome] = []
     entries = {step.key: entry for step in steps if (entry := store.get(step.key))}
     if missing := [i for i, step in enumerate(steps) if step.key not in entries]:
         from pipeline.engine import preflight  # with all that trains
 
+        executor.warm()
+        watcher.doing("examining the networks")
         preflight.examine(config, document, steps, missing, log, watcher.note)
     for i, step in enumerate(steps):
         try:
             entry = entries.get(step.key)
             upstream = {need.name: _artifact(need, entries) for need in step.needs}
-            hear = partial(watcher.progress, step.name)
+            hear = partial(_heard, watcher, advisor, step.name)
             made = Made(entry, True) if entry else executor.make(step.stage, step.identity, upstream, hear)
         except EdgepipeError as error:
             raise _placed(error, document, i, step) from None
@@ -53,6 +58,13 @@ def run(
         entries[step.key] = made.entry
         outcomes.append(Outcome(step, made.entry, made.cached))
     return tuple(outcomes)
+
+
+def _heard(watcher: Watcher, advisor: Advisor, name: str, progress: Progress) -> None:
+    """Pass the progress of a step on, with its note and with what it says of a training that goes wrong."""
+    watcher.progress(name, progress)
+    for text in (*((progress.note,) if progress.note else ()), *advisor.heard(name, progress)):
+        watcher.note(name, text)
 
 
 def _artifact(step: Step, entries: Mapping[str, Entry]) -> Artifact:

@@ -8,6 +8,9 @@ from pipeline.core.progress import Progress
 class Watcher(Protocol):
     """Observer of a run. `name` is the name of a step."""
 
+    def doing(self, what: str) -> None:
+        """Called when the run does something that is no step, such as "loading TensorFlow", until the next call."""
+
     def cached(self, name: str) -> None:
         """Called if the step's result was in the store already."""
 
@@ -18,7 +21,7 @@ class Watcher(Protocol):
         """Called if another process is making this step and the run waits for it."""
 
     def note(self, name: str, text: str) -> None:
-        """Called with a remark about the step, before the first training."""
+        """Called with a remark about the step."""
 
     def progress(self, name: str, progress: Progress) -> None:
         """Called when a running step reports its progress."""

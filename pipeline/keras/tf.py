@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import progress
 from pipeline.core.errors import Fault, StageError
 from pipeline.core.telling import telling
 from pipeline.keras.surgery.rsqrt import rsqrt
@@ -75,6 +76,7 @@ def load_model(path: Path) -> "tf_keras.Model":
 
     from pipeline.keras.rounding import few_bits
 
+    progress.step("loading the network")
     own = {kind.__name__: kind for kind in (rsqrt(), few_bits())}
     with known_layers(), tfmot.quantization.keras.quantize_scope(own):
         return tf_keras.models.load_model(path, compile=False)
@@ -178,10 +180,10 @@ def _floating(dtype: Any) -> bool:
 def predict(model: "tf_keras.Model", examples: "Examples", batch_size: int = 256) -> NDArray[np.float32]:
     """The model's outputs (N, ...) for all examples, in their order."""
     positions = np.arange(len(examples))
-    parts = [
-        np.asarray(model(examples.batch(positions[i : i + batch_size])[0], training=False), np.float32)
-        for i in range(0, len(positions), batch_size)
-    ]
+    parts = []
+    for i in range(0, len(positions), batch_size):
+        progress.step("example in Keras", i, len(positions))
+        parts.append(np.asarray(model(examples.batch(positions[i : i + batch_size])[0], training=False), np.float32))
     return np.concatenate(parts)
 
 

@@ -3,7 +3,7 @@
 import gzip
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from pipeline.core.hashing import file_sha256
 from pipeline.core.store import Store, key_of
 from pipeline.core.versions import installed
 from pipeline.data.source import SPLITS
+from pipeline.engine.advice import Advisor
 from pipeline.engine.run import Outcome
-from pipeline.report import checksums, curves, decisions, figures, junit, markdown, page
+from pipeline.report import checksums, decisions, figures, junit, markdown, page
 from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
 from pipeline.report.environment import environment
 from pipeline.report.folder import guard
@@ -49,7 +50,7 @@ def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
             labels=spec.labels,
             splits={name: _split(config, name) for name in SPLITS},
         ),
-        steps=tuple(_step(outcome) for outcome in outcomes),
+        steps=tuple(_steps(config, outcomes)),
         models=tuple(
             _calibrated(measured.get(outcome.step.name) or _unverified(outcome), outcome)
             for outcome in outcomes
@@ -106,7 +107,17 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     return read_facts(outcome.entry.path) if (outcome.entry.path / FACTS).is_file() else {}
 
 
-def _step(outcome: Outcome) -> StepFacts:
+def _steps(config: Config, outcomes: Sequence[Outcome]) -> Iterator[StepFacts]:
+    advisor = Advisor(config)
+    few = advisor.too_few
+    for outcome in outcomes:
+        facts = _step(outcome, advisor)
+        if facts.curves and few:
+            facts, few = facts.model_copy(update={"notes": (*facts.notes, few)}), ""  # once in a report
+        yield facts
+
+
+def _step(outcome: Outcome, advisor: Advisor) -> StepFacts:
     step, entry = outcome.step, outcome.entry
     facts = _told(outcome)
     return StepFacts(
@@ -118,7 +129,7 @@ def _step(outcome: Outcome) -> StepFacts:
         settings=step.stage.settings(),
         curves={name: tuple(values) for name, values in facts.get("curves", {}).items()},
         layers=tuple(facts.get("layers", ())),
-        notes=(*facts.get("notes", ()), *curves.advice(facts.get("curves", {}))),
+        notes=(*facts.get("notes", ()), *advisor.at_the_end(facts.get("curves", {}))),
         ladder=facts.get("ladder"),
         sensitivity=facts.get("sensitivity"),
     )

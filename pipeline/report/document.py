@@ -54,7 +54,9 @@ class StepFacts(Facts):
     cached: bool = Field(description="whether the result was already in the store")
     seconds: float = Field(description="wall time in seconds; if cached, that of the run that made it")
     curves: dict[str, tuple[float, ...]] = Field(
-        default={}, description="one value per epoch: loss, learning_rate and accuracy or mae; val_ for validation"
+        default={},
+        description="one value per epoch: loss, learning_rate and accuracy or mae; val_ for validation, where "
+        "val_unpredicted is the number of labels that have examples and are never predicted",
     )
     layers: tuple[dict[str, Any], ...] = Field(
         default=(), description="action of the stage on each layer: {layer, kind, done, why, ...}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
+UNDRAWN = ("learning_rate", "val_unpredicted")  # curves without a figure
 SCATTER, SCATTER_NARROW = "scatter", "scatter-narrow"  # for a wide screen and for a phone; the page shows one
 
 
@@ -52,7 +53,7 @@ def ranked(step: str) -> str:
 
 def metrics(step: StepFacts) -> list[str]:
     """Names of the metrics in a step's learning curves. A metric and its val_ counterpart share a figure."""
-    names = dict.fromkeys(name.removeprefix("val_") for name in step.curves if name != "learning_rate")
+    names = dict.fromkeys(name.removeprefix("val_") for name in step.curves if name not in UNDRAWN)
     return [name for name in names if any(map(math.isfinite, (*_values(step, name), *_values(step, f"val_{name}"))))]
 
 

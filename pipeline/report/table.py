@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _STYLES = {"pass": "green", "fail": "red", "unavailable": "yellow"}
 _COLUMNS = ("score", "change", "size", "gzip", "sparsity", "integer", "latency")
 _LONGEST_HEAD = 8  # maximum characters of the baseline's name in a column head, so that figures fit 80 columns
-_PROMISE, _LIMIT = 31, 19  # maximum width in columns of a promise and its limit
+_PROMISE, _LIMIT = 34, 19  # maximum width in columns of a promise and its limit
 _FIGURES = 72  # width in columns of a row's figures with two spaces between them
 
 
@@ -142,7 +142,7 @@ def _blocks(found: matrix.Matrix, width: int) -> Iterator[list[int]]:
     """Positions of the models, in groups whose columns fit a terminal `width` columns wide."""
     promise = max((len(row.promise) for row in found.rows), default=0)
     limit = max((len(_short(row.limit)) for row in found.rows), default=0)
-    room = left = width - min(promise, _PROMISE) - min(limit, _LIMIT) - 4
+    room = left = width - min(promise, _PROMISE) - min(limit, _LIMIT) - 2  # behind the last column there is no gap
     block: list[int] = []
     for place, name in enumerate(found.models):
         told = (len(_told(row.cells[place])) for row in found.rows)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline import tflite
 from pipeline.core import processes
 from pipeline.core.errors import EdgepipeError
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Progress, listening
 from pipeline.data.source import Data
 from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import Truth
@@ -42,7 +42,7 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
     elsewhere: dict[str, Verdicts] = {}
     for i, (name, artifact) in enumerate(inputs.upstream.items(), start=1):
         path = artifact.tflite
-        with named(name, path):
+        with named(name, path), listening(partial(_within, inputs, i - 1)):
             facts, kept, others = measure_file(name, path, artifact, device, inputs.data, x, y)
         measured.append(facts)
         verdicts.append(kept)
@@ -53,6 +53,11 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
     )
     arrays: dict[str, Any] = {"y": y, "decisions": np.stack(verdicts), **elsewhere}
     np.savez(work / DECISIONS, **arrays)
+
+
+def _within(inputs: Inputs, done: int, progress: Progress) -> None:
+    """Report what is measured of a model, behind `done` others."""
+    inputs.report(Progress("model", done, len(inputs.upstream), within=progress))
 
 
 @contextmanager

@@ -38,11 +38,14 @@ def test_the_run_folder_holds_the_deliverables_and_nothing_else(cold):
 
 
 def test_the_terminal_shows_progress_and_then_the_result(cold):
+    lines = cold.err.splitlines()
+    assert lines[:2] == ["reading tiny.yaml", "loading TensorFlow"]
     assert re.search(r"train: epoch 3/4 .* left", cold.err)
+    assert max(map(len, lines)) <= 80
     assert "PASS" in cold.out
     assert cold.out.rstrip().endswith("report.html")
     assert "oneDNN" not in cold.err
-    assert "tensorflow" not in cold.err.lower()
+    assert not [line for line in lines if "tensorflow" in line.lower() and not line.startswith("loading TensorFlow")]
 
 
 def test_the_resolved_config_runs_to_the_same_result(cold, tmp_path):
@@ -174,15 +177,27 @@ def test_a_damaged_entry_is_made_again_to_the_same_bytes(warm, cold):
     assert warm.models() == cold.models()
 
 
-def test_kill_9_then_the_same_command_gives_the_same_bytes(cold, tmp_path):
+def test_an_interrupted_run_says_where_it_stands_and_goes_on_to_the_same_bytes(cold, tmp_path):
     pipeline = Pipeline(tmp_path)
-    for stage in ("train", "prune", "qat"):  # each new start goes on from the kill before
+    ends = {
+        "train": (signal.SIGINT, 130, "interrupted in train after epoch 2 of 4; the same command goes on from there"),
+        "prune": (signal.SIGTERM, 143, "ended by SIGTERM in prune after epoch 2 of 3; the same command goes on from"),
+        "qat": (signal.SIGKILL, -9, "qat: epoch 2/3"),
+    }
+    before = ""
+    for stage, (number, code, said) in ends.items():  # each new start goes on from the end before
         with subprocess.Popen(pipeline.command(), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            told = []
             for line in process.stderr:
+                told.append(line)
                 if line.startswith(f"{stage}: epoch 2/"):
-                    process.send_signal(signal.SIGKILL)
-                    break
+                    process.send_signal(number)
+        assert process.returncode == code
+        assert told[-1].startswith(said)
+        assert not before or f"{before}: goes on from epoch 2\n" in told
+        before = stage
     _, err = pipeline.run()
+    assert "qat: goes on from epoch 2" in err
     assert "qat: epoch 3/" in err
     assert "qat: epoch 1/" not in err
     assert pipeline.models() == cold.models()

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.config.config import Config
 from pipeline.core.errors import StoreError
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Progress, listening, paced
 from pipeline.core.store import Store, key_of, store_fault
 from pipeline.data.source import Data
 from pipeline.engine.executors.inline import Inline
@@ -30,6 +30,17 @@ class Local:
 
     def __init__(self, config: Config, store: Store, log: Path, watcher: Watcher) -> None:
         self.config, self.store, self.log, self.watcher = config, store, log, watcher
+        self._warm = False
+
+    def warm(self) -> None:
+        """Load TensorFlow, unless that was done. Stages then start at once."""
+        from pipeline.core import processes  # not before something is to be made
+
+        if not self._warm:
+            self.watcher.doing("loading TensorFlow")
+            processes.start_server(self.log)
+            processes.warm(self.log)
+            self._warm = True
 
     def make(
         self,
@@ -38,9 +49,9 @@ class Local:
         upstream: Mapping[str, Artifact],
         report: Callable[[Progress], None],
     ) -> Made:
-        from pipeline.core import processes  # not before something is to be made
+        from pipeline.core import processes
 
-        processes.start_server(self.log)
+        self.warm()
         resume = self.store.partial(key_of(identity))
         config = self.config
 
@@ -74,9 +85,10 @@ def _run(
     """
     for each in models:
         each.prepare()
-    executor = Inline(data, model, seed, Store(store))
+    executor, report = Inline(data, model, seed, Store(store)), paced(send)
     try:
-        stage.run(Inputs(data, model, seed, upstream, resume, send, executor), work)
+        with listening(report):
+            stage.run(Inputs(data, model, seed, upstream, resume, report, executor), work)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise StoreError(store_fault(store, error, "written")) from error

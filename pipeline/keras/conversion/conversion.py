@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline import tflite
 from pipeline.core.errors import Fault, StageError
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Progress, step
 from pipeline.keras.conversion.converter import Feed, converter_of
 from pipeline.keras.conversion.functions import in_integers
 from pipeline.keras.conversion.named_ops import Layers
@@ -51,6 +51,7 @@ class Conversion:
         """
         import tensorflow as tf
 
+        step("converting")
         asked, converter = self.asked, self.converter()
         stepwise = bool(self.asked.keep_float) or asked.estimator != "minmax"
         feed = Feed(self.model.input_names[0], () if samples is None else samples, self.report)

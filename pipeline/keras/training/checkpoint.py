@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, StageError
 from pipeline.core.progress import Progress
+from pipeline.keras.training.unpredicted import NAME as UNPREDICTED
 
 if TYPE_CHECKING:
     import tf_keras
@@ -23,19 +24,23 @@ def checkpoint(
     seed: int,
     resume: Path,
     report: Callable[[Progress], None],
+    batches: tuple[int, int],
 ) -> Any:
     """A callback that saves all state after each epoch; it is created with the last saved state restored.
 
     Its attributes are `epoch` (number of finished epochs), `finished` (whether the training is over) and `curves`
     (name -> a value per epoch). It raises StageError if the loss is not finite.
 
-    others  callbacks whose state is saved too: EarlyStopping and ReduceLROnPlateau
-    resume  the directory for the state
+    others   callbacks whose state is saved too: EarlyStopping and ReduceLROnPlateau
+    resume   the directory for the state
+    batches  number of training and of validation batches in an epoch
     """
     import tf_keras
 
     class Checkpoint(tf_keras.callbacks.Callback):  # type: ignore[misc]
         """Must be the last callback, so that it saves the state from which the next epoch starts."""
+
+        _supports_tf_logs = True  # of batches, so that Keras does not convert the metrics of each to NumPy
 
         def __init__(self) -> None:
             super().__init__()
@@ -49,6 +54,8 @@ def checkpoint(
                 self._restore(saved)
 
         def on_train_begin(self, logs: Any = None) -> None:
+            if self.epoch:
+                self._report(f"goes on from epoch {self.epoch}")
             for callback in others:  # Keras resets them before each training
                 vars(callback).update(self._others.get(type(callback).__name__, {}))
 
@@ -56,7 +63,7 @@ def checkpoint(
             _reseed(model, seed, epoch)
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            figures = {key: float(value) for key, value in (logs or {}).items() if key != "lr"}
+            figures = {key: float(value) for key, value in (logs or {}).items() if key not in ("lr", UNPREDICTED)}
             if not np.isfinite(figures["loss"]):
                 raise StageError(
                     Fault(
@@ -69,7 +76,21 @@ def checkpoint(
             self.epoch = epoch + 1
             self.finished = self.epoch == self.params["epochs"] or bool(model.stop_training)
             self._save()
-            report(Progress("epoch", self.epoch, self.params["epochs"], figures))
+            self._report()
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._within("batch", batch + 1, batches[0])
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            self._within("validation batch", batch + 1, batches[1])
+
+        def _report(self, note: str = "") -> None:
+            curves = {name: tuple(values) for name, values in self.curves.items()}
+            report(Progress("epoch", self.epoch, self.params["epochs"], curves, kept=True, note=note))
+
+        def _within(self, what: str, done: int, total: int) -> None:
+            inner = Progress(what, done, total)
+            report(Progress("epoch", self.epoch, self.params["epochs"], within=inner, kept=True))
 
         def _save(self) -> None:
             folder = resume / f"epoch-{self.epoch}"

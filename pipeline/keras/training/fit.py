@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, StageError
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Progress, step
 from pipeline.data.source import Data, Examples
 from pipeline.data.tasks.task import Shape, Task
 from pipeline.keras.tf import in_precision
 from pipeline.keras.training.batches import in_order, shuffled
 from pipeline.keras.training.checkpoint import checkpoint
 from pipeline.keras.training.settings import Cosine, Exponential, Plateau, TrainingSettings
+from pipeline.keras.training.unpredicted import unpredicted
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -44,7 +45,7 @@ def fit(
 
     from_logits  whether the model's outputs are logits
     resume       a directory that survives a crash, for the state after each epoch
-    report       receives the progress after each epoch
+    report       receives the progress of epochs and batches
     callbacks    further Keras callbacks, which run before the checkpoint
     lesson       what a teacher adds to the loss; None without a teacher
     """
@@ -54,10 +55,12 @@ def fit(
     trained = lesson.taught(learner, from_logits) if lesson else learner
     loss = loss_of(outputs, spec.task, from_logits, settings.label_smoothing)
     loss = _weighted(loss, learner, settings, lesson.alpha if lesson else 1.0)
-    trained.compile(_optimizer(settings, steps), loss, metrics=list(spec.task.curves))
-    stoppers = _stoppers(settings)
-    saved = checkpoint(trained, stoppers, seed, resume, report)
+    metrics = [*spec.task.curves, *((unpredicted(outputs, from_logits),) if spec.task.decides else ())]
+    trained.compile(_optimizer(settings, steps), loss, metrics=metrics)
+    stoppers, validated = _stoppers(settings), in_order(validation, settings.batch_size, spec.task, outputs)
+    saved = checkpoint(trained, stoppers, seed, resume, report, (steps, int(validated.cardinality())))
     if not saved.finished:
+        step("preparing the training")
         batches = shuffled(
             train,
             batch_size=settings.batch_size,
@@ -73,7 +76,7 @@ def fit(
             epochs=settings.epochs,
             initial_epoch=saved.epoch,
             steps_per_epoch=steps,
-            validation_data=in_order(validation, settings.batch_size, spec.task, outputs),
+            validation_data=validated,
             callbacks=[*callbacks, *stoppers, saved],
             verbose=0,
         )

@@ -12,6 +12,7 @@ The same file gives different results on different kernels, so the caller choose
 An invalid file can crash the native runtime: call this in a separate process.
 """
 
+import itertools
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import progress
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, Tensor, read
 from pipeline.tflite.reading import ModelSource
@@ -215,8 +217,10 @@ def outputs(
     """
     model = source if isinstance(source, Model) else read(source)
     examples, own = min(map(len, inputs.values()), default=0), threading.local()
+    done = itertools.count()
 
     def part(values: tuple[Array, ...]) -> dict[str, Array]:
+        progress.step("example on LiteRT", next(done) * len(values[0]), examples)
         if not hasattr(own, "runner"):
             own.runner = Runner(model, kernels)
         runner: Runner = own.runner

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core import processes
+from pipeline.core import processes, progress
 from pipeline.core.errors import Fault, InputError, StageError
 from pipeline.tflite import Model, read
 from pipeline.tflite.reading import ModelSource
@@ -88,6 +88,7 @@ def raw(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
     stacks: dict[str, list[Array]] = {name: [] for name in results}
     with _plain(StageError, "TFLM failed while it ran the model", model.path or ""):
         for call in range(given.calls):
+            progress.step("example on TFLite Micro", call, given.calls)
             if model.stateful and call and given.starts(call):
                 interpreter = _reset(interpreter, model)
             for name, place in places.items():
@@ -113,6 +114,7 @@ def arena(source: ModelSource) -> Arena:
     """
     model = source if isinstance(source, Model) else read(source)
     _import()
+    progress.step("measuring the arena")
     report = _tried(model.content, _enough(model))
     if "error" in report:
         raise InputError(Fault("TFLM can't run this model", where=model.path or "", received=report["error"]))

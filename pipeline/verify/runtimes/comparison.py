@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import tflite
-from pipeline.core import processes
+from pipeline.core import processes, progress
 from pipeline.core.errors import EdgepipeError
 from pipeline.data.tasks.task import Truth
 from pipeline.tflite.values import Array, last, only, real, steps
@@ -151,7 +151,7 @@ def raw_outputs(path: Path, inputs: Mapping[str, Array], runtime: str) -> dict[s
     calls = [(_run, runtime, path, {name: parts[i] for name, parts in split.items()}) for i in range(count)]
     share = 1.0 if chosen.budget is None else macs / chosen.budget
     limits = processes.Limits(seconds=None if chosen.budget is None else SECONDS * max(1.0, share))
-    found = processes.gather(f"{chosen.title} on {path.name}", calls, limits)
+    found = processes.gather(f"{chosen.title} on {path.name}", calls, limits, hear=progress.tell)
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
