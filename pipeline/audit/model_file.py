@@ -15,7 +15,7 @@ from pydantic import Field
 from pipeline import tflite
 from pipeline.audit.examples import Arrays, Fitted, Given, fit, one
 from pipeline.audit.inspection import blamed
-from pipeline.core import processes, units
+from pipeline.core import processes, progress, units
 from pipeline.core.errors import ConfigError, Fault, InputError, StageError
 from pipeline.core.settings import Settings
 from pipeline.data import contract
@@ -106,7 +106,7 @@ def _refuse(checks: tuple[Check, ...], task: Task) -> None:
 def _call(what: str, path: Path, limits: processes.Limits, *call: Any) -> Any:
     """What a function sends from a separate process that reads or runs the file of this path."""
     try:
-        (found,) = processes.gather(what, [call], limits)
+        (found,) = processes.gather(what, [call], limits, hear=progress.tell)
     except StageError as error:
         raise blamed(error, path) from None
     return found

@@ -12,6 +12,7 @@ from pipeline.audit.remeasurement import Rerun, rerun
 from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core import processes
 from pipeline.core.errors import InputError, StageError
+from pipeline.core.progress import tell
 from pipeline.core.store import Store
 from pipeline.core.versions import installed
 from pipeline.report import build, decisions, environment, figures
@@ -106,7 +107,7 @@ def _checked(folder: Folder, again: tuple[str | None, Store] | None) -> Found:
 
 def _apart(folder: Folder, function: Callable[..., None], *args: Any) -> Any:
     """Run the function in a separate process with limits, and return what it sends."""
-    (sent,) = processes.gather(f"the check of {folder.path}", [(function, folder, *args)], LIMITS)
+    (sent,) = processes.gather(f"the check of {folder.path}", [(function, folder, *args)], LIMITS, hear=tell)
     return sent
 
 

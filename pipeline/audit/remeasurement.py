@@ -13,6 +13,7 @@ from pipeline.audit.model_file import LIMITS
 from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core import processes
 from pipeline.core.errors import Fault, InputError
+from pipeline.core.progress import tell
 from pipeline.core.store import Store
 from pipeline.data.source import SPLITS, Data
 from pipeline.keras import tf
@@ -89,7 +90,7 @@ def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
     }  # the last stage wins, as in the report
     jobs = [_job(folder, model, store, asked[model.name], done) for model in folder.intact if model.name in asked]
     (answers,) = processes.gather(
-        f"the measurement of {folder.path}", [(_measure, data, folder.config.seed, jobs)], LIMITS
+        f"the measurement of {folder.path}", [(_measure, data, folder.config.seed, jobs)], LIMITS, hear=tell
     )
     for job, (facts, decided, others) in zip(jobs, answers, strict=True):
         _keep(done, job, facts, {"": decided, **{f"@{runtime}": each for runtime, each in others.items()}})

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,7 +346,7 @@ def _errors() -> Iterator[None]:
     except EdgepipeError as error:
         if _wants_json():
             _print_error(error)
-        lines = [f"error: {fault}" for fault in error.faults[:_MOST_FAULTS]]
+        lines = [_fitted(f"error: {fault}") for fault in error.faults[:_MOST_FAULTS]]
         if more := len(error.faults) - len(lines):
             lines.append(f"error: and {more:,} more")
         print("\n".join(lines), file=sys.stderr)
@@ -359,6 +360,16 @@ def _errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print(f"error: standard output can't be written (received {error.strerror})", file=sys.stderr)
         sys.exit(StoreError.exit_code)
+
+
+def _fitted(text: str) -> str:
+    """The text, in lines between phrases on a terminal; elsewhere as it is, for programs that look for the place."""
+    if not sys.stderr.isatty():
+        return text
+    from pipeline.report.wrapping import wrapped
+
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line for each in text.split("\n") for line in wrapped(each, width, "    "))
 
 
 def _wants_json() -> bool:

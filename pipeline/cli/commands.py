@@ -158,6 +158,7 @@ def verify(
 ) -> int:  # fmt: skip
     """Measure and check any file and print the report. Returns the exit code: 0, or 5 if a check did not pass."""
     from pipeline.audit import examples, model_file
+    from pipeline.cli import progress
     from pipeline.report import build, figures, table
     from pipeline.report.folder import run_folder
     from pipeline.verify import targets
@@ -165,10 +166,11 @@ def verify(
     promises = load_as(model_file.Promises, checks) if checks else model_file.Promises()
     if target is not None:
         promises = promises.model_copy(update={"target": targets.load(target)})
-    report = model_file.verify(model, examples.load(data, quantized) if data else None, baseline, promises)
-    if out is not None:
-        with run_folder(out.parent, out.name) as folder:
-            build.write_pages(report, folder, figures.draw(report))
+    with progress.doing(f"measuring {model.name}"):
+        report = model_file.verify(model, examples.load(data, quantized) if data else None, baseline, promises)
+        if out is not None:
+            with run_folder(out.parent, out.name) as folder:
+                build.write_pages(report, folder, figures.draw(report))
     if as_json:
         print(report.model_dump_json(indent=2))
     else:
@@ -197,8 +199,10 @@ def check_verify(given: set[str]) -> None:
 def recheck(report: Path, data: str | None, rerun: bool, store_root: Path, as_json: bool) -> int:
     """Check a run folder again and print the mismatches. Returns the exit code: 0, or 5 if there are any."""
     from pipeline.audit import recheck as rechecking
+    from pipeline.cli import progress
 
-    found = rechecking.recheck(report, (data, Store(store_root, _warn)) if rerun else None)
+    with progress.doing(f"checking {report}"):
+        found = rechecking.recheck(report, (data, Store(store_root, _warn)) if rerun else None)
     if as_json:
         print(found.model_dump_json(indent=2))
     else:

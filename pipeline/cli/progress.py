@@ -8,7 +8,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from typing_extensions import Self
 from pipeline.cli.signals import Ended
 from pipeline.cli.stand import Stand, figures
 from pipeline.core import units
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Progress, listening
 from pipeline.report.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -180,6 +182,14 @@ def place(error: BaseException | None, stand: Stand) -> None:
     """Tell a signal where it found the run."""
     if isinstance(error, Ended):
         error.where = stand.interrupted()
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Show that a command is at work, and what its child processes report."""
+    with choose() as watcher, listening(partial(watcher.progress, "")):
+        watcher.doing(what)
+        yield
 
 
 def choose() -> Lines | Live:

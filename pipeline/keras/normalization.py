@@ -62,7 +62,7 @@ def estimate(
             row["mean_moved"] = _moved(layer, mean)
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
-        report(Progress("layer", done, len(reasons), {}))
+        report(Progress("layer", done, len(reasons)))
         yield row
 
 

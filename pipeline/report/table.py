@@ -7,6 +7,7 @@ from pipeline.core import units
 from pipeline.report import ladder, matrix, outputs, phrases
 from pipeline.report.document import Report
 from pipeline.report.terminal import text as _text
+from pipeline.report.wrapping import wrapped
 from pipeline.stages.ladder.facts import LadderFacts
 from pipeline.verify.model_facts import CheckResult
 
@@ -58,8 +59,10 @@ def _verdict(report: Report, console: "Console") -> "Text":
     from rich.text import Text
 
     state = phrases.state(report)
-    verdict = _text(phrases.VERDICTS[state].upper(), console, f"bold {_STYLES[state]}")
-    return Text("  ").join([verdict, _text(phrases.headline(report), console, "bold")])
+    verdict = phrases.VERDICTS[state].upper()
+    first, *rest = wrapped(f"{verdict}  {phrases.line(phrases.headline(report))}", console.width)
+    lines = (_text(line, console, "bold") for line in (first[len(verdict) :], *rest))
+    return Text.assemble((verdict, f"bold {_STYLES[state]}"), "  ", Text("\n").join(lines))
 
 
 def _models(report: Report, console: "Console") -> "Table":
@@ -215,17 +218,16 @@ def _mistakes(report: Report, console: "Console") -> "Table":
 
 
 def _notes(report: Report, console: "Console") -> "Table":
+    from rich.text import Text
+
     table = _grid()
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     unanswered = {f"{row.cells[1]}: {row.why}": None for row in outputs.rows(report) if row.why}
     unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := outputs.missing(model))]
-    for line in (*unanswered, *unmeasured):
-        table.add_row(_text("note", console, "yellow"), _text(line, console))
-    for model in report.models:
-        for note in model.notes:
-            table.add_row(_text("note", console, "yellow"), _text(f"{model.name}: {note}", console))
-    for step in report.steps:
-        for note in step.notes:
-            table.add_row(_text("note", console, "yellow"), _text(f"{step.name}: {note}", console))
+    of_models = [f"{model.name}: {note}" for model in report.models for note in model.notes]
+    of_steps = [f"{step.name}: {note}" for step in report.steps for note in step.notes]
+    for note in (*unanswered, *unmeasured, *of_models, *of_steps):
+        lines = wrapped(phrases.line(note), console.width - len("note  "))
+        table.add_row(_text("note", console, "yellow"), Text("\n").join(_text(line, console) for line in lines))
     return table

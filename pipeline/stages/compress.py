@@ -77,7 +77,7 @@ class Compress(Follower):
         path = work / TFLITE
         path.write_bytes(content)
         examples = _check_outputs(source, path, plain, inputs.data.split("validation"))
-        inputs.report(Progress("example", examples, examples, {}))
+        inputs.report(Progress("example", examples, examples))
         layers = [_row(tensor, table, tensor in chosen) for tensor, table in tables.items()]
         write_facts(work, layers=layers, notes=[_price(plain, compressed)])
 

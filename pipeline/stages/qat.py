@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import Fault, PlacedFault
+from pipeline.core.progress import step
 from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named
@@ -93,6 +94,7 @@ class Qat(Taught):
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
         clustered: dict[str, int] = above.get("clusters", {})
         self.check(self.unmatched(model))
+        step("rewriting the network")
         examples = list(self._examples(inputs.data))
         network = rewrite.quantizable(model, examples)
         bits = self._bits(model, network)

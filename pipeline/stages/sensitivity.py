@@ -86,7 +86,7 @@ def ranked(simulated: Simulation, inputs: Inputs, samples: int) -> SensitivityFa
     rows = []
     for done, unit in enumerate(simulated.units, start=1):
         rows.append(_row(unit, effect([unit.name]), effect([name for name in names if name != unit.name])))
-        inputs.report(Progress("layer", done, len(names), {}))
+        inputs.report(Progress("layer", done, len(names)))
     spec = inputs.data.spec()
     return SensitivityFacts(
         examples=len(x),

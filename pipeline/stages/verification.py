@@ -47,7 +47,7 @@ def measure(inputs: Inputs, work: Path, device: Asked) -> None:
         measured.append(facts)
         verdicts.append(kept)
         elsewhere |= {f"{i - 1}@{runtime}": each for runtime, each in others.items()}
-        inputs.report(Progress("model", i, len(inputs.upstream), {}))
+        inputs.report(Progress("model", i, len(inputs.upstream)))
     (work / MEASURED).write_text(
         json.dumps([facts.model_dump(mode="json") for facts in measured], indent=1), encoding="utf-8"
     )

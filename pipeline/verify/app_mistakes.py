@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import tflite
+from pipeline.core import progress
 from pipeline.data.contract import Contract
 from pipeline.data.source import Data
 from pipeline.data.spec import Spec
@@ -38,6 +39,7 @@ def measure(path: Path, data: Data) -> tuple[Mistake, ...]:
     (tensor,), runner = model.inputs, litert.Runner(model)
     long = steps(model, {only(model)[0]: test.batch(np.arange(1))[0]})
     count = sample(model, len(test), long)
+    progress.step("trying mistakes of apps")
     positions = np.arange(count, dtype=np.int64) * len(test) // count
     x, y = test.batch(positions)
     right = _decisions(last(runner(x), long), spec)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import tflite
+from pipeline.core import progress
 from pipeline.tflite.values import real, steps
 from pipeline.verify.interpreters import litert
 from pipeline.verify.model_facts import TensorError
@@ -34,6 +35,7 @@ def sample(model: tflite.Model, x: Values) -> Values:
 
 def record(path: Path, x: Values) -> dict[int, NDArray[Any]]:
     """The stored output of each op of the first subgraph, for examples x (n, ...): op index -> (n, ...)."""
+    progress.step("comparing the tensors")
     runner = litert.Runner(tflite.read(path), kernels="builtin", keep=True)
     return runner.record(x)
 

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from pipeline.core import processes
+from pipeline.core import processes, progress
 from pipeline.core.errors import ConfigError, EdgepipeError, Fault, InputError, StageError, StoreError
 
 
@@ -215,3 +215,17 @@ def test_the_child_dies_with_a_parent_that_is_killed(parent, tmp_path):
 def test_a_fork_server_that_was_killed_is_started_again(parent, tmp_path):
     done = subprocess.run(parent, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "alive\nalive\n"
+
+
+def work(send, units, result):
+    for done in range(units):
+        progress.step("unit", done, units)
+    send(result)
+
+
+def test_of_processes_beside_each_other_the_first_tells_its_progress():
+    heard = []
+    found = processes.gather("work", [(work, 3, "a"), (work, 5, "b")], hear=heard.append)
+    assert found == ["a", "b"]
+    assert heard[0] == progress.Progress("unit", 0, 3)
+    assert {each.total for each in heard} == {3}

@@ -30,7 +30,7 @@ MODULES = {  # by room; core is neutral
         "data": "source spec tasks.task",
         "keras": """
             layer_values models.model rounding surgery.graph surgery.rsqrt tf training.batches training.checkpoint
-            training.fit training.settings types
+            training.fit training.settings training.unpredicted types
         """,
         "stages": "sidecar stage train training",
     },

@@ -48,7 +48,7 @@ def corrected(
     now = given
     for done, place in enumerate(places, start=1):
         now = now.shifted(place, expected[place] - now.sums([place])[place])
-        report(Progress("layer", done, len(places), {}))
+        report(Progress("layer", done, len(places)))
     before, after = (_most(file.sums(places), expected) for file in (given, now))
     return now.content, [_row(op, reasons[op.index], before, after) for op in given.ops]
 

@@ -67,4 +67,4 @@ class Feed:
         for sample in self.samples:
             self.given += 1
             yield {self.name: sample[np.newaxis]}
-        self.report(Progress("calibration example", self.given, len(self.samples), {}))
+        self.report(Progress("calibration example", self.given, len(self.samples)))

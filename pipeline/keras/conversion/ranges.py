@@ -56,4 +56,4 @@ def _observe(
         values = runner.observe(samples[start : start + BATCH], tensors)
         for index, histogram in seen.items():
             histogram.add(values[index])
-        report(Progress("example for ranges", min(start + BATCH, len(samples)), len(samples), {}))
+        report(Progress("example for ranges", min(start + BATCH, len(samples)), len(samples)))

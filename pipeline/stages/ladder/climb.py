@@ -75,7 +75,7 @@ class Climb:
                 yield RungFacts(rung=name, status="skipped", why=hopeless)
                 continue
             facts = self._kept(name)
-            self.inputs.report(Progress(f"{name} {facts.status}: rung", done, len(self.auto.rungs), {}))
+            self.inputs.report(Progress(f"{name} {facts.status}: rung", done, len(self.auto.rungs), kept=True))
             yield facts
             if facts.status == "met":
                 return

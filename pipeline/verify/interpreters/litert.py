@@ -243,6 +243,7 @@ def latency(
     source: ModelSource, x: Array | Mapping[str, Array], runs: int = 100, warmup: int = 10, kernels: Kernels = "xnnpack"
 ) -> Latency:
     """Latency of one example on one thread, on this machine."""
+    progress.step("measuring the time")
     return Runner(source, kernels).latency(x, runs, warmup)
 
 
