@@ -47,7 +47,7 @@ def test_a_file_that_ends_its_process_is_exit_code_3(edgepipe, outcomes, tmp_pat
         assert "Traceback" not in err
         if code:
             assert (code, out) == (3, "")
-            assert err.startswith(f"measuring {path.name}\nerror: {path}: ")
+            assert f"\nerror: {path}: " in err
         else:  # it ends the reference kernels or TFLM alone, or LiteRT refuses it before they are tried
             assert any(reason in " ".join(out.split()) for reason in ("was killed", "can't run this model"))
 
