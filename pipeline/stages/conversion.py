@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import tflite
 from pipeline.core.errors import EdgepipeError, Fault, StageError
+from pipeline.core.progress import Progress
 from pipeline.data import contract
 from pipeline.data.source import Data, spread
 from pipeline.keras import tf
@@ -72,10 +73,13 @@ def convert(
             if calibration and calibration.halves:
                 used["halves"] = spread = _halves(conversion, sample, inputs.data, correct)
                 notes.append(spread_of(spread))
-    notes += _inexact(content, inputs.data)
     (work / TFLITE).write_bytes(content)
+    warnings = [*_inexact(content, inputs.data)]
     if request.quantization != "float32":
-        notes += _lost(work / TFLITE, model, inputs.data, warn_drop)
+        warnings += _lost(work / TFLITE, model, inputs.data, warn_drop)
+    for text in warnings:  # at once, and not only in the report
+        inputs.report(Progress("comparison with the Keras model", 1, 1, note=text))
+    notes += warnings
     write_facts(work, layers=rows, notes=notes, calibration=used)
 
 

@@ -25,6 +25,7 @@ KEEPS: tuple[Keeps, ...] = ("keep_float", "keep_int16")  # settings that name la
 LITERT_ONLY = {"GELU", "EXP"}  # ops whose int8 kernels LiteRT has and TFLM lacks
 _FLOAT = ("float32", "float16")  # quantizations without scales
 _IO = {"int8": ("int8", "uint8", "float32"), "int16x8": ("int16", "float32")}  # the first is the default
+WARN_DROP = 0.05  # 5 points
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -66,7 +67,7 @@ class Convert(Follower):
     keep_int16: Patterns | Worst = ()
     """Layers of an int8 file with int16 activations and int8 weights; same values as `keep_float`."""
 
-    warn_drop: Fraction = 0.05
+    warn_drop: Fraction = WARN_DROP
     """Loss from which on there is a note: accuracy on validation examples below the Keras model's, as a fraction; 0.05
     is 5 points. For tasks without labels it is the rise of the error, as a fraction of what a constant answer is off
     by. It changes no byte of the file."""
@@ -80,7 +81,7 @@ class Convert(Follower):
             raise ValueError(f"bias_correction: has no effect on {self.quantization}; only int8 is corrected")
         if self.io is not None and self.io not in self._ports:
             raise ValueError(f"io: must be {' or '.join(self._ports)} for {self.quantization}")
-        if self.quantization == "float32" and "warn_drop" in self.model_fields_set:
+        if self.quantization == "float32" and self.warn_drop != WARN_DROP:
             raise ValueError("warn_drop: has no effect on float32, which rounds nothing")
         if self.calibration is not None and self.quantization not in INTEGER:
             raise ValueError(f"calibration: has no effect on {self.quantization}; only int8 and int16x8 calibrate")

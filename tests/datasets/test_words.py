@@ -1,5 +1,6 @@
 """configs/words.yaml on what datasets/words/prepare.py makes: text stays whole numbers from the archive to the app."""
 
+import shutil
 import subprocess
 import sys
 
@@ -8,8 +9,22 @@ import pytest
 
 from pipeline import tflite
 from pipeline.audit import inspection
+from pipeline.engine.export import chosen, export
 from pipeline.verify.interpreters import litert
 from tests import ROOT
+
+PROGRAM = """
+#include "words_model.h"
+
+int main(void)
+{
+    const int32_t known[WORDS_INPUT0_ELEMENTS] = {0, 999, 3}, unknown[WORDS_INPUT0_ELEMENTS] = {7, 1000, -1};
+    words_input0_t input[WORDS_INPUT0_ELEMENTS];
+    const bool copied = words_input0_copy(input, known) && input[1] == 999 && input[2] == 3;
+    const bool refused = !words_input0_copy(input, unknown) && input[0] == 7 && input[1] == 0 && input[2] == 0;
+    return !(copied && refused);
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +79,15 @@ def test_a_file_is_verified_alone_on_the_ids_of_its_data(ran):
     )  # fmt: skip
     assert done.returncode in (0, 5), done.stderr
     assert "every id one higher" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+def test_c_code_copies_ids_and_refuses_others(ran, tmp_path):
+    export(files(ran)["small"], chosen("c", ["prefix=words"]), tmp_path)
+    (tmp_path / "main.c").write_text(PROGRAM)
+    options = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wpedantic", "-o", "program"]
+    subprocess.run(["gcc", "main.c", "words_model.c", *options], cwd=tmp_path, check=True, capture_output=True)
+    assert subprocess.run([tmp_path / "program"], check=False).returncode == 0
 
 
 def test_an_id_that_the_embedding_lacks_is_told_before_anything_is_trained(ran):
