@@ -1,6 +1,7 @@
 """Derive a report again from the files of its run folder, and list where the folder's own report differs."""
 
-import os
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -10,17 +11,17 @@ import numpy as np
 
 from pipeline import tflite
 from pipeline.audit.run_folder import Folder, Mismatch
-from pipeline.config.config import with_paths
 from pipeline.core.errors import InputError
 from pipeline.data.tasks.task import TASKS
 from pipeline.report.decisions import Decisions
 from pipeline.report.document import Report
 from pipeline.stages.verification import share_of_zeros
 from pipeline.verify import measurement
-from pipeline.verify.model_facts import CheckResult, ModelFacts, RuntimeFacts
+from pipeline.verify.model_facts import Breach, CheckResult, ModelFacts, RuntimeFacts
 from pipeline.verify.scoring import classification
 
 MOST_LINES = 5  # mismatches listed for one field of one model
+LONGEST = 90  # characters of a value in a mismatch
 OF_ANY_FILE = {"name", "file", "sha256", "bytes", "gzip_bytes", "calibration"}  # fields of models without verification
 
 Fresh = Mapping[str, Mapping[str, Any]]  # model -> its fields as derived or measured now
@@ -42,7 +43,15 @@ def _fields(path: Path, model: ModelFacts) -> dict[str, Any]:
     facts = measurement.read(model.name, path)
     known = tuple(name for name in model.pruned if name in facts.sparsity)
     found = {field: getattr(facts, field) for field in facts.model_fields_set - {"verified"}}
-    return {**found, "pruned": known, "pruned_sparsity": share_of_zeros(tflite.read(path), known)}
+    found |= {"pruned": known, "pruned_sparsity": share_of_zeros(tflite.read(path), known)}
+    return found | {"rules": _rules(facts.rules, model.rules)}
+
+
+def _rules(read: Sequence[Breach] | None, given: Sequence[Breach] | None) -> tuple[Breach, ...] | None:
+    """The breaches that a file shows, with those of the report that only its data show: R16 of inputs, at the end."""
+    if read is None or given is None:
+        return None if read is None else tuple(read)
+    return (*read, *(breach for breach in given[len(read) :] if breach.rule == "R16" and not breach.op))
 
 
 def named_mismatches(folder: Folder) -> Iterator[Mismatch]:
@@ -71,12 +80,13 @@ def decision_mismatches(folder: Folder, found: Decisions, where: str) -> Iterato
         ("examples", test and test.examples, len(found.y)),
     ):
         if wanted != got:
-            yield Mismatch(file=where, what=what, expected=_short(wanted), received=_short(got))
+            told, there = _pair(wanted, got)
+            yield Mismatch(file=where, what=what, expected=told, received=there)
     if not TASKS[folder.report.data.task].decides:
         return
     for name, decided in {"y": found.y, **found.models}.items():
         if decided.dtype != np.int64 or decided.ndim > 1:
-            yield Mismatch(file=where, what=name, expected="whole numbers (N,)", received=_short(decided.dtype))
+            yield Mismatch(file=where, what=name, expected="whole numbers (N,)", received=str(decided.dtype))
         elif len(decided) and not 0 <= decided.min() <= decided.max() < classes:
             received = f"{decided.min()} to {decided.max()}"
             yield Mismatch(file=where, what=name, expected=f"classes 0 to {classes - 1}", received=received)
@@ -90,7 +100,7 @@ def several_verify(folder: Folder) -> bool:
 
 def report(folder: Folder, fresh: Fresh, found: Decisions | None) -> Report:
     """The report, with all parts replaced that follow from the config, the fresh fields and the decisions."""
-    given, stages = folder.report, folder.config.stages
+    given, stages = folder.report, folder.stated_config.stages
     models = {model.name: _model(folder, model, fresh.get(model.name, {}), found) for model in given.models}
     checks: list[CheckResult] = []
     for stage in folder.verifies if not several_verify(folder) else ():
@@ -107,9 +117,9 @@ def report(folder: Folder, fresh: Fresh, found: Decisions | None) -> Report:
     ]
     return given.model_copy(
         update={
-            "name": folder.config.name,
+            "name": folder.stated_config.name,
             "status": "fail" if any(check.status != "pass" for check in results) else "pass",
-            "config": with_paths(folder.config.settings(), lambda path: os.path.relpath(path, folder.path)),
+            "config": folder.stated_config.settings(),
             "steps": tuple(steps),
             "models": tuple(models.values()),
             "checks": results,
@@ -152,13 +162,19 @@ def _of_runtime(model: ModelFacts, facts: RuntimeFacts, found: Decisions, labels
 
 def differences(expected: Report, received: Report) -> Iterator[Mismatch]:
     """Yield the differences between two reports, with at most MOST_LINES lines for each field."""
-    found = _leaves(expected.model_dump(mode="json"), received.model_dump(mode="json"), ())
+    found = _leaves(_plain(expected), _plain(received), ())
     for field, leaves in groupby(found, key=lambda leaf: leaf[0][:3]):
         for place, wanted, got in islice(leaves, MOST_LINES):
-            yield Mismatch(file="report.json", what=".".join(place), expected=_short(wanted), received=_short(got))
+            told, there = _pair(wanted, got)
+            yield Mismatch(file="report.json", what=".".join(place), expected=told, received=there)
         if more := sum(1 for _ in leaves):
             what = f"{'.'.join(field)}, {more} more"
             yield Mismatch(file="report.json", what=what, expected="the same", received="others")
+
+
+def _plain(report: Report) -> Any:
+    """The report as JSON has it, in which NaN equals NaN."""
+    return json.loads(report.model_dump_json())
 
 
 def _leaves(expected: Any, received: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
@@ -170,11 +186,30 @@ def _leaves(expected: Any, received: Any, place: tuple[str, ...]) -> Iterator[tu
         for i, (wanted, got) in enumerate(zip(expected, received, strict=True)):
             name = wanted.get("name", i) if isinstance(wanted, dict) and len(place) < 2 else i
             yield from _leaves(wanted, got, (*place, str(name)))
-    elif expected != received:
+    elif not _same(expected, received):
         yield place, expected, received
 
 
-def _short(value: Any) -> str:
-    """A value as text of at most 80 characters."""
-    text = f"{len(value)} values" if isinstance(value, list) and len(value) > 8 else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _same(expected: Any, received: Any) -> bool:
+    """Whether two values are equal, numbers in twelve digits: the last ones depend on the CPU and on libraries."""
+    if isinstance(expected, float) and isinstance(received, float):
+        return math.isclose(expected, received, rel_tol=1e-12, abs_tol=1e-15)
+    return bool(expected == received)
+
+
+def pair(expected: str, received: str) -> tuple[str, str]:
+    """Two texts as excerpts of at most LONGEST characters, from a little before the first place where they differ."""
+    if max(len(expected), len(received)) <= LONGEST:
+        return expected, received
+    differ = (i for i, (a, b) in enumerate(zip(expected, received, strict=False)) if a != b)
+    start = max(0, next(differ, min(len(expected), len(received))) - LONGEST // 3)
+    return _excerpt(expected, start), _excerpt(received, start)
+
+
+def _excerpt(text: str, start: int) -> str:
+    end = start + LONGEST
+    return f"{'...' * (start > 0)}{text[start:end]}{'...' * (end < len(text))}"
+
+
+def _pair(expected: Any, received: Any) -> tuple[str, str]:
+    return pair(*(f"{len(v)} values" if isinstance(v, list) and len(v) > 8 else str(v) for v in (expected, received)))

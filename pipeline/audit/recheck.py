@@ -1,7 +1,8 @@
 """Check a run folder again: its files, everything derived from them and, if asked, every figure by measuring again."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from pipeline.core.store import Store
 from pipeline.core.versions import installed
 from pipeline.report import build, decisions, environment, figures
 from pipeline.report.decisions import Decisions
+from pipeline.report.document import Report
 from pipeline.verify.model_facts import Facts
 
 UNTOLD = "latency, times, learning curves, ladders, rankings and notes of the steps, environment"
@@ -118,11 +120,21 @@ def _derived(send: processes.Send, folder: Folder, measured: derivation.Fresh, d
     """
     read, found = derivation.read(folder)
     kept, wrong = _decisions(folder)
+    unchecked = list(_of_libraries(folder, read))
     fresh = {name: {**fields, **measured.get(name, {})} for name, fields in read.items()}
-    found += [*wrong, *derivation.differences(derivation.report(folder, fresh, decided or kept), folder.report)]
-    unchecked: list[tuple[str, str]] = []
-    found += _page_mismatches(folder, unchecked)
+    derived = derivation.report(folder, fresh, decided or kept)
+    found += [*wrong, *derivation.differences(derived, folder.report)]
+    found += _page_mismatches(folder, derived, unchecked)
     send((found, unchecked))
+
+
+def _of_libraries(folder: Folder, read: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Take the fields away that another version of a library gives otherwise, and yield what they are."""
+    there, here = folder.report.environment.get("zlib"), environment.environment()["zlib"]
+    if there != here:
+        for fields in read.values():
+            fields.pop("gzip_bytes", None)
+        yield "gzip_bytes", f"zlib {there} packed the files, and this is {here}"
 
 
 def _decisions(folder: Folder) -> tuple[Decisions | None, list[Mismatch]]:
@@ -142,8 +154,11 @@ def _decisions(folder: Folder) -> tuple[Decisions | None, list[Mismatch]]:
     return None if wrong else kept, wrong
 
 
-def _page_mismatches(folder: Folder, unchecked: list[tuple[str, str]]) -> Iterator[Mismatch]:
-    """Yield pages that differ from those made from the report. Pages that can't be compared go to `unchecked`."""
+def _page_mismatches(folder: Folder, derived: Report, unchecked: list[tuple[str, str]]) -> Iterator[Mismatch]:
+    """Yield pages that differ from those made from the derived report. Pages that can't be compared go to `unchecked`.
+
+    A page that shows exactly what report.json says is no finding of its own: what is wrong in report.json is told.
+    """
     there, skipped = folder.report.environment, set()
     if there.get("edgepipe") != __version__:
         of = there.get("edgepipe", "an unknown version")
@@ -152,19 +167,29 @@ def _page_mismatches(folder: Folder, unchecked: list[tuple[str, str]]) -> Iterat
     if any(there.get(name) != installed(name) for name in environment.PRINTERS):
         skipped = {"report.html"}
         unchecked.append(("report.html", f"it was drawn with other versions of {', '.join(environment.PRINTERS)}"))
-    drawings = {} if skipped else figures.draw(folder.report)
-    texts = build.pages(folder.report, drawings) | {"config.yaml": build.config_text(folder.report)}
-    for name in (name for name in run_folder.PAGES if name not in skipped):
-        path = folder.path / name
-        if run_folder.plain_size(path) is not None:
-            yield from _lines(name, texts[name], run_folder.plain_text(path))
+    kept = {name: run_folder.plain_text(folder.path / name) for name in _present(folder) if name not in skipped}
+    given = _texts(folder.report, "report.html" not in skipped)
+    others = [name for name, text in kept.items() if text != given[name]]
+    expected = _texts(derived, "report.html" in others) | {"report.json": given["report.json"]} if others else {}
+    for name in others:
+        yield from _lines(name, expected[name], kept[name])
+
+
+def _present(folder: Folder) -> Iterator[str]:
+    return (name for name in run_folder.PAGES if run_folder.plain_size(folder.path / name) is not None)
+
+
+def _texts(report: Report, drawn: bool) -> dict[str, str]:
+    """The text of each page, by file name; the HTML page without its figures unless it is wanted whole."""
+    drawings = figures.draw(report) if drawn else {}
+    return build.pages(report, drawings) | {"config.yaml": build.config_text(report)}
 
 
 def _lines(name: str, expected: str, received: str) -> Iterable[Mismatch]:
     """Yield the first line that differs."""
-    if expected == received:
-        return
-    pairs = zip([*expected.splitlines(), ""], [*received.splitlines(), ""], strict=False)
-    number, pair = next(((i, pair) for i, pair in enumerate(pairs, start=1) if pair[0] != pair[1]), (0, ("", "")))
-    wanted, got = (repr(line.strip()[:60]) for line in pair)
-    yield Mismatch(file=name, what=f"line {number}", expected=wanted, received=got)
+    pairs = zip_longest(expected.split("\n"), received.split("\n"), fillvalue="")
+    for number, (wanted, got) in enumerate(pairs, start=1):
+        if wanted != got:
+            told, there = map(repr, derivation.pair(wanted, got))
+            yield Mismatch(file=name, what=f"line {number}", expected=told, received=there)
+            return

@@ -95,10 +95,11 @@ def rerun(folder: Folder, spec: str | None, store: Store) -> Rerun:
     for job, (facts, decided, others) in zip(jobs, answers, strict=True):
         _keep(done, job, facts, {"": decided, **{f"@{runtime}": each for runtime, each in others.items()}})
     done.unmeasured += [(name, "its file is not the one that the report states") for name in asked.keys() - done.fresh]
-    done.mismatches += _kept_mismatches(folder, done.decided)
+    done.mismatches += _kept_mismatches(folder, done.decided, data if spec is None else None)
     if asked.keys() <= done.decided.keys():
         test = data.split("test")
-        done.decisions = Decisions(test.sha256, test.batch(np.arange(len(test)))[1], done.decided)
+        y = test.batch(np.arange(len(test)))[1]
+        done.decisions = Decisions(test.sha256, y, done.decided, *data.positions("test"))
     return done
 
 
@@ -214,14 +215,22 @@ def _artifact(store: Store, key: str) -> Artifact | None:
     return above and Artifact(entry.stage, kind, entry.path, above, key)
 
 
-def _kept_mismatches(folder: Folder, fresh: Mapping[str, Verdicts]) -> Iterator[Mismatch]:
-    """Yield models whose decisions in the folder differ from those they make now."""
+def _kept_mismatches(folder: Folder, fresh: Mapping[str, Verdicts], data: Data | None) -> Iterator[Mismatch]:
+    """Yield models whose decisions in the folder differ from those they make now, and positions of other examples.
+
+    data: the data of the report; None for other data, in which the same examples may be in other places.
+    """
     try:
-        kept = decisions.read(folder.path / decisions.FILE).models
+        kept = decisions.read(folder.path / decisions.FILE)
     except InputError:
         return  # file_mismatches reports it
-    for name in fresh.keys() & kept.keys():
-        old, new = kept[name], fresh[name]
+    if data is not None:
+        source, index = data.positions("test")
+        if source != kept.source or not np.array_equal(index, kept.positions):
+            told = f"where the test examples are in {source}"
+            yield Mismatch(file=decisions.FILE, what="index", expected=told, received="other positions")
+    for name in fresh.keys() & kept.models.keys():
+        old, new = kept.models[name], fresh[name]
         if len(old) == len(new) and (flips := int(np.sum(old != new))):
             received = f"{flips} of {len(new)} others"
             yield Mismatch(file=decisions.FILE, what=name, expected="what the file decides", received=received)

@@ -35,12 +35,18 @@ class Mismatch(Facts):
 
 @dataclass(frozen=True)
 class Folder:
-    """A run folder with its report. text: the content of report.json."""
+    """A run folder with its report.
+
+    text           the content of report.json
+    config         the report's config, with paths from where the folder is now
+    stated_config  the same with the paths as they are written, which stay the same when the folder is moved
+    """
 
     path: Path
     text: str
     report: Report
     config: Config
+    stated_config: Config
 
     @property
     def verifies(self) -> tuple[Verify, ...]:
@@ -66,6 +72,7 @@ def load(path: Path) -> Folder:
         report = Report.model_validate_json(text)
         if not report.config:
             raise _no_report(path, "of a run", "one of single files")
+        stated = Config.model_validate(report.config)
         config = Config.model_validate(with_paths(report.config, lambda name: str(path.parent / name)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -77,7 +84,7 @@ def load(path: Path) -> Folder:
     for name, plain in (*expected, *((name, decisions.FILE) for name in report.files)):
         if name != plain or not re.fullmatch(NAME, name):
             raise _no_report(path, f"whose files are in its own folder, here {plain!r}", repr(name))
-    return Folder(path.parent, text, report, config)
+    return Folder(path.parent, text, report, config, stated)
 
 
 def _no_report(path: Path, which: str, received: str) -> InputError:

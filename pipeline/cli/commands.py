@@ -221,7 +221,7 @@ def _print_recheck(found: "Recheck") -> None:
     verdict = "[red]FAIL[/]" if count else "[green]PASS[/]"
     lines = [(verdict, f"{found.report}: {said}")]
     for each in found.mismatches:
-        told = f"{each.file}: {each.what}: expected {each.expected}, received {each.received}"
+        told = f"{each.file}: {each.what}: expected {each.expected}, found {each.received}"
         lines.append(("[red]✗ fail[/]", told))
     for name, (there, here) in found.changed.items() if count else ():
         lines.append(("[yellow]changed[/]", f"{name}: {there} in the report, {here} here; figures may depend on it"))

@@ -113,6 +113,11 @@ class Data(KeyedSettings):
     def split(self, name: str) -> Examples:
         """Return a split by its name in SPLITS. No example may be in two splits."""
 
+    def positions(self, split: str) -> tuple[str, NDArray[np.int64]]:
+        """Return where the examples of a split are in what the source reads: the name of the source's own split, and
+        the position (N,) of each example in that."""
+        return split, np.arange(len(self.split(split)))
+
     @abstractmethod
     def contract(self) -> "Contract":
         """Return the preprocessing contract: how raw values become those that the model is trained on."""

@@ -43,14 +43,14 @@ def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
         name=config.name,
         status="fail" if any(check.status != "pass" for check in checks) else "pass",
         environment=environment(),
-        config=with_paths(config.settings(), lambda path: os.path.relpath(path, work)),
+        config=_portable(config.settings(), work),
         data=DataFacts(
             fingerprint=config.data.fingerprint(),
             task=spec.task.name,
             labels=spec.labels,
             splits={name: _split(config, name) for name in SPLITS},
         ),
-        steps=tuple(_steps(config, outcomes)),
+        steps=tuple(_steps(config, outcomes, work)),
         models=tuple(
             _calibrated(measured.get(outcome.step.name) or _unverified(outcome), outcome)
             for outcome in outcomes
@@ -107,17 +107,27 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     return read_facts(outcome.entry.path) if (outcome.entry.path / FACTS).is_file() else {}
 
 
-def _steps(config: Config, outcomes: Sequence[Outcome]) -> Iterator[StepFacts]:
+def _portable(settings: dict[str, Any], work: Path) -> dict[str, Any]:
+    """The settings with each path from the run folder, so that a folder which moves with its data stays whole."""
+
+    def relative(path: str) -> str:
+        return os.path.relpath(Path(path).parent.resolve() / Path(path).name, work.resolve())
+
+    moved: dict[str, Any] = with_paths(settings, relative)
+    return moved
+
+
+def _steps(config: Config, outcomes: Sequence[Outcome], work: Path) -> Iterator[StepFacts]:
     advisor = Advisor(config)
     few = advisor.too_few
     for outcome in outcomes:
-        facts = _step(outcome, advisor)
+        facts = _step(outcome, advisor, work)
         if facts.curves and few:
             facts, few = facts.model_copy(update={"notes": (*facts.notes, few)}), ""  # once in a report
         yield facts
 
 
-def _step(outcome: Outcome, advisor: Advisor) -> StepFacts:
+def _step(outcome: Outcome, advisor: Advisor, work: Path) -> StepFacts:
     step, entry = outcome.step, outcome.entry
     facts = _told(outcome)
     return StepFacts(
@@ -126,7 +136,7 @@ def _step(outcome: Outcome, advisor: Advisor) -> StepFacts:
         key=step.key,
         cached=outcome.cached,
         seconds=entry.seconds,
-        settings=step.stage.settings(),
+        settings=_portable(step.stage.settings(), work),
         curves={name: tuple(values) for name, values in facts.get("curves", {}).items()},
         layers=tuple(facts.get("layers", ())),
         notes=(*facts.get("notes", ()), *advisor.at_the_end(facts.get("curves", {}))),
@@ -179,7 +189,8 @@ def _write_decisions(config: Config, outcomes: Sequence[Outcome], work: Path) ->
     ]
     if found:
         models = {name: decided for _, of_stage in found for name, decided in of_stage.items()}
-        kept = decisions.Decisions(config.data.split("test").sha256, found[0][0], models)
+        test, (source, index) = config.data.split("test"), config.data.positions("test")
+        kept = decisions.Decisions(test.sha256, found[0][0], models, source, index)
         decisions.write(work / decisions.FILE, kept)
 
 

@@ -1,7 +1,8 @@
 """The report as data: the content of ``report.json``, from which all other forms of the report are made.
 
 ``schema_version`` is 1: fields may be added, but not renamed. Fractions are 0..1, sizes are in bytes, times in the unit
-in their name. A figure that was not measured is null, never 0.
+in their name. A figure that was not measured is null, never 0. The texts "NaN" and "Infinity" stand for numbers that
+JSON lacks.
 """
 
 from typing import Any, Literal

@@ -14,7 +14,7 @@ from pipeline.data.tasks.task import TaskName
 class Facts(BaseModel):
     """Base class of all parts of the report. Instances are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, ser_json_inf_nan="strings")
 
 
 class Port(Facts):

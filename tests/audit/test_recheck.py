@@ -14,6 +14,8 @@ from pipeline.config.config import Config
 from pipeline.core.errors import InputError
 from pipeline.core.hashing import file_sha256
 from pipeline.core.store import Store
+from pipeline.data.sources.digits import Digits
+from pipeline.data.sources.npz import Npz
 from pipeline.report import build, checksums, decisions, figures
 from pipeline.report.document import Report
 
@@ -67,10 +69,54 @@ def test_results_are_bound_to_bytes(cold):
         assert model.sha256 == file_sha256(folder / model.file)
         assert model.split_sha256 == report.data.splits["test"].sha256
     assert report.files[decisions.FILE].sha256 == file_sha256(folder / decisions.FILE)
-    assert decisions.read(folder / decisions.FILE).split == report.data.splits["test"].sha256
+    kept = decisions.read(folder / decisions.FILE)
+    assert kept.split == report.data.splits["test"].sha256
+    digits = Digits(source="digits")
+    whole, test = digits.arrays()[kept.source], digits.split("test")
+    assert np.array_equal(whole[0][kept.positions], test.x)
+    assert np.array_equal(whole[1][kept.positions], kept.y)
     assert models["float"].calibration is None
     assert models["ptq"].calibration.samples == 179
     assert len(models["ptq"].calibration.sha256) == 64
+
+
+def test_what_place_libraries_and_data_alone_decide_is_no_finding(check, rewrite, tmp_path):
+    far = Npz(
+        source="npz", path="../" * 40 + "a folder, of a long name: that YAML quotes/" * 4 + "d.npz", labels=["a", "b"]
+    )
+
+    def change(report, models):
+        report["config"]["data"] = far.settings()
+        report["steps"][0]["curves"]["loss"][0] = "NaN"
+        report["environment"]["zlib"] = "0.1"
+        models["ptq"]["gzip_bytes"] += 1
+        models["small"]["metrics"]["accuracy"] *= 1 + 1e-15
+        models["ptq"]["rules"].append(dict.fromkeys(("what", "received", "expected"), "a range")
+                                      | {"rule": "R16", "severity": "warn"})  # fmt: skip
+
+    rewrite(change)
+    code, found, document = check()
+    assert (code, found) == (0, set())
+    assert "gzip_bytes" in {each["what"] for each in document["unchecked"]}
+
+
+def test_what_is_expected_follows_from_the_files(edgepipe, folder):
+    """A wrong report.json makes no page wrong that is right, and the excerpts begin where the texts differ."""
+    report = (folder / "report.json").read_text(encoding="utf-8")
+    (folder / "report.json").write_text(report.replace('"integer_only": true', '"integer_only": false'))
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| ptq"))
+    (folder / "report.md").write_text(page.replace(row, row + " " * 99 + "x"), encoding="utf-8")
+    (folder / "SHA256SUMS").unlink()
+    code, out, _ = edgepipe("verify", "--report", folder)
+    lines = [line for line in out.splitlines() if "✗" in line and "SHA256SUMS" not in line]
+    assert code == 5
+    assert [line.split(": expected")[0] for line in lines] == [
+        "✗ fail  report.json: models.ptq.integer_only", "✗ fail  report.json: models.small.integer_only",
+        f"✗ fail  report.md: line {page.splitlines().index(row) + 1}",
+    ]  # fmt: skip
+    assert lines[0].endswith("expected True, found False")
+    assert "expected '..." in lines[2]
 
 
 def test_touched_files_are_found(check, folder):
@@ -130,7 +176,7 @@ def test_swapped_decisions_do_not_give_the_figures(check, folder, rewrite):
     path = folder / decisions.FILE
     kept = decisions.read(path)
     models = dict(kept.models, ptq=(kept.models["ptq"] + 1) % 10)
-    decisions.write(path, decisions.Decisions(kept.split, kept.y, models))
+    decisions.write(path, kept._replace(models=models))
 
     def change(report, models):
         report["files"][decisions.FILE]["sha256"] = file_sha256(path)

@@ -93,6 +93,7 @@ class ArrayData(Data):
     classes, `y` or `y0`, `y1`, ... for regression."""
 
     _cut: dict[str, ArrayExamples] = PrivateAttr(default_factory=dict)
+    _places: dict[str, NDArray[np.int64]] = PrivateAttr(default_factory=dict)  # in train, of the splits cut from it
     _names: tuple[str, ...] = PrivateAttr(default=())
     _only_tests: bool = PrivateAttr(default=False)
 
@@ -177,6 +178,10 @@ class ArrayData(Data):
     def split(self, name: str) -> ArrayExamples:
         return self._examples()[name]
 
+    def positions(self, split: str) -> tuple[str, NDArray[np.int64]]:
+        self._examples()
+        return ("train", self._places[split]) if split in self._places else super().positions(split)
+
     def _examples(self) -> dict[str, ArrayExamples]:
         if not self._cut:
             given = {name: self._checked(name, *pair) for name, pair in self.arrays().items()}
@@ -259,4 +264,5 @@ class ArrayData(Data):
                 rule = f"is too small to cut a {name} split from"
                 raise InputError(Fault(rule, where=self.place("train"), received=f"{len(x)} examples"))
             parts[name] = (x[indices], y[indices])
+            self._places[name] = indices
         return parts
