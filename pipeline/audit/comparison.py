@@ -13,10 +13,11 @@ from pipeline.audit.run_folder import MOST_BYTES
 from pipeline.core import regular_file, units
 from pipeline.core.errors import ConfigError, Fault, InputError, did_you_mean
 from pipeline.data.tasks.task import TASKS
-from pipeline.report import decisions
+from pipeline.report import decisions, phrases
 from pipeline.report.document import Report
-from pipeline.verify.model_facts import Facts, LayerFacts, ModelFacts
+from pipeline.verify.model_facts import CheckResult, Facts, LayerFacts, ModelFacts
 from pipeline.verify.scoring.metrics import METRICS
+from pipeline.verify.verdict import title
 
 # Name of each limit -> the figure that it limits.
 LIMITS = {
@@ -191,9 +192,22 @@ def _difference(
 
 def _broken(a: Report, b: Report, model: str) -> list[str]:
     """Names of a model's checks that passed in A and do not pass in B; not those that B does not have."""
-    passed = {(c.check, c.what) for c in a.checks if c.model == model and c.status == "pass"}
-    failed = {(c.check, c.what) for c in b.checks if c.model == model and c.status != "pass"}
-    return [what or check for check, what in sorted(passed & failed)]
+    before, after = (_promises([check for check in report.checks if check.model == model]) for report in (a, b))
+    return [
+        phrases.promise(after[key])
+        for key, check in before.items()
+        if check.status == "pass" and key in after and after[key].status != "pass"
+    ]
+
+
+def _promises(checks: Sequence[CheckResult]) -> dict[tuple[str, str, int], CheckResult]:
+    """Checks by what they promise, whatever runtime decided, and the how manieth of that promise they are."""
+    found: dict[tuple[str, str, int], CheckResult] = {}
+    for check in checks:
+        what = check.what.replace(f" on {title(check.runtime)}", "") if check.runtime else check.what
+        number = sum((check.check, what) == key[:2] for key in found)
+        found[check.check, what, number] = check
+    return found
 
 
 def _changed(a: Sequence[LayerFacts], b: Sequence[LayerFacts]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from pipeline.config.config import Config, load, load_as
 from pipeline.core import units
 from pipeline.core.errors import ConfigError, Fault
 from pipeline.core.store import Store
+from pipeline.engine import history
 from pipeline.engine.plan import plan as make_plan
 from pipeline.engine.plan import why_missing
 from pipeline.stages.step import Step
@@ -30,7 +31,7 @@ def run(path: Path, overrides: Sequence[str], target: str | None, out: Path, sto
     """Run a config and print the report. Returns the exit code: 0, or 5 if a check did not pass."""
     from pipeline.cli import progress
     from pipeline.engine.run import run as run_steps
-    from pipeline.report import build, table
+    from pipeline.report import build, origin, table
     from pipeline.report.folder import run_folder
 
     with progress.choose() as watcher:
@@ -42,7 +43,7 @@ def run(path: Path, overrides: Sequence[str], target: str | None, out: Path, sto
             outcomes = run_steps(config, document, steps, store, folder / "log.txt", watcher)
             watcher.doing("writing the report")
             build.ship(config, outcomes, folder)
-            report = build.build(config, outcomes, folder)
+            report = build.build(config, outcomes, folder, origin.origin(path))
             build.write(report, store, folder)
     if as_json:
         print(report.model_dump_json(indent=2))
@@ -56,8 +57,8 @@ def plan(
 ) -> None:
     """Print one row for each stage: whether the store has its result and, with `explain`, why it does not."""
     config, document = load(path, overrides, target)
-    store = Store(store_root, _warn)
-    rows = [_plan_row(step, store, explain) for step in make_plan(config, document)]
+    store, last = Store(store_root, _warn), history.last(store_root, config.name)
+    rows = [_plan_row(step, store, last if explain else None) for step in make_plan(config, document)]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -69,7 +70,8 @@ def plan(
     _console().print(table)
 
 
-def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
+def _plan_row(step: Step, store: Store, last: Mapping[str, str] | None) -> dict[str, Any]:
+    """A row of the plan; with the reason of a miss, if `last` is given: see `why_missing`."""
     hit = store.get(step.key) is not None
     row = {
         "name": step.name,
@@ -78,7 +80,7 @@ def _plan_row(step: Step, store: Store, explain: bool) -> dict[str, Any]:
         "key": step.key,
         "hit": hit,
     }
-    return row | ({"why": "" if hit else why_missing(step, store)} if explain else {})
+    return row if last is None else row | {"why": "" if hit else why_missing(step, store, last)}
 
 
 def inspect(path: Path, as_json: bool) -> None:

@@ -5,6 +5,7 @@ Nothing is run and TensorFlow is not imported. `why_missing` explains why a step
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.config import links
@@ -150,13 +151,17 @@ _CODE = {  # place of a code digest in an identity -> the part that the code bel
 }  # fmt: skip
 
 
-def why_missing(step: Step, store: Store) -> str:
-    """Return why the store has no entry for a step, by comparison with the most similar entry of the same kind."""
+def why_missing(step: Step, store: Store, last: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return why the store has no entry for a step, by comparison with another entry of the same kind: that of the
+    config's last run (step -> key) or, where that is gone, the most similar one.
+    """
     candidates = [entry for entry in store.entries() if entry.stage == step.stage.kind]
     if not candidates:
         return f"no {step.stage.kind} stage is in the store"
+    own = [entry for entry in candidates if entry.key == last.get(step.name)]
     nearest = min(
-        candidates, key=lambda entry: (len(_differences(entry.identity, step.identity)), len(_changed(entry, step)))
+        own or candidates,
+        key=lambda entry: (len(_differences(entry.identity, step.identity)), len(_changed(entry, step))),
     )
     return "; ".join(_told(nearest, step, store)) or "its entry is damaged"
 

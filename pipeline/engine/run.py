@@ -10,6 +10,7 @@ from pipeline.core import yaml
 from pipeline.core.errors import EdgepipeError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Entry, Store
+from pipeline.engine import history
 from pipeline.engine.advice import Advisor
 from pipeline.engine.executors.local import Local
 from pipeline.engine.watcher import Watcher
@@ -57,6 +58,7 @@ def run(
             watcher.cached(step.name)
         entries[step.key] = made.entry
         outcomes.append(Outcome(step, made.entry, made.cached))
+    history.remember(store.root, config.name, {step.name: step.key for step in steps})
     return tuple(outcomes)
 
 

@@ -24,7 +24,7 @@ def judge(check: Check, model: ModelFacts, base: ModelFacts | None, runtime: str
         return
     if not rows and runtime is not None:
         why = next((row.unavailable for row in model.runtimes if row.runtime == runtime), "") or "not measured there"
-        missing = {"status": "unavailable", "value": None, "why": f"{_title(runtime)}: {why}", "runtime": runtime}
+        missing = {"status": "unavailable", "value": None, "why": f"{title(runtime)}: {why}", "runtime": runtime}
         yield from (result.model_copy(update=missing) for result in check.judge(model, base))
         return
     results = [[_on(result, row, model) for result in check.judge(on(model, row), base)] for row in rows]
@@ -50,7 +50,7 @@ def _on(result: CheckResult, row: RuntimeFacts, model: ModelFacts) -> CheckResul
     """The result with its runtime named, in words too where that is not the base runtime."""
     update: dict[str, Any] = {"runtime": row.runtime}
     if not row.base:
-        update["what"] = f"{result.what} on {_title(row.runtime)}"
+        update["what"] = f"{result.what} on {title(row.runtime)}"
     if model.examples and row.examples < model.examples:
         part = f"the first {units.whole(row.examples)} of {units.whole(model.examples)} test examples"
         update["why"] = f"{result.why}; {part}" if result.why else part
@@ -63,6 +63,6 @@ def _badness(result: CheckResult) -> tuple[int, float]:
     return _WORSE[result.status], -value if result.bound == "at least" else value
 
 
-def _title(runtime: str) -> str:
+def title(runtime: str) -> str:
     """A runtime's name for people; a report of another edgepipe can have one that is not here."""
     return RUNTIMES[runtime].title if runtime in RUNTIMES else runtime

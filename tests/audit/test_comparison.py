@@ -84,6 +84,23 @@ def test_a_check_that_no_longer_passes_needs_no_limit(changed):
     assert changed(fail, "--fail-on", "checks=1")[0] == 0
 
 
+def test_promises_are_matched_whatever_runtime_decided_and_however_often_they_are_made(changed):
+    """A promise that is kept nowhere, or that only one run makes, is none that was lost."""
+
+    def twice(document):
+        first = document["checks"][0]
+        document["checks"] += [first | {"limit": 2.0, "status": "fail"}, first | {"what": "other", "status": "fail"}]
+
+    def elsewhere(document):
+        first = document["checks"][0]
+        first.update(runtime="tflm", what="accuracy on TFLite Micro", status="fail")
+
+    assert changed(twice)[0] == 0
+    code, out, _ = changed(elsewhere)
+    assert code == 5
+    assert "no longer passes: accuracy on TFLite Micro" in out
+
+
 def test_runs_on_other_examples_are_told(changed):
     def other(document):
         document["data"]["splits"]["test"]["sha256"] = "0" * 64

@@ -8,7 +8,7 @@ import pytest
 from pipeline.config import config
 from pipeline.core.errors import InputError
 from pipeline.core.store import Store, key_of
-from pipeline.engine import plan
+from pipeline.engine import history, plan
 from pipeline.stages import step as steps_of
 from tests import ROOT
 from tests.support.described import dense, network
@@ -182,6 +182,20 @@ def test_why_is_told_from_the_entry_that_shares_most_of_what_is_read(why, planne
     other = planned(STAGES)["verify"].identity | {"needs": ["another float", "another small"]}
     why.store.put(key_of(other), "verify", other, lambda work: (work / "file").touch())
     assert why("stages.prune.sparsity=0.6")["verify"] == "reads small, which changed"
+
+
+def test_why_is_told_from_the_last_run_of_the_config_first(why, planned, tmp_path):
+    """Although another config's entry differs in less."""
+    own = planned(STAGES, "stages.train.epochs=7", "seed=3")["train"]
+    why.store.put(own.key, "train", own.identity, lambda work: (work / "file").touch())
+    history.remember(why.store.root, "tiny", {"train": own.key})
+    step = planned(STAGES, "stages.train.epochs=8", "seed=3")["train"]
+    assert plan.why_missing(step, why.store, history.last(why.store.root, "tiny")) == "epochs 7 -> 8"
+    step = planned(STAGES, "stages.train.epochs=9")["train"]
+    assert plan.why_missing(step, why.store).startswith("epochs")
+    assert "seed 3 -> 0" in plan.why_missing(step, why.store, history.last(why.store.root, "tiny"))
+    (why.store.root / "runs" / "tiny.json").write_text("[")
+    assert history.last(why.store.root, "tiny") == {}
 
 
 def test_an_empty_store_is_told_as_such(planned, tmp_path):
