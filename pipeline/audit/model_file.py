@@ -24,6 +24,7 @@ from pipeline.data.sources.arrays import ArrayData
 from pipeline.data.tasks.task import Task
 from pipeline.report.document import DataFacts, Report, Split
 from pipeline.report.environment import environment
+from pipeline.report.origin import origin
 from pipeline.verify import app_mistakes, drop, measurement, output_comparison, tensor_errors
 from pipeline.verify.checks.check import AnyCheck, Check
 from pipeline.verify.device import Asked, asked
@@ -83,6 +84,7 @@ def verify(
     return Report(
         name=model.stem,
         status="pass" if all(check.status == "pass" for check in checks) else "fail",
+        origin=origin(),
         environment=environment(),
         config={},
         data=_data(data, facts),

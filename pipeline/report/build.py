@@ -16,7 +16,7 @@ from pipeline.data.source import SPLITS
 from pipeline.engine.advice import Advisor
 from pipeline.engine.run import Outcome
 from pipeline.report import checksums, decisions, figures, junit, markdown, page
-from pipeline.report.document import DataFacts, FileFacts, Report, Split, StepFacts
+from pipeline.report.document import DataFacts, FileFacts, Origin, Report, Split, StepFacts
 from pipeline.report.environment import environment
 from pipeline.report.folder import guard
 from pipeline.report.settings_text import settings_text
@@ -35,13 +35,14 @@ def ship(config: Config, outcomes: Sequence[Outcome], work: Path) -> None:
         _write_decisions(config, outcomes, work)
 
 
-def build(config: Config, outcomes: Sequence[Outcome], work: Path) -> Report:
+def build(config: Config, outcomes: Sequence[Outcome], work: Path, origin: Origin | None = None) -> Report:
     """Build the report of a finished run whose results are in the folder `work`."""
     measured, checks = _verified(outcomes)
     spec = config.data.spec()
     return Report(
         name=config.name,
         status="fail" if any(check.status != "pass" for check in checks) else "pass",
+        origin=origin,
         environment=environment(),
         config=_portable(config.settings(), work),
         data=DataFacts(

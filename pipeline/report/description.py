@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import units
 from pipeline.data.contract import Contract
+from pipeline.report import formula
 from pipeline.report.terminal import text
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ def _contract(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "", f"real values: {carried.formula}, {units.number(low)} to {units.number(high)}"
     (port,) = facts["inputs"]
     if port["scale"] is not None:
-        shift = f" {'-' if port['zero_point'] < 0 else '+'} {abs(port['zero_point'])}" if port["zero_point"] else ""
-        yield "", f"input: round(real / {port['scale']:.9g}){shift}, clamped to {port['dtype'].lower()}"
+        yield "", f"input: {formula.stored(port['dtype'], port['scale'], port['zero_point'])}"
     yield from _labels(carried)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Latency",
     "LayerFacts",
     "ModelFacts",
+    "Origin",
     "Port",
     "Report",
     "Split",
@@ -75,12 +76,24 @@ class FileFacts(Facts):
     bytes: int = Field(description="size of the file")
 
 
+class Origin(Facts):
+    """When, from what and by which command a report was made. It differs from run to run, and no figure depends on it."""
+
+    date: str = Field(description="when it was made, in UTC: 2026-11-28T14:02:31Z")
+    command: str = Field(description="the command line")
+    commit: str | None = Field(
+        default=None, description="commit of the git repository that the config is in; null outside of one"
+    )
+    dirty: bool | None = Field(default=None, description="whether tracked files or the config differed from the commit")
+
+
 class Report(Facts):
     """The whole report of a run, or of a single verified file."""
 
     name: str = Field(description="name of the run, or of the file that was verified")
     status: Literal["pass", "fail"] = Field(description="`pass` when every check passed")
     schema_version: Literal[1] = Field(default=1, description="version of this format")
+    origin: Origin | None = Field(default=None, description="when, from what and by which command it was made")
     environment: dict[str, str] = Field(
         description="versions of python and the libraries that decide the figures, the machine and its processor"
     )

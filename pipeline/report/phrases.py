@@ -44,10 +44,17 @@ def headline(report: Report) -> str:
     names, verdict = _verdict(report)
     if not names:
         return verdict
-    lead = next((model for model in report.models if model.name == names[-1]), None)
-    facts = _facts(report, lead) if lead else ""
+    told = next((model for model in report.models if model.name == names[-1]), None)
+    facts = _facts(report, told) if told else ""
     of = f"{names[-1]} has " if len(names) > 1 else ""
     return f"{_listed(names)} {verdict}" + (f": {of}{facts}" if facts else "")
+
+
+def lead(report: Report) -> ModelFacts | None:
+    """The model that the headline tells of; without checks the last one that is no baseline. None without models."""
+    names, _ = _verdict(report)
+    told = [model for model in report.models if model.name in names[-1:]]
+    return next(reversed(told or [model for model in report.models if not model.baseline] or [*report.models]), None)
 
 
 def _verdict(report: Report) -> tuple[list[str], str]:
