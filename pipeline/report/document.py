@@ -77,7 +77,7 @@ class FileFacts(Facts):
 
 
 class Origin(Facts):
-    """When, from what and by which command a report was made. It differs from run to run, and no figure depends on it."""
+    """When, from what and by which command a report was made. No figure depends on it."""
 
     date: str = Field(description="when it was made, in UTC: 2026-11-28T14:02:31Z")
     command: str = Field(description="the command line")

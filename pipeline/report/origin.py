@@ -1,4 +1,4 @@
-"""When, from what and by which command a report was made. It is told, and nothing that is reproducible depends on it."""
+"""When, from what and by which command a report was made. Nothing that is reproducible depends on it."""
 
 import os
 import shlex
