@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from pipeline.core.errors import Fault, InputError
-from pipeline.core.hashing import file_sha256
 
 FILE = "SHA256SUMS"
 UNSUMMED = (FILE, "log.txt")  # processes that end late may still write to the log
@@ -14,6 +13,8 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\\\0\n]+)")  # a plain file name: no
 
 def write(folder: Path) -> None:
     """Write the checksums of all files in the folder."""
+    from pipeline.core.hashing import file_sha256  # which loads NumPy; the page needs only the file's name
+
     files = sorted(path for path in folder.iterdir() if path.name not in UNSUMMED)
     lines = [f"{file_sha256(path)}  {path.name}\n" for path in files]
     (folder / FILE).write_text("".join(lines), encoding="utf-8")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 UNDRAWN = ("learning_rate", "val_unpredicted")  # curves without a figure
-SCATTER, SCATTER_NARROW = "scatter", "scatter-narrow"  # for a wide screen and for a phone; the page shows one
+SCATTER = "scatter"
 
 
 class Point(NamedTuple):
@@ -95,7 +95,7 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def draw(report: Report) -> dict[str, str]:
-    """Draw all figures: key -> SVG text. `SCATTER` and `SCATTER_NARROW` exist if there are two models to compare."""
+    """Draw all figures: key -> SVG text. `SCATTER` exists if there are two models to compare."""
     with canvas.style():
         return dict(_drawings(_content(report)))
 
@@ -104,8 +104,7 @@ def _drawings(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     points, metric = content["points"], content["metric"]
     if len(points) > 1:
         label = f"Size against {metric}: " + "; ".join(map(_said(metric), points))
-        yield SCATTER, canvas.svg(_scatter(points, metric, (760, 320)), SCATTER, label)
-        yield SCATTER_NARROW, canvas.svg(_scatter(points, metric, (360, 330)), SCATTER_NARROW, label)
+        yield SCATTER, canvas.svg(_scatter(points, metric), SCATTER, label)
     for step, name, train, validation in content["curves"]:
         label = f"{name} of {step} by epoch, " + _ends(name, train, validation)
         yield curve(step, name), canvas.svg(_curve(name, train, validation), curve(step, name), label)
@@ -139,12 +138,12 @@ def _write_ticks(axes: "Axes", metric: str) -> None:
     )
 
 
-def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Figure":
+def _scatter(points: Sequence[Point], metric: str) -> "Figure":
     """Scatter plot: file size in KiB on x, the metric on y. The baseline is a ring with a horizontal line."""
-    figure, axes = canvas.axes(*size, left=52)
+    figure, axes = canvas.axes(420, 310, left=52)
     sizes, scores = [point.kib for point in points], [point.score for point in points]
     _scale_sizes(axes, min(sizes), max(sizes))
-    axes.set_ylim(*_range(scores, 0.01 if phrases.is_share(metric) else 0.0, phrases.is_share(metric)))
+    axes.set_ylim(*_range(scores, 0.004 if phrases.is_share(metric) else 0.0, phrases.is_share(metric)))
     _write_ticks(axes, metric)
     axes.set_xlabel("KiB", color=canvas.MUTED, loc="right")
     front = sorted((point.kib, point.score) for point in points if point.front)
@@ -156,17 +155,18 @@ def _scatter(points: Sequence[Point], metric: str, size: tuple[int, int]) -> "Fi
 
 
 def _scale_sizes(axes: "Axes", least: float, most: float) -> None:
-    """Scale the x axis in KiB: from 0, or logarithmic if the largest file is more than 20 times the smallest."""
+    """Scale the x axis in KiB, with room for names; logarithmic if the largest file is over 8 times the smallest."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    if most > 20 * least:
+    if most > 8 * least:
         axes.set_xscale("log")
         axes.set_xlim(least / 1.5, most * 1.9)
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if most < 300 * least else (1.0,)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_xlim(0, most * 1.12)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        air = max(0.18 * (most - least), 0.02 * most)
+        axes.set_xlim(max(0.0, least - air), most + air)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(
         lambda value, _: units.whole(round(value)) if value >= 100 else units.number(value, 3)
     )

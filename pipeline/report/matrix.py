@@ -1,5 +1,6 @@
 """The checks as a matrix: a row for each promise, a column for each model."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.report import phrases
@@ -19,12 +20,24 @@ class Row(NamedTuple):
     limit: str
     cells: tuple[CheckResult | None, ...]
 
+    @property
+    def short(self) -> str:
+        """The limit with a sign for its bound: ``≤ 1.00 points``."""
+        return self.limit.replace("at most ", "≤ ", 1).replace("at least ", "≥ ", 1)
+
 
 class Matrix(NamedTuple):
     """The models that were checked, in the report's order, and the promises, in the order of the checks."""
 
     models: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    def blocks(self, most: int) -> "Iterator[Matrix]":
+        """Yield the matrix in parts of at most `most` models each."""
+        for start in range(0, len(self.models), most):
+            part = slice(start, start + most)
+            rows = (row._replace(cells=row.cells[part]) for row in self.rows)
+            yield Matrix(self.models[part], tuple(row for row in rows if any(row.cells)))
 
 
 def matrix(report: Report) -> Matrix:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
 
 from pipeline.core import units
+from pipeline.report import checksums, formula, ladder, matrix, outputs, phrases
 from pipeline.report import figures as drawings
-from pipeline.report import ladder, outputs, phrases
 from pipeline.report.document import Report, StepFacts
 from pipeline.report.settings_text import settings_text
 from pipeline.report.template_cache import TemplateCache
@@ -27,6 +27,7 @@ from pipeline.verify.scoring.metrics import METRICS
 
 MOST_COUNTS = 12  # with more classes, the confusion matrix is a heat map: numbers would not fit a phone
 MOST_CLASSES = 50  # maximum number of rows in a table of classes
+MOST_COLUMNS = 6  # maximum number of models in one matrix of checks, so that it fits a laptop
 _SHADES = 6  # colours of a heat map: as many as the eye can distinguish
 
 
@@ -92,10 +93,20 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         headline=_UNIT.sub("\u00a0", phrases.headline(report)),
         metric=metric,
         title=phrases.called(metric),
+        called_title=phrases.called(metric)[:1].upper() + phrases.called(metric)[1:],
+        made=report.origin,
+        target=_target(report.config.get("target")),
+        lead=phrases.lead(report),
+        linked=bool(report.config),
+        links=_links(report),
+        blocks=list(matrix.matrix(report).blocks(MOST_COLUMNS)),
+        reasons=[check for check in report.checks if check.status != "pass" and check.why],
+        noted=[(each.name, each.notes) for each in report.steps if each.notes]
+        + [(each.name, each.notes) for each in report.models if each.notes],
         base=phrases.baseline(report),
         share=phrases.is_share(metric),
         rows=[(model, phrases.figures(report, model)) for model in report.models],
-        scatter=[(name, Markup(figures[name])) for name in _scatters() if name in figures],
+        scatter=Markup(figures.get(drawings.SCATTER, "")),
         curves=list(_curves(report.steps, figures)),
         matrices=_matrices(report),
         against=phrases.against(report),
@@ -117,6 +128,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         ladders=[(step, found, ladder.rows(found)) for step, found in ladder.ladders(report)],
         ladder_head=ladder.head,
         judged=ladder.judged,
+        skipped=ladder.skipped,
         chosen=_chosen,
         ranked=[
             (step, Markup(figures.get(drawings.ranked(step.name), ""))) for step in report.steps if step.sensitivity
@@ -128,7 +140,7 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
 @cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", ""),
+        loader=jinja2.PackageLoader("pipeline.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -139,14 +151,11 @@ def _template() -> jinja2.Template:
         size=units.size, percent=units.percent, ms=units.ms, seconds=units.seconds, count=units.count,
         number=units.number, decibel=units.decibel, whole=units.whole, measured=phrases.measured, limit=phrases.limit,
         shape=_shape, port=_port, points=units.points, scales=_scales, digest=_digest, breakable=_breakable,
+        promise=phrases.promise, stored=_stored, real=_real, day=_day,
     )  # fmt: skip
     environment.globals.update(dash=units.DASH, marks=phrases.MARKS, verdicts=phrases.VERDICTS, score=phrases.score)
     environment.globals.update(called=phrases.called, worst_class=phrases.worst_class, confidence=phrases.confidence)
     return environment.get_template("page.html.j2")
-
-
-def _scatters() -> tuple[str, str]:
-    return drawings.SCATTER, drawings.SCATTER_NARROW
 
 
 def _curves(steps: Sequence[StepFacts], figures: Mapping[str, str]) -> Iterator[tuple[str, list[Drawing]]]:
@@ -246,6 +255,30 @@ def _port(port: Port | None) -> str:
     if port.scale is None:
         return text
     return f"{text}, scale\u00a0{units.number(port.scale)}, zero\u00a0point\u00a0{units.whole(port.zero_point)}"
+
+
+def _target(settings: Any) -> str:
+    """The name of a config's target; "" without one."""
+    return str(settings.get("name", "")) if isinstance(settings, dict) else settings or ""
+
+
+def _stored(port: Port) -> str:
+    return formula.stored(port.dtype, port.scale, port.zero_point)
+
+
+def _real(port: Port) -> str:
+    return formula.real(port.dtype, port.scale, port.zero_point)
+
+
+def _day(date: str) -> str:
+    """A date of `Origin` for people: ``2026-11-28 14:02 UTC``."""
+    return f"{date[:10]} {date[11:16]} UTC"
+
+
+def _links(report: Report) -> list[str]:
+    """Names of the files that lie beside the page, without the models."""
+    of_run = (*report.files, "config.yaml", checksums.FILE) if report.config else ()
+    return ["report.json", "report.md", "junit.xml", *of_run]
 
 
 def _scales(layer: LayerFacts) -> str:

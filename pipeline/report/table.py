@@ -136,7 +136,7 @@ def _checks(report: Report, console: "Console") -> Iterator["Table"]:
         for row in found.rows:
             cells = [row.cells[place] for place in block]
             if any(cells):
-                promise, limit = _text(row.promise, console), _text(_short(row.limit), console, "dim")
+                promise, limit = _text(row.promise, console), _text(row.short, console, "dim")
                 table.add_row(promise, limit, *(_outcome(cell, console) for cell in cells))
         yield table
 
@@ -144,7 +144,7 @@ def _checks(report: Report, console: "Console") -> Iterator["Table"]:
 def _blocks(found: matrix.Matrix, width: int) -> Iterator[list[int]]:
     """Positions of the models, in groups whose columns fit a terminal `width` columns wide."""
     promise = max((len(row.promise) for row in found.rows), default=0)
-    limit = max((len(_short(row.limit)) for row in found.rows), default=0)
+    limit = max((len(row.short) for row in found.rows), default=0)
     room = left = width - min(promise, _PROMISE) - min(limit, _LIMIT) - 2  # behind the last column there is no gap
     block: list[int] = []
     for place, name in enumerate(found.models):
@@ -157,11 +157,6 @@ def _blocks(found: matrix.Matrix, width: int) -> Iterator[list[int]]:
         left -= wide
     if block:
         yield block
-
-
-def _short(limit: str) -> str:
-    """A limit with a sign for its bound: ``≤ 1.00 points``."""
-    return limit.replace("at most ", "≤ ", 1).replace("at least ", "≥ ", 1)
 
 
 def _told(check: CheckResult | None) -> str:

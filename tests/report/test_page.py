@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from pipeline.report import figures, markdown, page, phrases
-from pipeline.report.document import Report
+from pipeline.report.document import Origin, Report
 from tests.support.reports import EVIL, failing, many_classes, one_model, runs, sample, unverified
 
 
@@ -47,7 +47,36 @@ def test_the_page_names_the_bytes_that_ship() -> None:
     for said in ("288 weights: too few", "Zeros in conv2 fell", "tflite-micro is not installed", "cortex-m4"):
         assert said in text
     assert text.count('class="matrix"') == 3
-    assert text.count("<figure") == 2 + 6 + 3 + 2 * 3
+    assert text.count("<figure") == 1 + 6 + 3 + 2 * 3
+
+
+def test_the_first_screen_tells_what_ships_and_how_it_was_made() -> None:
+    made = Origin(date="2026-11-28T14:02:31Z", command="edgepipe run a.yaml", commit="c0ffee" * 7, dirty=True)
+    run = sample(origin=made)
+    small = run.models[-1].model_copy(update={"inputs": (run.models[-1].input,), "outputs": (run.models[-1].output,)})
+    text = page.html(sample(origin=made, models=(*run.models[:-1], small)), {}).split("<nav")[0]
+    for said in ("2026-11-28 14:02 UTC", "<code>c0ffeec0ff</code> with changes", "edgepipe run a.yaml", "for cortex-m4",
+                 'href="small.tflite"', small.sha256, "31,949 bytes", 'href="junit.xml"',
+                 "round(real / 0.00390625) - 128, clamped to int8", "(int8 + 128) * 0.00390625"):  # fmt: skip
+        assert said in text
+    assert "with changes" not in page.html(sample(origin=made.model_copy(update={"dirty": False})), {})
+
+
+def test_the_checks_are_a_matrix_whose_reasons_stand_below() -> None:
+    run = failing()
+    section = page.html(run, {}).split('id="checks"')[1].split("</section>")[0]
+    promises = {(check.check, check.what, check.limit) for check in run.checks}
+    assert section.count('<th scope="row">') == len(promises) < len(run.checks)
+    assert section.count("state pass") == sum(check.status == "pass" for check in run.checks)
+    assert "tflite-micro is not installed" in section.split("</table>")[1]
+
+
+@runs
+def test_on_a_phone_each_cell_is_told_with_its_name(make: Callable[[], Report]) -> None:
+    text = page.html(make(), {})
+    tables = re.findall(r'<table class="stack.*?</table>', text, re.S)
+    assert tables
+    assert not [cell for table in tables for cell in re.findall(r"<td(?! data-label=\"[^\"]).*?>", table)]
 
 
 def test_the_page_of_files_that_no_run_made_has_no_empty_sections() -> None:
@@ -70,7 +99,7 @@ def test_few_classes_are_counted_and_many_are_a_heat_map() -> None:
     assert 'class="heat"' not in few
     assert 'class="matrix"' not in many
     assert 'viewBox="0 0 100 100"' in many
-    assert "class number 1</span>" in many.split('class="misses"')[1]
+    assert "class number 1</span>" in many.split('class="stack misses"')[1]
 
 
 def test_a_thousand_classes_stay_a_small_page() -> None:
@@ -79,7 +108,7 @@ def test_a_thousand_classes_stay_a_small_page() -> None:
 
 
 def test_the_page_defines_and_draws_the_errors_of_tensors() -> None:
-    section = page.html(sample(), figures.draw(sample())).split('id="tensors"')[1].split("</section>")[0]
+    section = page.html(sample(), figures.draw(sample())).split('id="tensors"')[1].split('id="layers"')[0]
     for said in ("10 log<sub>10</sub>(Σf² / Σe²)", "√(mean e²) / scale", "Σqf / √(Σq² Σf²)", "mean |e|, max |e|",
                  "Σ|e| / Σ|f|", "1 − Σq² / Σf²", "either end of the integers"):  # fmt: skip
         assert said in section
@@ -105,18 +134,18 @@ def test_the_page_compares_with_the_baseline() -> None:
 
 
 def test_the_page_lists_metrics_and_classes() -> None:
-    section = page.html(sample(), {}).split('id="metrics"')[1].split("</section>")[0]
+    section = page.html(sample(), {}).split('id="metrics"')[1].split('id="layers"')[0]
     assert "<dt>f1_macro</dt><dd>97.4 %</dd>" in section
     assert "<dt>log_loss</dt><dd>0.0824</dd>" in section
     assert "the split has no example of 3" in section
-    assert section.count("<details>") == 3
-    assert section.count('<th scope="row">') == 30
+    assert section.count('class="stack classes"') == 3
+    assert section.count('data-label="F1"') == 30
 
 
 def test_of_very_many_classes_the_weakest_are_listed() -> None:
     run = many_classes(page.MOST_CLASSES + 10)
-    section = page.html(run, {}).split('id="metrics"')[1].split("</section>")[0]
-    assert section.count('<th scope="row">') == 2 * page.MOST_CLASSES
+    section = page.html(run, {}).split('id="metrics"')[1].split('id="layers"')[0]
+    assert section.count('data-label="F1"') == 2 * page.MOST_CLASSES
     assert f"The {page.MOST_CLASSES} weakest of {page.MOST_CLASSES + 10} classes" in section
 
 
