@@ -21,7 +21,9 @@ from pipeline.report.decisions import Decisions
 from pipeline.report.document import Report
 from pipeline.verify.model_facts import Facts
 
-UNTOLD = "latency, times, date, command and commit, learning curves, ladders, rankings and notes of the steps, environment"
+UNTOLD = (
+    "latency, times, date, command and commit, learning curves, ladders, rankings and notes of the steps, environment"
+)
 NEEDS_A_RUN = "outputs on other runtimes, errors against Keras, scores such as AUC and log loss, arena, splits' sha256"
 
 
