@@ -10,8 +10,7 @@ from pydantic import PositiveInt
 from pipeline.core import units
 from pipeline.core.errors import Fault, PlacedFault
 from pipeline.keras import normalization, tf
-from pipeline.keras.training.batches import in_order
-from pipeline.keras.training.fit import loss_of
+from pipeline.keras.training.evaluation import evaluated
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower
 from pipeline.stages.sidecar import read_facts, write_facts
@@ -54,22 +53,13 @@ class Recalibrate(Follower):
         reasons = normalization.reasons(model)
         train = inputs.data.split("train")
         drawn = np.random.default_rng(inputs.seed).permutation(len(train))[: self.examples]
-        before = _figures(model, inputs)
-        rows = list(normalization.estimate(model, reasons, train, np.sort(drawn), inputs.report))
-        after = _figures(model, inputs)
+        before = evaluated(model, inputs.data)
+        rows = normalization.estimate(model, reasons, train, np.sort(drawn), inputs.report)
+        after = evaluated(model, inputs.data)
         tf.save_model(model, work / KERAS)
         kept = {name: above[name] for name in PASSED_ON if name in above}
         note = _note(before, after, sum(row["done"] for row in rows), len(drawn))
         write_facts(work, layers=rows, notes=[note], before=before, after=after, examples=len(drawn), **kept)
-
-
-def _figures(model: KerasModel, inputs: Inputs) -> dict[str, float]:
-    """The loss and the task's metrics on the validation split, by name."""
-    spec, outputs = inputs.data.spec(), model.output_shape[1:]
-    model.compile(loss=loss_of(outputs, spec.task, tf.gives_logits(model)), metrics=list(spec.task.curves))
-    examples = in_order(inputs.data.split("validation"), normalization.BATCH, spec.task, outputs)
-    found = model.evaluate(examples, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in found.items()}
 
 
 def _note(before: dict[str, float], after: dict[str, float], layers: int, examples: int) -> str:

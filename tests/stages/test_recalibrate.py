@@ -57,3 +57,51 @@ def test_recalibration_without_normalisation_is_refused(tmp_path):
     stage = Recalibrate(stage="recalibrate")
     with pytest.raises(StageError, match=r"(?s)there is no batch normalisation .*received none.*leave the stage out"):
         values(stage, values(Train(stage="train", epochs=0)))
+
+
+def estimated_in(send, memory, batch):
+    """The statistics of a network of branches, and the progress, with this much memory for results and batch."""
+    from pipeline.keras import normalization, tf
+
+    tf.load()
+    import tf_keras
+
+    tf.start(1)
+    layers = tf_keras.layers
+    x = inputs = tf_keras.Input((8, 8, 3))
+    for width in (4, 6):
+        one = layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same")(x))
+        other = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(width, 1)(x)))
+        x = layers.ReLU()(layers.Add()([one, layers.Dropout(0.5)(other)]))
+    twice = layers.BatchNormalization()
+    model = tf_keras.Model(inputs, layers.Dense(2)(layers.Flatten()(twice(twice(x)))))
+    normalization.MEMORY, normalization.BATCH, heard = memory, batch, []
+    reasons = normalization.reasons(model)
+    rows = normalization.estimate(model, reasons, DATA_OF_IMAGES, np.arange(30), heard.append)
+    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    for norm in norms[:-1]:  # in Keras's own words: what each is given, with all others as they are now
+        given = tf_keras.Model(model.inputs, norm.input)(DATA_OF_IMAGES.x, training=False).numpy().astype(np.float64)
+        send((norm.moving_mean.numpy(), norm.moving_variance.numpy(), given.mean((0, 1, 2)), given.var((0, 1, 2))))
+    send(([row["why"] for row in rows], [(each.done, each.within and each.within.total) for each in heard]))
+
+
+class Images:
+    x = np.random.default_rng(5).normal(1.5, 2.0, (30, 8, 8, 3)).astype(np.float32)
+
+    def batch(self, positions):
+        return self.x[positions], np.zeros(len(positions), np.int64)
+
+
+DATA_OF_IMAGES = Images()
+
+
+@pytest.mark.parametrize(("memory", "batch"), [(1 << 29, 8), (0, 8), (100_000, 30)])
+def test_branches_are_estimated_together_whatever_fits_into_memory(in_child, memory, batch):
+    *found, (whys, heard) = in_child(estimated_in, memory, batch)
+    assert len(found) == 4
+    for mean, variance, expected_mean, expected_variance in found:
+        assert mean == pytest.approx(expected_mean, rel=1e-5, abs=1e-6)
+        assert variance == pytest.approx(expected_variance, rel=1e-5)
+    assert whys == ["", "", "", "", "is used more than once"]
+    batches = -(-30 // batch)
+    assert heard == [(0, batches)] * batches + [(2, batches)] * batches + [(5, None)]  # two passes, each in all batches

@@ -29,7 +29,7 @@ def stage_process(send, stage, upstream, resume, work, data, model, stop_after=N
     """Run a stage; with `stop_after` it dies behind that epoch, as by a signal."""
 
     def report(progress):
-        if progress.what == "epoch":
+        if progress.what == "epoch" and not progress.within and not progress.note:
             send(progress.done)
             if progress.done == stop_after:
                 raise InterruptedTrainingError
