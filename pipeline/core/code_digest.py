@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import pipeline
 
 # Modules that can't change a result: formatting of errors and numbers, process start, storage. The table of metrics is
-# here too, because a new row leaves the existing metrics as they are.
-NEUTRAL = ("pipeline.core.", "pipeline.verify.scoring.metrics.")
+# here too, because a new row leaves the existing metrics as they are, and the words for what the converter refuses.
+NEUTRAL = ("pipeline.core.", "pipeline.verify.scoring.metrics.", "pipeline.keras.conversion.refusal.")
 
 _ROOT = Path(pipeline.__file__).parent
 _PACKAGE = pipeline.__name__

@@ -7,12 +7,14 @@ names are known before training. Problems that depend on trained weights are rep
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.config.config import Config
 from pipeline.core import processes, yaml
 from pipeline.core.errors import ConfigError, EdgepipeError, Fault, InputError, Place
 from pipeline.core.validation import dotted
 from pipeline.data.spec import Spec
+from pipeline.engine.attempt import Attempt, attempts, outcome
 from pipeline.keras import tf
 from pipeline.keras.models.model import Model
 from pipeline.keras.types import KerasModel
@@ -40,8 +42,17 @@ def examine(
     problems of models themselves.
     """
     told: list[Told] = list(_too_few(config, steps))
-    given = (steps, config.model, config.data.spec(), config.seed)
-    processes.call("the examination of the networks", log, told.append, _examine, *given)
+    tries: list[Attempt] = []
+
+    def hear(message: Told | Attempt) -> None:
+        tries.append(message) if isinstance(message, Attempt) else told.append(message)
+
+    with TemporaryDirectory() as folder:
+        given = (steps, missing, config.model, config.data.spec(), config.seed, Path(folder))
+        processes.call("the examination of the networks", log, hear, _examine, *given)
+        for each in tries:
+            found = [(("stages", each.position, *place), what, True) for place, what in _tried(each, config, log)]
+            told += (new for new in found if not any(_alike(new[1], old) for _, old, _ in told))
     for place, text, _ in told:
         if isinstance(text, str) and place[1] in missing:
             note(steps[int(place[1])].name, text)
@@ -65,11 +76,33 @@ def _placed(fault: Fault, place: Place, document: yaml.Document) -> Fault:
     return replace(fault, where=fault.where or document.where(place), field=dotted(place, document.value))
 
 
-def _examine(send: processes.Send, steps: Sequence[Step], model: Model, spec: Spec, seed: int) -> None:
-    """Check the networks; runs in a child process."""
+def _alike(one: Fault | str, other: Fault | str) -> bool:
+    """Whether two faults have one cause: a layer that no quantization takes."""
+    return isinstance(one, Fault) and isinstance(other, Fault) and (one.received, one.do) == (other.received, other.do)
+
+
+def _tried(attempt: Attempt, config: Config, log: Path) -> Iterator[tuple[Place, Fault | str]]:
+    yield from (((), each) if isinstance(each, str) else each for each in outcome(attempt, config, log))
+
+
+def _examine(
+    send: processes.Send,
+    steps: Sequence[Step],
+    missing: Collection[int],
+    model: Model,
+    spec: Spec,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Check the networks, and send what to try of the steps at positions `missing`; runs in a child process.
+
+    folder: for the networks to be tried
+    """
     networks = _Networks(send, model, spec, seed)
     for i, step in enumerate(steps):
-        networks.follow(step, i)
+        network = networks.follow(step, i)
+        for each in networks.attempts(step, i, network, folder / f"{i}.h5") if i in missing else ():
+            send(each)
 
 
 class _Networks:
@@ -77,16 +110,22 @@ class _Networks:
 
     after    step name -> the network that the step makes; None if it is not known before the step runs
     resized  names of steps whose layers will have other sizes than the network here
+    plain    step name -> the network that it makes, or before it was wrapped for quantization-aware training
     """
 
     def __init__(self, send: processes.Send, model: Model, spec: Spec, seed: int) -> None:
         self.send, self.model, self.spec, self.seed = send, model, spec, seed
         self.after: dict[str, KerasModel | None] = {}
         self.resized: set[str] = set()
+        self.plain: dict[str, KerasModel | None] = {}
+        self._trained: set[int] = set()
         self._built: dict[Place, KerasModel | None] = {}
 
-    def follow(self, step: Step, i: int) -> None:
-        """Determine the network that a step makes, and send what the step finds in the one it reads."""
+    def follow(self, step: Step, i: int) -> KerasModel | None:
+        """Determine the network that a step makes, and send what the step finds in the one it reads.
+
+        Returns the one that it reads; before it was wrapped, if quantization-aware training wrapped it.
+        """
         stage, start = step.stage, step.stage.network(self.model)
         if start:
             network = self._start(start, ("model",) if start is self.model else ("stages", i, "model"), stage)
@@ -100,6 +139,18 @@ class _Networks:
                 self.send((("stages", i, *place), what, False))
             self.resized |= {step.name} if resized or stage.resizes else set()
             self.after[step.name] = stage.leaves(network)
+        read = network or (self.plain.get(step.source.name) if step.source else None)
+        self.plain[step.name] = self.after[step.name] or read
+        return read
+
+    def attempts(self, step: Step, i: int, network: KerasModel | None, path: Path) -> list[Attempt]:
+        """Return what to try of a step that reads this network."""
+        if network is None:
+            return []
+        aware = any(above.stage.kind == "qat" for above in step.chain)
+        first = id(network) not in self._trained
+        self._trained |= {id(network)} if isinstance(step.stage, Training) and step.stage.epochs else set()
+        return attempts(step.stage, i, network, aware, first, path)
 
     def _found(
         self, stage: Follower, network: KerasModel, teacher: KerasModel | None, resized: bool

@@ -188,6 +188,11 @@ class Convert(Follower):
             **{setting: self._names(setting, above) for setting in KEEPS},
         )
 
+    def plain(self) -> Request:
+        """The request without what depends on trained weights: estimators of ranges, and layers that are kept."""
+        dense = self.per_channel_dense is not False
+        return Request(self.quantization, self.port, self.per_channel, dense, "minmax", KEPT, self.kernels or "all")
+
     def _names(self, setting: Keeps, above: Path) -> tuple[str, ...]:
         """Names or patterns of the layers that `setting` selects."""
         kept: tuple[str, ...] | Worst = getattr(self, setting)

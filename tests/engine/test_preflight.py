@@ -1,5 +1,6 @@
 """What is told of the networks before the first training: everything that is wrong, at its place, at once."""
 
+import numpy as np
 import pytest
 
 from pipeline.config import config
@@ -98,16 +99,24 @@ def test_budgets_that_no_rung_can_keep_are_told_before_the_first_training(examin
 
 
 def save_models(send, folder):
-    """A network without weights for the digits, and one with a layer that qat does not know."""
+    """Networks for the digits: without weights, with a layer unknown to qat, and some that TensorFlow refuses."""
     from pipeline.keras import tf
 
     tf.start(0)
-    from tf_keras import Sequential, layers
+    import tensorflow
+    import tf_keras
+    from tf_keras import Model, Sequential, layers
 
     crop = [layers.Flatten(), layers.Reshape((64, 1)), layers.Cropping1D((0, 54)), layers.Flatten(), layers.Softmax()]
     Sequential([layers.InputLayer((8, 8, 1)), *crop]).save(folder / "empty.h5")
     dense = [layers.Flatten(), layers.Dense(20, name="a"), layers.UnitNormalization(name="n"), layers.Dense(10)]
     Sequential([layers.InputLayer((8, 8, 1)), *dense]).save(folder / "odd.h5")
+    x = inputs = layers.Input((8, 8, 1))
+    x = layers.ConvLSTM2D(2, 3, name="loop")(layers.Reshape((2, 4, 8, 1))(x))
+    x = tf_keras.Model(x_in := layers.Input(x.shape[1:]), layers.ELU(name="elu")(x_in))(x)  # in a nested model
+    Model(inputs, layers.Dense(10)(layers.Flatten()(x))).save(folder / "loop.h5")
+    x = tensorflow.reshape(layers.Flatten()(inputs), (8, 64), name="fixed")
+    Model(inputs, layers.Dense(10)(x)).save(folder / "fixed.h5")
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +153,58 @@ def test_layers_that_qat_leaves_are_told_and_sizes_that_are_not_known_yet_are_no
 """)
     reason = "there is no training with 8-bit rounding for UnitNormalization"
     assert found == [("qat", f"will leave 1 layer to calibration: n: {reason}")]
+
+
+def test_what_the_converter_refuses_or_dies_of_is_told_before_the_first_training(examined, saved):
+    stages = """\
+- {stage: train, epochs: 9}
+- {stage: convert, name: float, quantization: float32}
+- {stage: convert, name: small, from: train, quantization: int8}
+- {stage: convert, name: fine, from: train, quantization: int16x8}
+"""
+    crash, *others = examined(stages, InputError, f"model={{source: file, path: {saved}/loop.h5}}")
+    assert crash.startswith(
+        "7:46: stages.small.quantization: the converter can't make int8 of this network (received layer 'loop' "
+        "(ConvLSTM2D): a fault of the converter, which ended by signal 11, SIGSEGV); the calibrator can't take loops"
+    )
+    assert all("'loop' (ConvLSTM2D), 'elu' (ELU)" in line for line in others)
+
+
+def test_a_batch_that_is_fixed_by_an_operation_is_told_before_the_first_training(examined, saved):
+    (line,) = examined("- {stage: train, epochs: 9}", InputError, f"model={{source: file, path: {saved}/fixed.h5}}")
+    assert line.startswith("5:3: stages.train: TensorFlow can't train this network on this machine (received layer ")
+    assert "(TFOpLambda): InvalidArgumentError" in line
+
+
+def convert_well_known(send):
+    """Convert a network of well-known layers to each quantization; sends the names of those that are unusual."""
+    from pipeline.keras import tf, trial
+    from pipeline.keras.conversion.request import Request
+    from pipeline.keras.well_known import unusual
+
+    tf.start(0)
+    import tensorflow
+    from tf_keras import Model
+    from tf_keras import layers as L  # noqa: N812
+
+    inputs = L.Input((16, 16, 3))
+    x = L.RandomFlip()(L.Rescaling(2.0, offset=-1)(inputs))
+    x = L.BatchNormalization()(L.Conv2D(8, 3, activation="relu", dilation_rate=2)(x))
+    x = L.ReLU(6.0)(L.DepthwiseConv2D(3, padding="same")(L.ZeroPadding2D()(x)))
+    x = L.Multiply()([x, L.Activation("sigmoid")(L.SeparableConv2D(8, 3, padding="same")(x))])
+    x = L.Add()([L.MaxPooling2D()(x), L.AveragePooling2D()(L.Activation("tanh")(x))])
+    x = L.Concatenate()([L.Conv2DTranspose(4, 3, strides=2)(x), L.Conv2DTranspose(4, 3, strides=2)(x)])
+    x = tensorflow.nn.relu6(L.Conv2D(8, 3, activation="swish")(L.Cropping2D()(L.UpSampling2D()(x))) + 3.0) * 0.5
+    line = L.Conv1D(8, 3)(L.Reshape((-1, 8))(x))
+    ends = [L.GlobalAveragePooling2D()(x), L.GlobalMaxPooling2D()(x)]
+    ends += [L.GlobalAveragePooling1D()(L.AveragePooling1D()(line)), L.GlobalMaxPooling1D()(L.MaxPooling1D()(line))]
+    x = L.Flatten()(L.Permute((2, 1))(L.Reshape((4, 8))(L.Dropout(0.1)(L.Concatenate()(ends)))))
+    model = Model(inputs, L.Softmax()(L.Dense(4)(x)))
+    send([layer.name for layer in unusual(model)])
+    examples = np.random.default_rng(0).random((3, 16, 16, 3), dtype=np.float32)
+    for quantization, port in (("float32", "float32"), ("dynamic", "float32"), ("int8", "int8"), ("int16x8", "int16")):
+        send(list(trial.convert(model, Request(quantization, port, True, True, "minmax", 0.9999), examples, False)))
+
+
+def test_well_known_layers_convert_to_every_quantization(in_child):
+    assert in_child(convert_well_known) == [[], [], [], [], []]

@@ -14,6 +14,7 @@ from pipeline.keras.conversion.converter import Feed, converter_of
 from pipeline.keras.conversion.functions import in_integers
 from pipeline.keras.conversion.named_ops import Layers
 from pipeline.keras.conversion.ranges import estimated
+from pipeline.keras.conversion.refusal import refusals
 from pipeline.keras.conversion.request import INTEGER, Request
 from pipeline.tflite.int8_spec import BORDER
 from pipeline.tflite.int16 import widened
@@ -72,7 +73,8 @@ class Conversion:
             ]
             converter.representative_dataset = feed
             converter._experimental_calibrate_only = stepwise
-        content: bytes = converter.convert()
+        with refusals(asked.quantization):
+            content: bytes = converter.convert()
         if samples is not None and feed.given < len(samples):
             raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
         if stepwise:
@@ -89,14 +91,15 @@ class Conversion:
         if asked.estimator != "minmax" and samples is not None:
             content = estimated(content, samples, asked.estimator, asked.percentile, self.report)
         stay = Layers(content, self.origin).kept(self.asked.keep_float, "keep_float", "quantization: float32")
-        rounded: bytes = mlir_quantize(
-            content,
-            disable_per_channel=not asked.per_channel,
-            disable_per_channel_for_dense_layers=not asked.per_channel_dense,
-            input_data_type=tf.as_dtype(asked.port),
-            output_data_type=tf.as_dtype(asked.port),
-            denylisted_nodes=[tensor.name for op in stay for tensor in op.outputs],
-        )
+        with refusals(asked.quantization):
+            rounded: bytes = mlir_quantize(
+                content,
+                disable_per_channel=not asked.per_channel,
+                disable_per_channel_for_dense_layers=not asked.per_channel_dense,
+                input_data_type=tf.as_dtype(asked.port),
+                output_data_type=tf.as_dtype(asked.port),
+                denylisted_nodes=[tensor.name for op in stay for tensor in op.outputs],
+            )
         return rounded
 
     def _widened(self, content: bytes) -> bytes:
