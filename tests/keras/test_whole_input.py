@@ -87,6 +87,26 @@ def test_ids_are_int32_and_quantities_float32_with_equal_outputs(seen):
         assert apart < 1e-5, name
 
 
+def left_to_calibration(send):
+    """Send the layers that quantization-aware training leaves out of an Embedding before a mean, and before an LSTM."""
+    from tf_keras import Model, layers
+
+    from pipeline.keras.surgery import quantizers, rewrite
+
+    for reader in (layers.GlobalAveragePooling1D(), layers.LSTM(4, name="lstm")):
+        inputs = layers.Input((12,), dtype="int32")
+        x = layers.SpatialDropout1D(0.1)(layers.Embedding(50, 8, name="words")(inputs))
+        wrapped = quantizers.Quantized(False)
+        wrapped.model(rewrite.quantizable(Model(inputs, layers.Dense(3)(reader(x)))).model)
+        send(wrapped.left)
+
+
+def test_a_table_is_trained_with_rounding_unless_its_reader_is_calibrated(in_child):
+    mean, lstm = in_child(left_to_calibration)
+    assert mean == {}
+    assert lstm["words"] == "it has the scale of what lstm reads, which is calibrated"
+
+
 @pytest.mark.parametrize("config", [None, [], {}, {"class_name": "Sequential"}, {"config": {"layers": [1]}}, "x"])
 def test_a_config_that_is_none_takes_real_numbers(config):
     assert network_input.whole(config) is None

@@ -87,7 +87,9 @@ class Quantized(Rebuild):
             kind = ""
         if kind == "pass" and _joined(call.layer):
             kind = "range"
-        if not kind:
+        if kind == "table" and (reader := _calibrated(call.layer)):
+            kind, self.left[call.layer.name] = "", f"it has the scale of what {reader} reads, which is calibrated"
+        elif not kind:
             self.left[call.layer.name] = f"there is no training with 8-bit rounding for {_kind(call.layer)}"
         if kind not in ("kernel", "table", "range"):
             return self.copy(call)
@@ -200,6 +202,17 @@ def _folds(call: Call) -> bool:
     """Whether a normalisation layer can be folded into the convolution before it."""
     before = call.x._keras_history.layer
     return call.alone and type(getattr(before, "layer", None)).__name__ in ("Conv2D", "DepthwiseConv2D")
+
+
+def _calibrated(layer: "tf_keras.layers.Layer") -> str:
+    """Name of a layer that is left to calibration and reads a table's rows; "" if there is none."""
+    for node in layer.outbound_nodes:
+        reader = node.outbound_layer
+        if role(reader) == "pass" and (name := _calibrated(reader)):
+            return name
+        if not role(reader):
+            return str(reader.name)
+    return ""
 
 
 def _joined(layer: "tf_keras.layers.Layer") -> bool:
