@@ -114,8 +114,8 @@ class Data(KeyedSettings):
         """Return a split by its name in SPLITS. No example may be in two splits."""
 
     def positions(self, split: str) -> tuple[str, NDArray[np.int64]]:
-        """Return where the examples of a split are in what the source reads: the name of the source's own split, and
-        the position (N,) of each example in that."""
+        """Return where the examples of a split are in what the source reads: the name of the source's own split or
+        `files`, and the position (N,) of each example in that."""
         return split, np.arange(len(self.split(split)))
 
     @abstractmethod

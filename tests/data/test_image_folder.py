@@ -221,6 +221,14 @@ def test_the_fingerprint_is_of_names_labels_and_content(folder, tmp_path):
     assert source(tmp_path / "moved").fingerprint() != before
 
 
+def test_positions_are_among_all_files(folder):
+    data = source(folder)
+    of, positions = data.positions("test")
+    names = [data.files()[place].label for place in positions]
+    assert of == "files"
+    assert names == [data.spec().labels[label] for label in everything(data, "test")[1]]
+
+
 def test_files_are_decoded_once_and_damaged_rows_are_mended(folder, store, monkeypatch):
     data = source(folder)
     x, _ = everything(data, "train")

@@ -169,6 +169,9 @@ class FolderData(Data):
     def split(self, name: str) -> FileExamples:
         return self._examples()[name]
 
+    def positions(self, split: str) -> tuple[str, NDArray[np.int64]]:
+        return "files", self._examples()[split].positions  # among all files, ordered by name
+
     def contract(self) -> Contract:
         spec, channels = self.spec(), self.channel_order()
         scale, offset = self.scaling
