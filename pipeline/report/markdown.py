@@ -24,6 +24,8 @@ def render(report: Report) -> str:
         *(_ladder(step, found) for step, found in ladder.ladders(report)),
     ]
     noted = [(step.name, step.notes) for step in report.steps] + [(model.name, model.notes) for model in report.models]
+    doubtful = phrases.doubtful(report)
+    noted.insert(0, ("checks", (doubtful,) if doubtful else ()))
     notes = [f"- {_text(name)}: {_text(note)}" for name, all_of in noted for note in all_of]
     return "\n\n".join(filter(None, [*parts, "\n".join(notes)])) + "\n"
 
@@ -75,7 +77,14 @@ def _checks(report: Report) -> str:
 def _check(check: CheckResult) -> list[str]:
     why = "" if check.status == "pass" else check.why or units.DASH
     status = f"{phrases.MARKS[check.status]} {check.status}"
-    return [phrases.promise(check), check.model, status, phrases.measured(check), phrases.limit(check), why]
+    return [
+        phrases.promise(check),
+        check.model,
+        status,
+        phrases.measured(check) + phrases.between(check),
+        phrases.limit(check),
+        why,
+    ]
 
 
 def _ladder(step: StepFacts, found: LadderFacts) -> str:

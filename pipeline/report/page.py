@@ -101,7 +101,8 @@ def html(report: Report, figures: Mapping[str, str]) -> str:
         links=_links(report),
         blocks=list(matrix.matrix(report).blocks(MOST_COLUMNS)),
         reasons=[check for check in report.checks if check.status != "pass" and check.why],
-        noted=[(each.name, each.notes) for each in report.steps if each.notes]
+        noted=[("checks", (doubtful,)) for doubtful in (phrases.doubtful(report),) if doubtful]
+        + [(each.name, each.notes) for each in report.steps if each.notes]
         + [(each.name, each.notes) for each in report.models if each.notes],
         base=phrases.baseline(report),
         share=phrases.is_share(metric),

@@ -222,7 +222,8 @@ def _notes(report: Report, console: "Console") -> "Table":
     unmeasured = [f"{model.name}: not measured: {why}" for model in report.models if (why := outputs.missing(model))]
     of_models = [f"{model.name}: {note}" for model in report.models for note in model.notes]
     of_steps = [f"{step.name}: {note}" for step in report.steps for note in step.notes]
-    for note in (*unanswered, *unmeasured, *of_models, *of_steps):
+    doubtful = filter(None, [phrases.doubtful(report)])
+    for note in (*unanswered, *unmeasured, *doubtful, *of_models, *of_steps):
         lines = wrapped(phrases.line(note), console.width - len("note  "))
         table.add_row(_text("note", console, "yellow"), Text("\n").join(_text(line, console) for line in lines))
     return table

@@ -381,6 +381,11 @@ class CheckResult(Facts):
         default="text", description="unit of value and limit; `points` are fractions too, shown as percentage points"
     )
     why: str = Field(default="", description="reason or detail, in words")
+    interval: tuple[float, float] | None = Field(
+        default=None,
+        description="ends of the interval in which the value lies over all examples of the same kind, with 95 % "
+        "confidence; null where none is known",
+    )
     runtime: str | None = Field(
         default=None, description="the runtime that a figure of the outputs was measured on; null for other figures"
     )

@@ -24,7 +24,8 @@ def judge(check: Check, model: ModelFacts, base: ModelFacts | None, runtime: str
         return
     if not rows and runtime is not None:
         why = next((row.unavailable for row in model.runtimes if row.runtime == runtime), "") or "not measured there"
-        missing = {"status": "unavailable", "value": None, "why": f"{title(runtime)}: {why}", "runtime": runtime}
+        missing = {"status": "unavailable", "value": None, "interval": None, "why": f"{title(runtime)}: {why}"}
+        missing["runtime"] = runtime
         yield from (result.model_copy(update=missing) for result in check.judge(model, base))
         return
     results = [[_on(result, row, model) for result in check.judge(on(model, row), base)] for row in rows]

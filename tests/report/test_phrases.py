@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.core import units
-from pipeline.report import markdown, page, phrases
+from pipeline.report import junit, markdown, page, phrases
 from pipeline.report.document import Report
 from tests.support.reports import check, checks, failing, layers, model, one_model, paired, printed, sample, unverified
 
@@ -13,11 +13,15 @@ from tests.support.reports import check, checks, failing, layers, model, one_mod
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (sample, "small passes all 5 checks: 97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB"),
+        (
+            sample,
+            "small passes all 5 checks: 97.8 % on 360 test examples (95 % interval 95.7 to 98.9 %), "
+            "0.3 points under float, 31.2 KiB",
+        ),
         (
             failing,
             "ptq fails 1 of 5 checks (drop of accuracy): "
-            "96.1 % on 360 test examples, 2.0 points under float, 33.3 KiB",
+            "96.1 % on 360 test examples (95 % interval 93.5 to 97.6 %), 2.0 points under float, 33.3 KiB",
         ),
         (unverified, "No check ran: 3 models were made, nothing about them is proved"),
         (one_model, "small passes the one check: 31.2 KiB"),
@@ -25,12 +29,12 @@ from tests.support.reports import check, checks, failing, layers, model, one_mod
         (
             lambda: sample(checks=(*checks("ptq"), *checks("small"))),
             "ptq and small pass all 10 checks: "
-            "small has 97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB",
+            "small has 97.8 % on 360 test examples (95 % interval 95.7 to 98.9 %), 0.3 points under float, 31.2 KiB",
         ),
         (
             lambda: sample(checks=(check("arena", "small", None, 1, "bytes", status="unavailable"),)),
             "small passes 0 of 1 check, arena could not be measured: "
-            "97.8 % on 360 test examples, 0.3 points under float, 31.2 KiB",
+            "97.8 % on 360 test examples (95 % interval 95.7 to 98.9 %), 0.3 points under float, 31.2 KiB",
         ),
     ],
 )  # fmt: skip
@@ -115,3 +119,17 @@ def test_no_class_that_loses_is_a_dash_with_its_reason() -> None:
     row = phrases.against(sample(models=models))["small"]
     assert row["worst"] == (units.DASH, "no class lost more than it gained")
     assert row["drop"].text == "−0.56"
+
+
+def test_checks_that_the_test_split_can_not_carry_are_named() -> None:
+    surely = check("accuracy", "small", 0.99, 0.9, "fraction", "at least", what="accuracy", interval=(0.98, 0.995))
+    barely = surely.model_copy(update={"model": "ptq", "interval": (0.862, 1.0)})
+    drop = check("accuracy", "ptq", 0.0, 0.01, "points", what="drop of accuracy", interval=(-0.02, 0.03))
+    told = "the test split is too small to be sure of accuracy of ptq (95 % interval 86.2 % to 100.0 %)"
+    assert phrases.doubtful(sample(checks=(surely, barely))) == told
+    run = sample(checks=(surely, barely, drop))
+    assert phrases.doubtful(run) == f"{told} and drop of accuracy of ptq (95 % interval −2.00 to 3.00 points)"
+    assert "sure of accuracy of ptq" in " ".join(printed(run).split())
+    assert "99.0 % (95 % interval 86.2 % to 100.0 %)" in markdown.render(run)
+    assert "measured 99.0 % (95 % interval 86.2 % to 100.0 %)" in junit.render(run)
+    assert phrases.doubtful(sample(checks=(surely,))) == ""

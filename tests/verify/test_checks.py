@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
+from pipeline.data.tasks.task import TASKS
 from pipeline.verify.checks.check import AnyCheck
 from pipeline.verify.model_facts import CheckResult, Errors, ModelFacts, Paired, Port
 from pipeline.verify.scoring import statistics
@@ -167,6 +168,44 @@ def test_of_models_that_do_keep_the_promise_few_fail_and_of_others_few_pass() ->
     assert chances[verdicts == "pass"].sum() < 0.05
     assert chances[verdicts == "fail"].sum() < 0.05
     assert set(verdicts) == {"pass", "fail", "unavailable"}
+
+
+def test_a_metric_is_judged_with_confidence_as_the_accuracy_is() -> None:
+    promise = {"max_drop": 0.01, "confidence": 0.9}
+    for paired in ((5000, 20, 15), (5000, 150, 15), (359, 5, 3)):
+        (one,) = judge({"check": "accuracy", **promise}, facts(paired=paired))
+        (other,) = judge({"check": "metric", "metric": "accuracy", **promise}, facts(paired=paired))
+        assert other.model_copy(update={"check": "accuracy"}) == one
+
+
+@pytest.mark.parametrize(
+    ("limit", "confidence", "status"),
+    [(0.31, 0.95, "pass"), (0.29, 0.95, "unavailable"), (0.29, 0.8, "pass"), (0.09, 0.95, "fail"), (0.11, 0.8, "fail")],
+)
+def test_the_rise_of_an_error_is_judged_by_its_whole_interval(limit: float, confidence: float, status: str) -> None:
+    paired = Paired(metric="mae", n=100, drop=-0.2, low=-0.3, high=-0.1, confidence=0.95, worst=None)
+    settings = {"check": "metric", "metric": "mae", "max_drop": limit, "confidence": confidence}
+    (found,) = judge(settings, facts(paired=paired))
+    assert (found.status, found.what) == (status, "rise of mae")
+
+
+def test_confidence_is_for_the_metric_whose_interval_is_measured() -> None:
+    check = CHECK.validate_python({"check": "metric", "metric": "f1_macro", "max_drop": 0.1, "confidence": 0.9})
+    ((place, fault),) = check.unfit(TASKS["classification"])
+    assert place == ("confidence",)
+    assert fault.rule.startswith("is for accuracy, the main metric of classification")
+
+
+def test_the_interval_stands_beside_the_value() -> None:
+    settings = {"check": "accuracy", "min": 0.95, "max_drop": 0.01}
+    share, drop = judge(settings, facts(metrics={"accuracy": 1.0}, examples=24, paired=(24, 0, 0)))
+    assert (share.status, drop.status) == ("pass", "pass")
+    assert share.interval == pytest.approx((0.8620, 1.0), abs=1e-4)
+    assert drop.interval is not None
+    assert drop.interval[1] > 0.01
+    rise = Paired(metric="mae", n=9, drop=-0.2, low=-0.3, high=-0.1, confidence=0.95, worst=None)
+    (found,) = judge({"check": "metric", "metric": "mae", "max_drop": 1.0}, facts(paired=rise, drop={"mae": -0.2}))
+    assert found.interval == (0.1, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 
 from pipeline.core.settings import Fraction
 from pipeline.verify.checks.check import Check
-from pipeline.verify.checks.confidence import within
-from pipeline.verify.model_facts import CheckResult, ModelFacts, Paired
-from pipeline.verify.scoring import statistics
+from pipeline.verify.checks.confidence import at, beside, ends, within
+from pipeline.verify.model_facts import CheckResult, ModelFacts
+from pipeline.verify.scoring import proportion
 
 
 class Accuracy(Check):
@@ -44,17 +44,13 @@ class Accuracy(Check):
         missing = model.missing.get("accuracy", "no accuracy was measured")
         if self.min is not None:
             value = model.metrics.get("accuracy")
-            yield self.result(model, "accuracy", value, "at least", self.min, "fraction", missing)
+            result = self.result(model, "accuracy", value, "at least", self.min, "fraction", missing)
+            if value is not None and model.examples:
+                result = beside(result, proportion.interval(value, model.examples))
+            yield result
         if self.max_drop is not None and self.confidence is not None and model.paired is not None:
-            yield self._sure(model, model.paired, self.max_drop, self.confidence)
+            yield within(self.check, model.name, at(model.paired, self.confidence), self.max_drop)
         elif self.max_drop is not None:
             drop = 0.0 if model.baseline else model.paired.drop if model.paired else model.drop.get("accuracy")
-            yield self.result(model, "drop of accuracy", drop, "at most", self.max_drop, "points", missing)
-
-    def _sure(self, model: ModelFacts, paired: Paired, limit: float, confidence: float) -> CheckResult:
-        """Pass or fail when the drop's whole confidence interval is on one side of the limit."""
-        assert paired.lost is not None
-        assert paired.gained is not None
-        low, high = statistics.interval(paired.n, paired.lost, paired.gained, confidence)
-        sure = paired.model_copy(update={"low": low, "high": high, "confidence": confidence})
-        return within(self.check, model.name, sure, limit)
+            result = self.result(model, "drop of accuracy", drop, "at most", self.max_drop, "points", missing)
+            yield beside(result, ends(model.paired)) if model.paired else result
