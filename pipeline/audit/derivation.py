@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import tflite
 from pipeline.audit.run_folder import Folder, Mismatch
 from pipeline.core.errors import InputError
 from pipeline.data.tasks.task import TASKS
 from pipeline.report.decisions import Decisions
 from pipeline.report.document import Report
-from pipeline.stages.verification import share_of_zeros
+from pipeline.stages.touched import share_of_zeros
 from pipeline.verify import measurement
 from pipeline.verify.model_facts import Breach, CheckResult, ModelFacts, RuntimeFacts
 from pipeline.verify.scoring import classification
@@ -43,7 +42,7 @@ def _fields(path: Path, model: ModelFacts) -> dict[str, Any]:
     facts = measurement.read(model.name, path)
     known = tuple(name for name in model.pruned if name in facts.sparsity)
     found = {field: getattr(facts, field) for field in facts.model_fields_set - {"verified"}}
-    found |= {"pruned": known, "pruned_sparsity": share_of_zeros(tflite.read(path), known)}
+    found |= {"pruned": known, "pruned_sparsity": share_of_zeros(facts.kernels, known)}
     return found | {"rules": _rules(facts.rules, model.rules)}
 
 

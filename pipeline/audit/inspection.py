@@ -87,7 +87,8 @@ def facts(model: tflite.Model) -> Facts:
         "peak_activation_bytes": model.peak_activation_bytes,
         "sparsity": model.sparsity(),
         "layers": [_layer(layer) for layer in model.layers()],
-        "tensors": [_tensor(tensor) for graph in model.subgraphs for tensor in graph.tensors],
+        "tensors": [_tensor(tensor, model.layer_of(tensor)) for graph in model.subgraphs for tensor in graph.tensors],
+        "layers_known": model.layers_known,
     }
 
 
@@ -127,13 +128,13 @@ def _subgraph(graph: tflite.Subgraph, callers: Sequence[str]) -> Facts:
     }
 
 
-def _tensor(tensor: tflite.Tensor) -> Facts:
+def _tensor(tensor: tflite.Tensor, layer: str) -> Facts:
     """A row of the list of all tensors. axis is the dimension of the scales; None unless there are several scales."""
     return {
         "subgraph": tensor.subgraph,
         "index": tensor.index,
         "name": tensor.name,
-        "layer": tflite.layer_name(tensor.name),
+        "layer": layer,
         "shape": tensor.shape,
         "shape_signature": tensor.shape_signature,
         "dtype": tensor.dtype,

@@ -29,7 +29,8 @@ from pipeline.verify.model_facts import ModelFacts
 from pipeline.verify.scoring.scoring import Verdicts
 
 NOT_COMPARED = {"latency_ms", "file"}  # times vary between machines and runs; a file's name is no property of it
-FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "clustered")  # fields that need the Keras model
+# Fields that need the Keras model.
+FROM_KERAS = ("error", "tensors", "pruned", "pruned_sparsity", "pruned_why", "clustered", "clustered_why")
 
 # A run folder may come from a stranger, and what its report names must not run.
 OWN_CODE = "needs the Keras model, whose own layers are modules that are not imported for a report"

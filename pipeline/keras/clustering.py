@@ -1,7 +1,7 @@
 """Weight clustering with tfmot: wrap layers for training, and strip the wrappers afterwards."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,17 +62,3 @@ def kernel(layer: "tf_keras.layers.Layer") -> NDArray[np.float32] | None:
 def _has_zeros(layer: "tf_keras.layers.Layer") -> bool:
     values = kernel(layer)
     return values is not None and not values.all()
-
-
-def zero_keeper(layers: list["tf_keras.layers.Layer"]) -> "tf_keras.callbacks.Callback":
-    """A callback that keeps the zeros of these layers: after each step it resets weights that are zero now."""
-    import tf_keras
-
-    kernels = [weight for layer in layers for weight in layer.trainable_weights if weight.shape.rank > 1]
-    masks = [kernel.numpy() != 0 for kernel in kernels]
-
-    def keep(batch: int, logs: Any) -> None:
-        for kernel, mask in zip(kernels, masks, strict=True):
-            kernel.assign(kernel * mask)
-
-    return tf_keras.callbacks.LambdaCallback(on_train_batch_end=keep)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, StageError
 from pipeline.data.source import Data, spread
-from pipeline.keras.surgery.graph import flat
+from pipeline.keras.surgery.graph import flat, own_name
 
 if TYPE_CHECKING:
     import tf_keras
@@ -40,7 +40,7 @@ def layer_values(model: "tf_keras.Model", x: Values) -> dict[str, list[Values]]:
     outputs = tf_keras.Model(network.inputs, [tensor for _, tensor in found])(x, training=False)
     values: dict[str, list[Values]] = defaultdict(list)
     for (name, _), output in zip(found, tf.nest.flatten(outputs), strict=True):
-        values[name.removeprefix("quant_")].append(np.asarray(output, np.float32))
+        values[name].append(np.asarray(output, np.float32))
     return dict(values)
 
 
@@ -70,7 +70,7 @@ def _tensors(network: "tf_keras.Model") -> Iterator[tuple[str, Any]]:
     for depth in sorted(network._nodes_by_depth, reverse=True):
         for node in network._nodes_by_depth[depth]:
             tensors = [*_before_activation(node, twins), *tf.nest.flatten(node.outputs)]
-            yield from ((node.layer.name, tensor) for tensor in tensors if tensor.dtype.is_floating)
+            yield from ((own_name(node.layer), tensor) for tensor in tensors if tensor.dtype.is_floating)
 
 
 def _before_activation(node: Any, twins: dict[str, Any]) -> Iterator[Any]:

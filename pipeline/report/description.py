@@ -61,6 +61,8 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "", "microcontrollers need one shape: keras.Input(shape, batch_size=1) before it is converted"
     if facts["stateful"]:
         yield "state", "; ".join(_state(facts["state"]))
+    if not facts["layers_known"]:
+        yield "layers", "guessed from names of tensors, because the file does not say which layers its ops are of"
     yield "MACs", units.count(facts["macs"]) + (", without the custom ops" if facts["custom_ops"] else "")
     yield "parameters", units.count(facts["parameters"])
     yield "activations", f"{units.size(facts['peak_activation_bytes'])} live at the peak"

@@ -3,7 +3,7 @@
 Imports no large library, so that a fully cached run is rendered in a fraction of a second.
 """
 
-from math import isfinite, prod
+from math import isfinite
 from typing import NamedTuple
 
 from pipeline.core import units
@@ -342,13 +342,8 @@ def _yes(value: bool | None) -> str:
 
 def sparsity(model: ModelFacts) -> float | None:
     """Share of zeros among all weights whose zeros were counted, weighted by the size of each tensor."""
-    tensors = [
-        (layer.sparsity, prod(layer.weights_shape))
-        for layer in model.layers
-        if layer.sparsity is not None and layer.weights_shape is not None
-    ]
-    total = sum(size for _, size in tensors)
-    return sum(share * size for share, size in tensors) / total if total else None
+    total = sum(kernel.weights for kernel in model.kernels.values())
+    return sum(kernel.zeros for kernel in model.kernels.values()) / total if total else None
 
 
 def measured(check: CheckResult) -> str:

@@ -115,7 +115,7 @@ def _tell(work: Path, made: Sequence[Artifact], ladder: LadderFacts) -> None:
     """Write the facts of the chosen rung's stages, merged into those of one stage, together with the ladder."""
     told = [(artifact.name, read_facts(artifact.path)) for artifact in made]
     curves = [facts["curves"] for _, facts in told if facts["curves"]]
-    kept: dict[str, Any] = {name: {} for name in ("sparsity", "clusters")}
+    kept: dict[str, Any] = {name: {} for name in ("sparsity", "clusters", "pruned", "clustered")}
     for name, values in kept.items():
         for _, facts in told:
             values.update(facts.get(name, {}))

@@ -12,6 +12,7 @@ from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.keras import clustering, tf
 from pipeline.keras.layer_choice import FROZEN, choose, nothing
 from pipeline.keras.surgery import graph
+from pipeline.keras.training.frozen import zeros_held
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
 from pipeline.stages.sidecar import read_facts, write_facts
@@ -85,7 +86,8 @@ class Cluster(Taught):
         chosen = [name for name, why in reasons.items() if not why]
         wrapped = clustering.wrapped(model, chosen, self.clusters, self.initialisation, zeros, self.per_channel)
         left = [layer for layer in model.layers if zeros and layer.name in pruned and reasons[layer.name]]
-        curves = self.fit(wrapped, inputs, tf.gives_logits(model), [clustering.zero_keeper(left)])
+        kernels = [weight for layer in left for weight in layer.trainable_weights if weight.shape.rank > 1]
+        curves = self.fit(wrapped, inputs, tf.gives_logits(model), [zeros_held(kernels)])
         model = clustering.stripped(wrapped)
         layers = list(self._achieved(model, reasons, pruned if zeros else {}))
         tf.save_model(model, work / KERAS)
@@ -95,6 +97,7 @@ class Cluster(Taught):
             layers,
             clusters={row["layer"]: row["values"] for row in layers if row["done"]},
             sparsity={row["layer"]: row["sparsity"] for row in layers if "sparsity" in row},
+            clustered={name: [int(np.prod(model.get_layer(name).kernel.shape))] for name in chosen},
         )
 
     def _unfit(self, layer: KerasLayer, output: bool) -> str:

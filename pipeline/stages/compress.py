@@ -78,7 +78,7 @@ class Compress(Follower):
         path.write_bytes(content)
         examples = _check_outputs(source, path, plain, inputs.data.split("validation"))
         inputs.report(Progress("example", examples, examples))
-        layers = [_row(tensor, table, tensor in chosen) for tensor, table in tables.items()]
+        layers = [_row(plain.layer_of(tensor), tensor, table, tensor in chosen) for tensor, table in tables.items()]
         write_facts(work, layers=layers, notes=[_price(plain, compressed)])
 
 
@@ -173,8 +173,8 @@ def _price(plain: tflite.Model, compressed: tflite.Model) -> str:
     return f"saves {saved} bytes of flash, and decoded weights take {more} bytes more of the arena while their op runs"
 
 
-def _row(tensor: tflite.Tensor, table: Table | None, done: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"layer": tflite.layer_name(tensor.name) or tensor.name, "kind": tensor.dtype, "done": done}
+def _row(layer: str, tensor: tflite.Tensor, table: Table | None, done: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"layer": layer or tensor.name, "kind": tensor.dtype, "done": done}
     if table is None:
         return row | {"why": f"has more than {1 << MAX_BITS} different values a channel"}
     why = "" if done else f"{table.bytes} bytes with its table, {tensor.bytes} without; another op takes {OVERHEAD}"

@@ -130,7 +130,9 @@ class Prune(Taught):
         tf.save_model(model, work / KERAS)
         sparsity = {row["layer"]: row["sparsity"] for row in layers if row["done"]}
         notes = [SLOW, *_lost(read_facts(inputs.source.path).get("sparsity", {}), sparsity, model)]
-        write_facts(work, curves, layers, notes, sparsity=sparsity)
+        kernels = {name: magnitude.kernels(model.get_layer(name)) or () for name in sparsity}
+        pruned = {name: [int(np.prod(kernel.shape)) for kernel in each] for name, each in kernels.items()}
+        write_facts(work, curves, layers, notes, sparsity=sparsity, pruned=pruned)
 
     def _ramped(
         self, model: KerasModel, reasons: dict[str, str], inputs: Inputs

@@ -14,10 +14,11 @@ from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named
 from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
-from pipeline.keras.training.frozen import held
+from pipeline.keras.training.frozen import held, zeros_held
 from pipeline.keras.training.tied import most_values, tied
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
+from pipeline.stages.lineage import changed
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs, Stage
 from pipeline.stages.taught import Taught
@@ -109,14 +110,16 @@ class Qat(Taught):
         keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
         frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
         keep += [held(_weights_of(quantized, frozen, network.origin))] if frozen else []
+        sparse = _sparse_kernels(quantized, network.origin, changed(inputs.source, "pruned"))
+        loose = [kernel for name, each in sparse.items() for kernel in each if name not in kernels]
+        keep += [zeros_held(loose)] if preserve and loose else []
         wrapped.set_ranges(ranges.measure(network.model, wrapped.ranged, examples))
         curves = self.fit(quantized, inputs, tf.gives_logits(model), keep)
         if preserve:
             _bake_zeros(quantized)
         few = {network.origin[name]: count for name, count in bits.items()}
         trained = [layer for layer in model.layers if layer.weights or layer.name in left]
-        zeros = {network.origin[name]: fraction for name, fraction in _sparsity(quantized)}
-        kept = {name: fraction for name, fraction in zeros.items() if name in pruned}
+        kept = {name: _zeros(each) for name, each in sparse.items()}
         tf.save_model(quantized, work / KERAS)
         write_facts(
             work,
@@ -205,10 +208,27 @@ def _weight_quantizers(model: KerasModel) -> list[tuple[str, Any, dict[str, Any]
     ]
 
 
-def _sparsity(model: KerasModel) -> Iterator[tuple[str, float]]:
-    """Name of each layer before quantization, and the share of zeros in its kernel."""
-    for name, weight, _ in _weight_quantizers(model):
-        yield name, float(np.mean(weight.numpy() == 0))
+def _sparse_kernels(
+    quantized: KerasModel, origin: Mapping[str, str], pruned: Mapping[str, Collection[int]]
+) -> dict[str, list[Any]]:
+    """The kernels that a prune stage pruned, by the name of their layer in the model as it was given.
+
+    pruned: layer -> number of weights of each of its pruned kernels
+    """
+    found: dict[str, list[Any]] = {}
+    for layer in quantized.layers:
+        own = graph.own_name(layer)
+        name = origin.get(own, own)
+        for weight in [each for each, _, _ in getattr(layer, "_weight_vars", ())] or layer.weights:
+            depthwise = weight.name.rpartition("/")[2].startswith("depthwise")  # a kernel that no stage prunes
+            if not depthwise and np.prod(weight.shape) in pruned.get(name, ()):
+                found.setdefault(name, []).append(weight)
+    return found
+
+
+def _zeros(kernels: Sequence[Any]) -> float:
+    """Share of zeros among the weights of several kernels."""
+    return float(np.mean(np.concatenate([kernel.numpy().ravel() == 0 for kernel in kernels])))
 
 
 def _row(layer: KerasLayer, why: str, kept: dict[str, float], bits: int) -> dict[str, Any]:
@@ -218,8 +238,8 @@ def _row(layer: KerasLayer, why: str, kept: dict[str, float], bits: int) -> dict
 
 
 def _notes(pruned: dict[str, float], kept: dict[str, float], preserve: bool) -> Iterator[str]:
-    for name, before in pruned.items():
-        after = kept.get(name, 0.0)
+    for name, after in kept.items():
+        before = pruned.get(name, 0.0)
         if before - after > LEAK:
             cause = "" if preserve else "; `preserve: sparsity` keeps them"
             yield f"{name} went from {before:.1%} to {after:.1%} zeros{cause}"

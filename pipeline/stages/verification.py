@@ -1,13 +1,13 @@
 """The measurements of a verify stage. None depends on checks, limits or the target."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from pipeline.data.tasks.task import Truth
 from pipeline.keras import tf
 from pipeline.keras.layer_values import layer_values
 from pipeline.keras.types import KerasModel
-from pipeline.stages.sidecar import read_facts
+from pipeline.stages.lineage import lineage
 from pipeline.stages.stage import DECISIONS, MEASURED, Artifact, Inputs
+from pipeline.stages.touched import share_of_zeros, touched
 from pipeline.verify import app_mistakes, measurement, tensor_errors
 from pipeline.verify.device import Asked
 from pipeline.verify.model_facts import Errors, ModelFacts
@@ -108,12 +109,14 @@ def _against_keras(
 ) -> dict[str, Any]:
     """The fields of ModelFacts that compare a file's weights and tensors with the Keras model that it was made from."""
     model = tflite.read(path)
-    pruned = _touched(made, facts, "sparsity")
+    pruned, clustered = touched(made, facts.kernels, "pruned"), touched(made, facts.kernels, "clustered")
     traced = tensor_errors.sample(model, x)
     return {
-        "pruned": tuple(pruned),
-        "pruned_sparsity": share_of_zeros(model, pruned),
-        "clustered": tuple(_touched(made, facts, "clusters")),
+        "pruned": pruned.tensors,
+        "pruned_sparsity": share_of_zeros(facts.kernels, pruned.tensors),
+        "pruned_why": pruned.why,
+        "clustered": clustered.tensors,
+        "clustered_why": clustered.why,
         "tensors": tensor_errors.errors(path, traced, layer_values(source, traced)) if len(traced) else (),
     }
 
@@ -123,30 +126,9 @@ def _loaded(path: Path) -> KerasModel:
     return tf.load_model(path)
 
 
-def _chain(artifact: Artifact | None) -> Iterator[Artifact]:
-    """An artifact and what it was made from, nearest first."""
-    while artifact is not None:
-        yield artifact
-        artifact = artifact.made_from
-
-
 def _keras(made: Artifact) -> Artifact:
     """The artifact with the Keras model that a file was made from; `made` itself if its stage made both (auto)."""
-    return next(each for each in _chain(made) if each.keras.is_file())
-
-
-def _touched(made: Artifact, facts: ModelFacts, what: Literal["sparsity", "clusters"]) -> list[str]:
-    """Names of the weight tensors of layers that a prune stage pruned, or that a cluster stage clustered."""
-    layers = {layer for each in _chain(made) for layer in read_facts(each.path).get(what, {})}
-    return [name for name in facts.sparsity if tflite.keras_layers(name) & layers]
-
-
-def share_of_zeros(model: tflite.Model, names: Sequence[str]) -> float | None:
-    """Share of zeros among all weights of the tensors of those names; None if they have no weights."""
-    sizes = {tensor.name: tensor.elements for op in model.ops for tensor in op.weights}
-    total = sum(sizes[name] for name in names)
-    zeros = model.sparsity()
-    return sum(zeros[name] * sizes[name] for name in names) / total if total else None
+    return next(each for each in lineage(made) if each.keras.is_file())
 
 
 def _errors(

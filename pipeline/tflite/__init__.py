@@ -5,11 +5,9 @@
 
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
 from pipeline.tflite.memory import peak_bytes
-from pipeline.tflite.model import FloatUse, Layer, Model
-from pipeline.tflite.names import keras_layers, layer_name
+from pipeline.tflite.model import FloatUse, Kernel, Layer, Model
 from pipeline.tflite.reading import op_names, read
 
 __all__ = [
-    "FloatUse", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "keras_layers", "layer_name", "op_names",
-    "peak_bytes", "read",
+    "FloatUse", "Kernel", "Layer", "Model", "Op", "Signature", "Subgraph", "Tensor", "op_names", "peak_bytes", "read",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ WEIGHTS: dict[str, tuple[int, ...]] = {
     "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
     "SVDF": (1, 2),
 }
-
+_LOOKUPS = {"GATHER": 0, "EMBEDDING_LOOKUP": 1}  # input position of the table
 
 # Bits per element; 0 for types without a fixed size (strings and handles).
 BITS = {
@@ -184,6 +184,14 @@ class Op:
         slots = WEIGHTS.get(self.name, ())
         found = (self.sources[slot] for slot in slots if slot < len(self.sources))
         return tuple(tensor for tensor in found if tensor is not None and tensor.constant)
+
+    @property
+    def kernels(self) -> tuple[Tensor, ...]:
+        """The weights, each once, and the table of a lookup: what pruning sets to zero and clustering shares."""
+        slot = _LOOKUPS.get(self.name)
+        found = self.sources[slot : slot + 1] if slot is not None else ()
+        tables = (table for table in found if table is not None and table in self.trained and len(table.shape) > 1)
+        return tuple(dict.fromkeys((*self.weights, *tables)))
 
     @property
     def trained(self) -> tuple[Tensor, ...]:

@@ -23,12 +23,13 @@ def widened(content: bytes, chosen: Sequence[tflite.Op]) -> bytes:
 
     Raises StageError for an op that has no int16x8 kernel, or is not int8 in the file.
     """
-    for op in chosen:
+    model = tflite.read(content)
+    for op in (model.subgraphs[0].ops[each.index] for each in chosen):
         if reason := _reason(op):
-            rule = f"keep_int16: {tflite.layer_name(op.outputs[0].name) or op.name} can't be int16"
+            rule = f"keep_int16: {next(iter(model.layers_of(op)), op.name)} can't be int16"
             raise StageError(Fault(rule, received=f"{op.name}, {reason}", do="leave it out"))
     file = edit.unpacked(content)
-    _Widening(file, tflite.read(content), {op.index for op in chosen}).rewrite()
+    _Widening(file, model, {op.index for op in chosen}).rewrite()
     return edit.packed(file)
 
 

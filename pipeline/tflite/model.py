@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.tflite import macs
+from pipeline.tflite import attribution, macs
 from pipeline.tflite.graph import Op, Signature, Subgraph, Tensor
+from pipeline.tflite.int8_spec import BORDER
 from pipeline.tflite.lut import DECODE
 from pipeline.tflite.memory import peak_bytes
-from pipeline.tflite.names import known_layer, layer_name
 from pipeline.tflite.quantization import entries, quantization
 from pipeline.tflite.state import State, state
 
@@ -71,6 +72,15 @@ class Layer:
     unique_values: int | None
     macs: int | None
     parameters: int | None
+
+
+class Kernel(NamedTuple):
+    """A weight tensor, with the first op that reads it, the Keras layers of all that do, and its number of zeros."""
+
+    tensor: Tensor
+    op: Op
+    layers: attribution.Layers
+    zeros: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +153,36 @@ class Model:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @cached_property
+    def _attribution(self) -> attribution.Attribution:
+        return attribution.attribution(self.subgraphs, self.signatures, self.metadata.get(attribution.NAME))
+
+    def output_ops(self) -> dict[Op, str]:
+        """Return the op that computes each output, with the output's name; conversions to the caller's type aside."""
+        made = {tensor: op for op in self.subgraphs[0].ops for tensor in op.outputs}
+        found = {}
+        for name, tensor in self.signature.outputs.items():
+            seen: set[Op] = set()
+            while (op := made.get(tensor)) and op.name in BORDER and op.reads and op not in seen:
+                seen.add(op)
+                tensor = op.reads[0]
+            if op is not None:
+                found[op] = name
+        return found
+
+    @property
+    def layers_known(self) -> bool:
+        """Whether the file says which Keras layers its ops are of; if not, they are guessed from names of tensors."""
+        return self._attribution.known
+
+    def layers_of(self, op: Op) -> attribution.Layers:
+        """Return the names of the Keras layers fused into an op, the one with the kernel first; empty if unknown."""
+        return self._attribution.ops.get(op, ())
+
+    def layer_of(self, tensor: Tensor) -> str:
+        """Return the Keras layer that a tensor is of; "" if unknown, and for a constant of several layers."""
+        return self._attribution.tensors.get(tensor, "")
+
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of all ops, with each subgraph counted once, also a loop's body; see tflite.macs.
 
@@ -172,7 +212,30 @@ class Model:
         ranges.
         """
         called = entries(self.subgraphs, self.signatures)
-        return tuple(use for graph in self.subgraphs for use in _floats(graph, entry=graph.index in called))
+        return tuple(use for graph in self.subgraphs for use in self._floats(graph, graph.index in called))
+
+    def _floats(self, graph: Subgraph, entry: bool) -> Iterator[FloatUse]:
+        made = {tensor: op.name for op in graph.ops for tensor in op.outputs}
+        made.update(dict.fromkeys(graph.inputs, "the caller"))
+        layers = self._nearest_layers(graph)
+        touched: set[Tensor] = set()
+        for op in graph.ops:
+            for role, tensors in (("reads", op.reads), ("writes", op.outputs)):
+                touched.update(tensors)
+                yield from (_use(op, role, each, made, layers) for each in dict.fromkeys(tensors) if each.floating)
+        if entry:
+            for role, tensors in (("takes", graph.inputs), ("returns", graph.outputs)):
+                loose = (tensor for tensor in tensors if tensor.floating and tensor not in touched)
+                yield from (FloatUse(graph.index, "graph", -1, role, t.name, t.dtype, "the caller") for t in loose)
+
+    def _nearest_layers(self, graph: Subgraph) -> dict[Tensor, str]:
+        """Return the Keras layer of each tensor or, if that is unknown, of what the op that writes it reads."""
+        layers = {tensor: self.layer_of(tensor) for tensor in graph.tensors}
+        for op in graph.ops:
+            source = next((layers[tensor] for tensor in op.reads if layers[tensor]), "")
+            for tensor in op.outputs:
+                layers[tensor] = layers[tensor] or source
+        return layers
 
     @cached_property
     def peak_activation_bytes(self) -> int:
@@ -182,18 +245,28 @@ class Model:
     @cached_property
     def _zeros(self) -> dict[Tensor, int]:
         """Number of zeros in each weight tensor."""
-        return {tensor: _count_zeros(tensor) for op in self.ops for tensor in dict.fromkeys(op.weights)}
+        return {tensor: _count_zeros(tensor) for tensor in dict.fromkeys(t for op in self.ops for t in op.kernels)}
+
+    def kernels(self) -> dict[str, Kernel]:
+        """Return each weight tensor, by name, with the layers of all ops that read it."""
+        readers: dict[Tensor, list[Op]] = {tensor: [] for tensor in self._zeros}
+        for op in self.ops:
+            for tensor in op.kernels:
+                readers[tensor].append(op)
+        layers = {t: dict.fromkeys(name for op in ops for name in self.layers_of(op)) for t, ops in readers.items()}
+        named = _by_name(self._zeros).items()
+        return {name: Kernel(t, readers[t][0], tuple(layers[t]), self._zeros[t]) for name, t in named}
 
     def sparsity(self) -> dict[str, float]:
         """Return the fraction of zeros, 0..1, in each weight tensor, by name. A quantized zero is the zero point."""
-        return {name: self._zeros[t] / max(t.elements, 1) for name, t in _by_name(self._zeros).items()}
+        return {name: each.zeros / max(each.tensor.elements, 1) for name, each in self.kernels().items()}
 
     def unique_values(self) -> dict[str, int]:
         """Return the number of different stored values that share a scale in each weight tensor, by name.
 
         For per-tensor scales this counts the whole tensor, for per-channel scales the channel with the most values.
         """
-        return {name: self._unique[tensor] for name, tensor in _by_name(self._zeros).items()}
+        return {name: self._unique[each.tensor] for name, each in self.kernels().items()}
 
     @cached_property
     def _unique(self) -> dict[Tensor, int]:
@@ -205,15 +278,15 @@ class Model:
         return tuple(self._layer(index, op, public) for index, op in enumerate(self.ops) if op.outputs)
 
     def _layer(self, index: int, op: Op, public: dict[Tensor, str]) -> Layer:
-        output, weights = op.outputs[0], dict.fromkeys(op.weights)
-        first = next(iter(weights), None)
+        output, weights = op.outputs[0], op.kernels
+        first = weights[0] if weights else None
         elements = sum(tensor.elements for tensor in weights)
         return Layer(
             index=index,
             subgraph=op.subgraph,
             op=op.name,
             version=op.version,
-            name=layer_name(output.name) or public.get(output, output.name),
+            name=next(iter(self.layers_of(op)), "") or public.get(output, output.name),
             shape=output.shape,
             dtype=output.dtype,
             scale=output.scale,
@@ -237,34 +310,9 @@ def _by_name(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _floats(graph: Subgraph, entry: bool) -> Iterator[FloatUse]:
-    made = {tensor: op.name for op in graph.ops for tensor in op.outputs}
-    made.update(dict.fromkeys(graph.inputs, "the caller"))
-    layers = _layers(graph)
-    touched: set[Tensor] = set()
-    for op in graph.ops:
-        for role, tensors in (("reads", op.reads), ("writes", op.outputs)):
-            touched.update(tensors)
-            yield from (_use(op, role, tensor, made, layers) for tensor in dict.fromkeys(tensors) if tensor.floating)
-    if entry:
-        for role, tensors in (("takes", graph.inputs), ("returns", graph.outputs)):
-            loose = (tensor for tensor in tensors if tensor.floating and tensor not in touched)
-            yield from (FloatUse(graph.index, "graph", -1, role, t.name, t.dtype, "the caller") for t in loose)
-
-
 def _use(op: Op, role: str, tensor: Tensor, made: dict[Tensor, str], layers: dict[Tensor, str]) -> FloatUse:
     origin = "the file" if tensor.constant else made.get(tensor, "nobody")
     return FloatUse(op.subgraph, op.name, op.index, role, tensor.name, tensor.dtype, origin, layers.get(tensor, ""))
-
-
-def _layers(graph: Subgraph) -> dict[Tensor, str]:
-    """Return the Keras layer of each tensor: from its name, else from the inputs of the op that writes it."""
-    layers = {tensor: known_layer(tensor.name) for tensor in graph.tensors}
-    for op in graph.ops:
-        source = next((layers[tensor] for tensor in op.reads if layers[tensor]), "")
-        for tensor in op.outputs:
-            layers[tensor] = layers[tensor] or source
-    return layers
 
 
 def _count_zeros(tensor: Tensor) -> int:

@@ -1,16 +1,23 @@
-"""Find the Keras layer names in the names of .tflite tensors.
+"""Guess Keras layers from the names of .tflite tensors, for files that do not say which layers they are of.
 
-The converter joins the names of fused ops with ";", with the op that has the kernel last (seen with TensorFlow 2.21):
-``net/relu1/Relu;net/bn1/FusedBatchNormV3;net/conv1/Conv2D1``. Each part is ``model/[model/]layer/[scope/]op``.
+The converter joins the names of fused ops with ";", mostly with the op that has the kernel last (TensorFlow 2.21):
+``net/relu1/Relu;net/bn1/FusedBatchNormV3;net/conv1/Conv2D1``. Each part is ``model/[model/]layer/[scope/]op``. Older
+converters add the names of other layers that share a constant, such as that of ``conv2d_4`` in each op of a network of
+equal blocks. Nothing in a name says where the layer ends, so a layer named like a scope of TensorFlow is guessed wrong.
 """
 
 import re
 
 _PREFIXES = re.compile(r"^(quant_|prune_low_magnitude_|serving_default_)+")  # wrappers of tfmot, inputs of a SavedModel
 _OUTPUT = re.compile(r":\d+$")
-_KERNELS = re.compile(r"/(Conv[123]D|depthwise|separable_conv2d|conv2d_transpose|MatMul|Tensordot)\d*(/|$)")
+_CONVOLUTION = r"Conv[123]D(_\d+)?|separable_conv2d(_\d+)?|MatMul(_\d+)?|Tensordot(_\d+)?"
 
-_MADE_UP = re.compile(r"(tfl\.|arith\.|Identity|(Stateful)?PartitionedCall)")  # by the converter, without a layer
+# TensorFlow's ops with a kernel, at the end of a name or as a scope: all, and those that an op of a file is made from.
+_ANY = rf"depthwise|conv[23]d_transpose|{_CONVOLUTION}"
+_OF = {"DEPTHWISE_CONV_2D": r"depthwise", "TRANSPOSE_CONV": r"conv2d_transpose", "CONV_2D": _CONVOLUTION}
+
+# Made up by the converter, without a layer.
+_MADE_UP = re.compile(r"(tfl\.|arith\.|Identity(_\d+)?\d*$|(Stateful)?PartitionedCall)")
 
 # Scopes inside a layer, in tf_keras 2.21 and tfmot 0.8.1.
 _INNER = re.compile(
@@ -19,34 +26,26 @@ _INNER = re.compile(
 )
 
 
-def layer_name(name: str) -> str:
-    """Return the Keras layer in the name of a .tflite tensor; "" if it has none (``StatefulPartitionedCall:0``).
+def guessed(name: str, op: str = "") -> tuple[str, ...]:
+    """Return the layers in the name of a tensor: the one with the kernel first, the others in running order.
 
-    ``net/quant_relu/Relu;net/quant_conv1/Conv2D`` gives ``conv1``, ``serving_default_image:0`` gives ``image``, and a
-    layer of a nested model gives ``backbone/conv1``.
+    op: name of the .tflite op that writes the tensor, which tells the kernel's part of the name from those of others.
+    ``net/quant_relu/Relu;net/quant_conv1/Conv2D`` gives ``conv1, relu``; a layer of a nested model is followed by its
+    own name, as ``backbone/conv1, conv1``. Empty if there is none (``StatefulPartitionedCall:0``).
     """
-    parts = _parts(name)
-    kernels = [part for part in parts if _KERNELS.search(part)]
-    return _layer((kernels or parts)[-1]) if parts else ""
+    parts = [part for part in name.split(";") if part.strip("/") and not _MADE_UP.match(part)]
+    if not parts:
+        return ()
+    first = next((part for part in reversed(parts) if _has_kernel(part, _OF.get(op, _ANY))), parts[-1])
+    layers = [_layer(first)]
+    for part in reversed(parts):
+        if not _has_kernel(part, _ANY):  # one op has one kernel: other kernels are those of other layers
+            layers.append(_layer(part))
+    return tuple(dict.fromkeys(each for layer in layers for each in (layer, layer.rpartition("/")[2])))
 
 
-def keras_layers(name: str) -> frozenset[str]:
-    """Return all Keras layers that were fused into a tensor: ``conv1``, ``bn1``, ``relu1`` for the module's example.
-
-    A layer of a nested model is included with and without its path (``backbone/conv1``, ``conv1``).
-    """
-    layers = [_layer(part) for part in _parts(name)]
-    return frozenset(layers) | {layer.rpartition("/")[2] for layer in layers}
-
-
-def known_layer(name: str) -> str:
-    """Return the same as `layer_name`, but "" also for names that the converter makes up (``tfl.dequantize3``)."""
-    layer = layer_name(name)
-    return "" if _MADE_UP.match(layer) else layer
-
-
-def _parts(name: str) -> list[str]:
-    return [part for part in name.split(";") if part and not part.startswith("StatefulPartitionedCall")]
+def _has_kernel(part: str, ops: str) -> bool:
+    return re.search(rf"/({ops})\d*(/|$)", part) is not None
 
 
 def _layer(part: str) -> str:

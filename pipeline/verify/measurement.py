@@ -17,7 +17,7 @@ from pipeline.tflite import demands
 from pipeline.tflite.values import last, only, real, steps
 from pipeline.verify import int8
 from pipeline.verify.interpreters import litert, tflm
-from pipeline.verify.model_facts import Latency, LayerFacts, ModelFacts, Port
+from pipeline.verify.model_facts import KernelFacts, Latency, LayerFacts, ModelFacts, Port
 from pipeline.verify.runtimes import comparison
 from pipeline.verify.scoring.scoring import SCORING, Verdicts
 
@@ -67,6 +67,11 @@ def read(name: str, path: Path) -> ModelFacts:
         outputs=tuple(map(_one, model.outputs)),
         contract=carried,
         contract_why=why,
+        layers_known=model.layers_known,
+        kernels={
+            name: KernelFacts(layers=layers, op=op.name, weights=tensor.elements, zeros=zeros)
+            for name, (tensor, op, layers, zeros) in model.kernels().items()
+        },
         sparsity=model.sparsity(),
         unique_values=model.unique_values(),
         layers=tuple(LayerFacts(**asdict(layer)) for layer in model.layers()),

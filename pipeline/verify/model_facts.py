@@ -54,6 +54,15 @@ class LayerFacts(Facts):
     )
 
 
+class KernelFacts(Facts):
+    """One weight tensor of a .tflite file: a kernel of a layer, or a part of one, such as a gate's of an LSTM."""
+
+    layers: tuple[str, ...] = Field(description="names of its Keras layers, as for `layers_known`; empty if unknown")
+    op: str = Field(description="name of the first op that reads it")
+    weights: int = Field(description="number of weights")
+    zeros: int = Field(description="number of weights that are zero")
+
+
 class Errors(Facts):
     """Difference between the file's output and the Keras model's on the same examples, in real units."""
 
@@ -328,14 +337,22 @@ class ModelFacts(Facts):
     arena_refused: bool = Field(default=False, description="whether TensorFlow Lite Micro can't run the file")
     vela: VelaFacts | None = Field(default=None, description="result of compiling the file for an Ethos-U")
     vela_why: str = Field(default="not measured: no target or check asks for it", description="why vela is null")
+    layers_known: bool | None = Field(
+        default=None, description="whether the file says which Keras layers its ops are of; if not, names are guessed"
+    )
+    kernels: dict[str, KernelFacts] = Field(default={}, description="every weight tensor, by name")
     sparsity: dict[str, float] = Field(default={}, description="share of zeros in each weight tensor")
-    pruned: tuple[str, ...] = Field(default=(), description="weight tensors of layers that a prune stage pruned")
+    pruned: tuple[str, ...] = Field(default=(), description="weight tensors that a prune stage pruned")
     pruned_sparsity: float | None = Field(default=None, description="share of zeros among all pruned weights")
+    pruned_why: str = Field(
+        default="no prune stage stands before this model", description="why pruned_sparsity is null"
+    )
     unique_values: dict[str, int] = Field(
         default={}, description="largest number of different stored values per scale, for each weight tensor"
     )
-    clustered: tuple[str, ...] = Field(
-        default=(), description="weight tensors of the layers that a cluster stage clustered"
+    clustered: tuple[str, ...] = Field(default=(), description="weight tensors that a cluster stage clustered")
+    clustered_why: str = Field(
+        default="no cluster stage stands before this model", description="why clustered is empty"
     )
     layers: tuple[LayerFacts, ...] = Field(default=(), description="every op of the file")
     examples: int | None = Field(default=None, description="number of test examples that the metrics were measured on")

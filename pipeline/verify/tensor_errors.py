@@ -122,12 +122,9 @@ def _decibel(error: TensorError) -> float:
 
 
 def names(model: tflite.Model, op: tflite.Op) -> list[str]:
-    """Keras layers fused into an op's output, in execution order; a model output's signature name comes last."""
-    if not op.outputs:
-        return []
-    tensor = op.outputs[0]
-    fused = sorted(tflite.keras_layers(tensor.name), key=lambda name: (-tensor.name.find(name), name))
-    return [*fused, *(name for name, output in model.signature.outputs.items() if output is tensor)]
+    """Keras layers fused into an op's output; a model output's signature name comes last."""
+    public = (name for name, output in model.signature.outputs.items() if op.outputs and output is op.outputs[0])
+    return list(dict.fromkeys([*model.layers_of(op), *public]))
 
 
 def _error(op: tflite.Op, layer: str, raw: NDArray[Any], tensor: tflite.Tensor, reference: Values) -> TensorError:

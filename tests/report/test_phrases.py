@@ -7,7 +7,19 @@ import pytest
 from pipeline.core import units
 from pipeline.report import junit, markdown, page, phrases
 from pipeline.report.document import Report
-from tests.support.reports import check, checks, failing, layers, model, one_model, paired, printed, sample, unverified
+from tests.support.reports import (
+    check,
+    checks,
+    failing,
+    kernels,
+    layers,
+    model,
+    one_model,
+    paired,
+    printed,
+    sample,
+    unverified,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def test_a_missing_figure_gives_the_reason_of_its_check() -> None:
 def test_sparsity_is_over_all_counted_weights() -> None:
     counted = layers("int8", 0.5)
     lone = counted[0].model_copy(update={"sparsity": 0.0})  # 144 of 5072 counted weights
-    share = phrases.sparsity(sample().models[0].model_copy(update={"layers": (lone, *counted[1:])}))
+    share = phrases.sparsity(sample().models[0].model_copy(update={"kernels": kernels((lone, *counted[1:]))}))
     assert share == pytest.approx(0.5 * 4928 / 5072)
 
 

@@ -8,7 +8,7 @@ from pipeline import tflite
 from pipeline.core.errors import StageError
 from pipeline.keras.conversion.calibration import Calibration, draw
 from pipeline.keras.conversion.estimators import BATCH, Histogram, estimate
-from pipeline.keras.conversion.named_ops import Layers
+from pipeline.keras.conversion.named_ops import NamedOps
 from pipeline.stages.convert import Convert
 from pipeline.stages.qat import Qat
 from pipeline.tflite.int16 import widened
@@ -133,18 +133,13 @@ def test_layers_that_are_kept_int16_run_on_every_runtime(convert, finer):
 
 
 def test_layers_that_can_not_be_kept_are_one_clear_error(convert):
-    plain, exact = (Layers(model.content, {}) for model in (convert.plain, convert.exact))
+    plain, exact = (NamedOps(model.content) for model in (convert.plain, convert.exact))
     with pytest.raises(StageError, match="keep_float: no layer and no op matches 'conv22'; did you mean 'conv2'"):
         plain.kept(("conv1", "conv22"), "keep_float", "")
     with pytest.raises(StageError, match=r"must leave some layers \(received all ops of the file\); set this"):
         plain.kept(("*",), "keep_int16", "this")
     with pytest.raises(StageError, match=r"conv1 can't be int16 \(received CONV_2D, which is not int8 in the file\)"):
         widened(convert.exact.content, exact.matching(("conv1",)))
-
-
-def test_a_layer_that_was_rewritten_is_known_by_either_name(convert):
-    layers = Layers(convert.plain.content, {"conv1": "stem", "relu1": "stem"})
-    assert layers.matching(("stem",)) == layers.matching(("conv1",)) != ()
 
 
 @pytest.mark.parametrize(

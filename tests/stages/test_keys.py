@@ -38,15 +38,15 @@ MODULES = {  # by room; core is neutral
         "data": "contract source spec tasks.task",
         "keras": """
             conversion.bias_correction conversion.calibration conversion.conversion conversion.converter
-            conversion.estimators conversion.functions conversion.halves conversion.named_ops conversion.ranges
-            conversion.request layer_choice layer_values models.model rounding surgery.attention surgery.builder
-            surgery.channels surgery.convertible surgery.elementwise surgery.graph surgery.kernels
-            surgery.ranges surgery.rsqrt tf types
+            conversion.estimators conversion.file_layers conversion.functions conversion.halves conversion.named_ops
+            conversion.ranges conversion.request conversion.trace layer_choice layer_values models.model rounding
+            surgery.attention surgery.builder surgery.channels surgery.convertible surgery.elementwise surgery.graph
+            surgery.kernels surgery.ranges surgery.rsqrt tf types
         """,
         "stages": "conversion convert follower sensitivity_facts sidecar stage worst",
         "tflite": """
-            accumulator edit flatbuffer graph int16 int8_spec lut macs memory metadata model names pointwise
-            quantization reading state tables values
+            accumulator attribution edit flatbuffer graph int16 int8_spec lut macs memory metadata model names
+            pointwise quantization reading state tables values
         """,
         "verify": """
             int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert model_facts scoring.scoring
@@ -56,9 +56,10 @@ MODULES = {  # by room; core is neutral
     "verify": {
         "data": "contract source spec tasks.task",
         "keras": "layer_values models.model rounding surgery.graph surgery.rsqrt tf types",
-        "stages": "sidecar stage verification",
+        "stages": "lineage sidecar stage touched verification",
         "tflite": """
-            demands edit flatbuffer graph int8_spec lut macs memory model names quantization reading state values
+            attribution demands edit flatbuffer graph int8_spec lut macs memory model names quantization reading
+            state values
         """,
         "verify": """
             app_mistakes device int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert

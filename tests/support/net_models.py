@@ -25,6 +25,7 @@ def build(send: Any, folder: Path) -> None:
     from pipeline.data.tasks.task import TASKS
     from pipeline.keras import tf as door
     from pipeline.keras.conversion.converter import converter_of
+    from pipeline.keras.conversion.trace import traced
     from pipeline.keras.models.model import AnyModel
 
     door.start(1)
@@ -37,7 +38,7 @@ def build(send: Any, folder: Path) -> None:
         )
 
     def convert(name: str, network: Any, samples: Any = None, per_tensor: bool = False) -> None:
-        converter = converter_of(network, network.input_shape[1:])
+        converter = converter_of(traced(network, network.input_shape[1:]))
         if samples is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ({network.input_names[0]: x[np.newaxis]} for x in samples)

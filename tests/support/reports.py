@@ -2,6 +2,7 @@
 
 import io
 from hashlib import sha256
+from math import prod
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.verify.model_facts import (
     ClassDrop,
     ClassFacts,
     Errors,
+    KernelFacts,
     Latency,
     LayerFacts,
     ModelFacts,
@@ -70,6 +72,16 @@ def layers(dtype: str, sparsity: float) -> tuple[LayerFacts, ...]:
         )
         for index, (op, name, shape, weights, macs) in enumerate(shapes)
     )
+
+
+def kernels(rows: tuple[LayerFacts, ...]) -> dict[str, KernelFacts]:
+    """The weights of layers in which zeros were counted."""
+    found = {}
+    for row in rows:
+        if row.weights_shape and row.sparsity is not None:
+            size = prod(row.weights_shape)
+            found[row.name] = KernelFacts(layers=(row.name,), op=row.op, weights=size, zeros=round(row.sparsity * size))
+    return found
 
 
 def classes(counts: tuple[tuple[int, ...], ...]) -> tuple[ClassFacts, ...]:
@@ -128,6 +140,7 @@ def model(name: str, size: int, accuracy: float, count: int = 10, sparse: float 
         arena=None if base else ArenaFacts(total=14_208, head=9_000, tail=5_208, smallest=14_336),
         arena_why="TFLM can't run this model: no kernel" if base else "",
         layers=layers(dtype, sparse),
+        kernels=kernels(layers(dtype, sparse)),
         examples=360,
         metrics={"accuracy": accuracy, "f1_macro": accuracy - 0.001, "log_loss": 0.0824, "ece": 0.0131},
         missing={"auc_macro": "the split has no example of 3"},
@@ -240,7 +253,7 @@ def unverified() -> Report:
         "verified": False, "baseline": False, "quantization": None, "integer_only": None, "ops": {}, "macs": None,
         "parameters": None, "input": None, "output": None, "layers": (), "examples": None, "metrics": {}, "drop": {},
         "error": None, "latency_ms": None, "confusion": (), "arena_bytes": None, "arena": None, "missing": {},
-        "per_class": (), "paired": None, "runtimes": (), "tensors": (),
+        "per_class": (), "paired": None, "runtimes": (), "tensors": (), "kernels": {},
     }  # fmt: skip
     return sample(models=tuple(m.model_copy(update=bare) for m in sample().models), checks=())
 

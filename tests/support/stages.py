@@ -87,4 +87,4 @@ def rows(artifact):
 def weights(artifact):
     """Stored weights by Keras layer."""
     model = tflite.read(artifact.path / "model.tflite")
-    return {tflite.layer_name(tensor.name): tensor for op in model.ops for tensor in op.weights}
+    return {model.layers_of(op)[0]: tensor for op in model.ops for tensor in op.weights}

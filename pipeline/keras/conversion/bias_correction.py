@@ -50,7 +50,9 @@ def corrected(
         now = now.shifted(place, expected[place] - now.sums([place])[place])
         report(Progress("layer", done, len(places)))
     before, after = (_most(file.sums(places), expected) for file in (given, now))
-    return now.content, [_row(op, reasons[op.index], before, after) for op in given.ops]
+    return now.content, [
+        _row(op, given.model.layer_of(op.outputs[0]), reasons[op.index], before, after) for op in given.ops
+    ]
 
 
 class _File:
@@ -166,8 +168,10 @@ def _most(sums: Sums, expected: Sums) -> dict[int, float]:
     return {place: float(np.abs(values - expected[place]).max()) for place, values in sums.items()}
 
 
-def _row(op: tflite.Op, why: str, before: Mapping[int, float], after: Mapping[int, float]) -> dict[str, Any]:
+def _row(
+    op: tflite.Op, layer: str, why: str, before: Mapping[int, float], after: Mapping[int, float]
+) -> dict[str, Any]:
     tensor = op.outputs[0]
-    row = {"layer": tflite.layer_name(tensor.name) or tensor.name, "kind": op.name, "done": not why, "why": why}
+    row = {"layer": layer or tensor.name, "kind": op.name, "done": not why, "why": why}
     step = tensor.scale or 1.0
     return row if why else row | {"shift_before": before[op.index] / step, "shift": after[op.index] / step}

@@ -1,28 +1,24 @@
 """Find the ops of a file that a config names, by the Keras layers that they come from or by the op's name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from pipeline import tflite
 from pipeline.core.errors import Fault, StageError, did_you_mean
 from pipeline.tflite.int8_spec import BORDER
-from pipeline.verify import tensor_errors
 
 
-class Layers:
-    """The ops of a file's first subgraph, with the names of the Keras layers that are fused into each.
+class NamedOps:
+    """The ops of a file's first subgraph, with the names of the Keras layers and the output that each is of."""
 
-    origin: for a rewritten network, layer -> the original layer; both names can be used.
-    """
-
-    def __init__(self, content: bytes, origin: Mapping[str, str]) -> None:
+    def __init__(self, content: bytes) -> None:
         self.model = tflite.read(content)
-        ends = _ends(self.model)
-        self.of: dict[tflite.Op, list[str]] = {}
-        for op in self.model.subgraphs[0].ops:
-            if op.name not in BORDER:
-                names = [*tensor_errors.names(self.model, op), *([ends[op]] if op in ends else [])]
-                self.of[op] = sorted({*names, *(origin[name] for name in names if name in origin)})
+        outputs = self.model.output_ops()
+        self.of = {
+            op: [*self.model.layers_of(op), *([outputs[op]] if op in outputs else [])]
+            for op in self.model.subgraphs[0].ops
+            if op.name not in BORDER
+        }
 
     def matching(self, patterns: Sequence[str]) -> tuple[tflite.Op, ...]:
         """Ops that match any of the patterns, by the name of a layer (`block1*`) or of the op (`SOFTMAX`)."""
@@ -50,15 +46,3 @@ class Layers:
 
     def _known(self, op: tflite.Op) -> list[str]:
         return [op.name, *self.of[op]]
-
-
-def _ends(model: tflite.Model) -> dict[tflite.Op, str]:
-    """The op that computes each output -> the output's name. Conversions to the caller's type are skipped."""
-    made = {tensor: op for op in model.subgraphs[0].ops for tensor in op.outputs}
-    ends = {}
-    for name, tensor in model.signature.outputs.items():
-        while tensor in made and made[tensor].name in BORDER:
-            tensor = made[tensor].reads[0]
-        if tensor in made:
-            ends[made[tensor]] = name
-    return ends

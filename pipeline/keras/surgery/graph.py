@@ -71,6 +71,11 @@ class Rebuild:
         self.origin: dict[str, str] = {}
         self._made: dict[tuple[int, str], tf_keras.layers.Layer] = {}
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Id of an old layer -> the name of the new one."""
+        return {old: layer.name for (old, _), layer in self._made.items()}
+
     def visit(self, call: Call) -> Any:
         """Return the tensor, or tensors, of the new model that replace the result of the call."""
         return self.copy(call)
@@ -174,6 +179,12 @@ class Rebuild:
                 self.origin[layers[name].name] = self.origin[name]
             self.origin[name] = self.origin.pop(layer.name)
             layer._name = name
+
+
+def own_name(layer: "tf_keras.layers.Layer") -> str:
+    """A layer's name, or that of the layer in it for one of tfmot's wrappers and roundings for quantization."""
+    wraps = type(layer).__name__ in ("QuantizeWrapperV2", "QuantizeLayer")
+    return str(layer.name).removeprefix("quant_") if wraps else str(layer.name)
 
 
 def flat(model: "tf_keras.Model") -> "tf_keras.Model":

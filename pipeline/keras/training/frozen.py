@@ -1,4 +1,4 @@
-"""Layers that training must leave as they are."""
+"""Weights that training must leave as they are."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,5 +20,18 @@ def held(weights: Sequence[Any]) -> "tf_keras.callbacks.Callback":
     def hold(batch: int, logs: Any) -> None:
         for weight, value in zip(weights, values, strict=True):
             weight.assign(value)
+
+    return tf_keras.callbacks.LambdaCallback(on_train_batch_end=hold)
+
+
+def zeros_held(kernels: Sequence[Any]) -> "tf_keras.callbacks.Callback":
+    """A callback that keeps the zeros of these weights: after each step it resets those that are zero now."""
+    import tf_keras
+
+    masks = [kernel.numpy() != 0 for kernel in kernels]
+
+    def hold(batch: int, logs: Any) -> None:
+        for kernel, mask in zip(kernels, masks, strict=True):
+            kernel.assign(kernel * mask)
 
     return tf_keras.callbacks.LambdaCallback(on_train_batch_end=hold)

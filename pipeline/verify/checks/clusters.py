@@ -21,9 +21,8 @@ class Clusters(Check):
     """Maximum number of different values in any channel of any clustered layer."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
-        missing = "no cluster stage stands before this model"
         found = {name: model.unique_values[name] for name in model.clustered}
         over = [f"{name} has {values}" for name, values in found.items() if values > self.max]
         what = "different weights a scale in clustered layers"
         value = max(found.values(), default=None)
-        yield self.result(model, what, value, "at most", self.max, "count", missing, "; ".join(over))
+        yield self.result(model, what, value, "at most", self.max, "count", model.clustered_why, "; ".join(over))

@@ -69,11 +69,9 @@ class Int8Spec(Check):
     def _weights(self, model: ModelFacts) -> Iterator[Breach]:
         if not (self.sparsity or self.clusters):
             return
-        from pipeline.tflite.names import keras_layers  # loads the room of the file format
-
         for layer in dict.fromkeys((*self.sparsity, *self.clusters)):
             least, most = self.sparsity.get(layer, 0), self.clusters.get(layer)
-            tensors = [name for name in model.sparsity if layer in keras_layers(name)]
+            tensors = [name for name, kernel in model.kernels.items() if layer in kernel.layers]
             if not tensors:
                 yield _broken("R18", f"number of weight tensors of the layer {layer!r}", "0", "at least 1", layer=layer)
             for name in tensors:

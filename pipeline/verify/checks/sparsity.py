@@ -10,13 +10,14 @@ from pipeline.verify.model_facts import CheckResult, ModelFacts
 
 
 class Sparsity(Check):
-    """Share of zeros among all weights of the layers that a prune stage pruned, counted in the file's tensors."""
+    """Share of zeros among all weights that a prune stage pruned, counted in the file's tensors.
+
+    Unavailable where the file has no weights of a pruned layer, and names it."""
 
     check: Literal["sparsity"]
     min: Annotated[float, Field(gt=0, lt=1)]
     """Minimum share, as a fraction."""
 
     def judge(self, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[CheckResult]:
-        missing = "no prune stage stands before this model"
         what = "zeros in the pruned weights"
-        yield self.result(model, what, model.pruned_sparsity, "at least", self.min, "fraction", missing)
+        yield self.result(model, what, model.pruned_sparsity, "at least", self.min, "fraction", model.pruned_why)

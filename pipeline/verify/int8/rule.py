@@ -8,7 +8,6 @@ import numpy as np
 from pipeline.tflite import int8_spec
 from pipeline.tflite.graph import Op, Tensor
 from pipeline.tflite.model import Model
-from pipeline.tflite.names import layer_name
 from pipeline.verify.model_facts import Breach
 
 Severity = Literal["fail", "warn", "info"]
@@ -62,7 +61,7 @@ class Rule(NamedTuple):
                 op=op.name if op else "",
                 index=op.index if op else None,
                 tensor=tensor.name if tensor else "",
-                layer=(layer_name(named.name) or public.get(named, "")) if named else "",
+                layer=(model.layer_of(named) or public.get(named, "")) if named else "",
                 what=breach.what,
                 received=breach.received,
                 expected=breach.expected,
