@@ -17,16 +17,16 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import __version__
-from pipeline.cli import output
+from pipeline.cli import completion, output
 from pipeline.cli.signals import Ended, raised
 from pipeline.core.errors import ConfigError, EdgepipeError, Fault, StoreError
+from pipeline.core.home import expanded
 
 _MOST_FAULTS = 50  # that are printed; nobody reads ten thousand
 
 app = typer.Typer(
     name="edgepipe",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,16 +47,27 @@ _CHECKED = (
     "2: wrong usage or config. 3: wrong data or model file. 4: a stage or the disk failed. 5: a check did not pass."
 )
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
+ConfigPath = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False, autocompletion=completion.configs),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Change a setting, such as stages.prune.sparsity=0.7; repeatable."
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change a setting, such as stages.prune.sparsity=0.7; repeatable.",
+        autocompletion=completion.settings,
     ),
 ]
 TargetOption = Annotated[
     str | None,
-    typer.Option("--target", metavar="NAME", help="The device, in the place of the config's `target:`."),
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="The device, in the place of the config's `target:`.",
+        autocompletion=completion.targets,
+    ),
 ]
 StoreOption = Annotated[
     Path | None,
@@ -258,7 +269,12 @@ def compare(
 )
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="Any .tflite file.", show_default=False)],
-    format_: Annotated[str, typer.Option("--format", metavar="NAME", help="The form to write; c is a C array.")] = "c",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="NAME", help="The form to write; c is a C array.", autocompletion=completion.formats
+        ),
+    ] = "c",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the format, such as prefix=kws; repeatable."),
@@ -332,6 +348,7 @@ def cache_clear(
 
 def _store(given: Path | None) -> Path:
     if given is not None:
+        given = Path(expanded(str(given)))  # a variable is often set where no shell expands it
         os.environ["EDGEPIPE_STORE"] = str(given)  # for decoded data, which lie beside the finished stages
         return given
     import platformdirs
@@ -372,6 +389,12 @@ def _fitted(text: str) -> str:
     return "\n".join(line for each in text.split("\n") for line in wrapped(each, width, "    "))
 
 
+def _at_home(argument: str) -> str:
+    """The argument with ``~/`` and ``--option=~/`` expanded, as some shells and no other programs do."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return option + equals + expanded(value)
+
+
 def _wants_json() -> bool:
     return "--json" in sys.argv[1:]
 
@@ -388,9 +411,9 @@ def _print_error(error: EdgepipeError) -> None:
 def _run() -> None:
     """Run the command line. With --json, wrong usage is an error like all others."""
     if not _wants_json():
-        app()
+        app(prog_name="edgepipe")
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="edgepipe", standalone_mode=False))
     except Exception as error:
         if not isinstance(error, _USAGE_ERROR):
             raise
@@ -400,6 +423,7 @@ def _run() -> None:
 def main() -> None:
     """Entry point of the `edgepipe` command."""
     output.install()
+    sys.argv[1:] = map(_at_home, sys.argv[1:])
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all packages: 2 % of a run
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin for 50 ms, waiting for work
     with _errors(), raised():

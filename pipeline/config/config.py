@@ -12,6 +12,7 @@ from pipeline.config import links
 from pipeline.config.overrides import override
 from pipeline.core import validation, yaml
 from pipeline.core.errors import ConfigError, Fault, Place
+from pipeline.core.home import expanded
 from pipeline.core.settings import NAME, Settings
 from pipeline.core.validation import S
 from pipeline.data.source import AnyData
@@ -128,8 +129,11 @@ def _of_target(fault: Fault, document: yaml.Document, origins: Mapping[Place, st
 
 
 def _paths_from(value: Any, folder: Path) -> Any:
-    """Return a copy of the values in which each relative `path:` is joined to the config file's folder."""
-    return with_paths(value, lambda path: str(folder / path))
+    """Return a copy of the values in which each relative `path:` is joined to the config file's folder.
+
+    A path that begins with ``~/`` is in the user's home folder.
+    """
+    return with_paths(value, lambda path: str(folder / expanded(path)))
 
 
 def with_paths(value: Any, change: Callable[[str], str]) -> Any:

@@ -20,6 +20,7 @@ from pydantic import Field, PrivateAttr
 from pipeline.core import code_digest
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.hashing import array_sha256, file_sha256
+from pipeline.core.home import expanded
 from pipeline.data import decoded, listing
 from pipeline.data.contract import Channels, Contract
 from pipeline.data.listing import Listed
@@ -145,7 +146,7 @@ class FolderData(Data):
             if not self.path.is_dir():
                 received = "a file" if self.path.exists() else "nothing"
                 raise InputError(Fault("must be a folder", str(self.path), received=received))
-            table = self.table and self.path / self.table
+            table = self.table and self.path / expanded(str(self.table))
             found = listing.of_table(table, self.path) if table else listing.of_folder(self.path)
             self._files = listing.grouped(found, self.group) if self.group else found
         return self._files

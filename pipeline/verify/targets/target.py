@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from pipeline.core import validation, yaml
 from pipeline.core.errors import ConfigError, Fault, did_you_mean
+from pipeline.core.home import expanded
 from pipeline.core.settings import NAME, Fraction, Settings
 from pipeline.verify.checks.check import CHECKS, Check
 from pipeline.verify.checks.io import Types
@@ -191,7 +192,7 @@ def _with_base(value: Any, above: tuple[str, ...]) -> Any:
 def placed(value: Any, folder: Path) -> Any:
     """Resolve the path in a target's value, or in its `like:`, against the folder of the file that contains it."""
     if isinstance(value, str):
-        return str(folder / value) if _is_path(value) else value
+        return str(folder / expanded(value)) if _is_path(value) else value
     return {**value, "like": placed(value["like"], folder)} if isinstance(value, dict) and "like" in value else value
 
 
