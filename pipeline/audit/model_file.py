@@ -34,7 +34,7 @@ from pipeline.verify.runtimes import comparison
 from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.scoring import Verdicts
 from pipeline.verify.targets import AnyTarget
-from pipeline.verify.verdict import OF_TARGET, judge
+from pipeline.verify.verdict import OF_TARGET, finite, judge
 
 # Limits for one file. A model for a small device needs far less; the message has no arrays, so 64 MiB are enough.
 LIMITS = processes.Limits(seconds=900, memory=8 << 30, message=64 << 20)
@@ -148,7 +148,7 @@ def _judged(
             rule = f"{check.needs_baseline} needs a baseline"
             raise ConfigError(Fault(rule, where="--checks", do="name the float file with --baseline FILE"))
         found += judge(check, facts, base, runtime)
-    return found
+    return [*found, *(result for model in (facts, base) if model for result in finite(model))]
 
 
 def _measure(

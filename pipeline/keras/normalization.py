@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.progress import Progress
 from pipeline.data.source import Examples
+from pipeline.keras.layer_choice import FROZEN
 
 if TYPE_CHECKING:
     import tf_keras
@@ -24,14 +25,18 @@ def reasons(model: "tf_keras.Model") -> dict[str, str]:
 
     kind = tf_keras.layers.BatchNormalization
     found = {layer.name: (layer, _norm_of(layer)) for layer in model.layers if isinstance(_norm_of(layer), kind)}
-    reasons = {
-        name: "" if len(layer.inbound_nodes) == 1 else "is used more than once" for name, (layer, _) in found.items()
-    }
+    reasons = {name: _why(layer, norm) for name, (layer, norm) in found.items()}
     norms = [norm for _, norm in found.values()]
     for layer in model._flatten_layers():
         if isinstance(layer, kind) and layer not in norms:
             reasons[layer.name] = "stands inside another layer or a nested model"
     return reasons
+
+
+def _why(layer: "tf_keras.layers.Layer", norm: "tf_keras.layers.Layer") -> str:
+    if not (layer.trainable and norm.trainable):
+        return FROZEN
+    return "" if len(layer.inbound_nodes) == 1 else "is used more than once"
 
 
 def _norm_of(layer: "tf_keras.layers.Layer") -> "tf_keras.layers.Layer":

@@ -77,6 +77,8 @@ class Equalize(Follower):
         if self.relu6 == "replace":
             moved = units.percent(_difference(old, start, x))
             notes.append(f"ReLU in place of ReLU6 moves outputs by up to {moved} of the largest")
+        if frozen := sorted({name for pair in pairs for name in (pair.first, pair.second) if _frozen(model, name)}):
+            notes.append(f"frozen, and scaled like all others, because outputs stay equal: {', '.join(frozen)}")
         sparsity: dict[str, float] = above.get("sparsity", {})
         tf.save_model(model, work / KERAS)
         write_facts(
@@ -86,6 +88,10 @@ class Equalize(Follower):
             difference=difference,
             sparsity={new: sparsity[name] for new, name in fold.origin.items() if name in sparsity},
         )
+
+
+def _frozen(model: KerasModel, name: str) -> bool:
+    return not model.get_layer(name).trainable
 
 
 def _require_equal(one: KerasModel, other: KerasModel, x: NDArray[np.float32]) -> float:

@@ -99,7 +99,7 @@ def measure_file(
         wanted = None if source is None else tf.predict(source, data.split("test"))
         keras = _against_keras(path, made, found.facts, source, x) if made and source else {}
         there = others.result()
-    if wanted is not None:
+    if wanted is not None and np.isfinite(found.output).all():
         keras["error"] = _errors(found.output, wanted, kept, spec)
     return found.facts.model_copy(update=here | keras | there), found.verdicts, kept
 

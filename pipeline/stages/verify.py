@@ -19,7 +19,7 @@ from pipeline.verify.device import Asked, asked
 from pipeline.verify.model_facts import CheckResult, ModelFacts
 from pipeline.verify.runtimes.runtime import RUNTIMES
 from pipeline.verify.scoring.scoring import Verdicts
-from pipeline.verify.verdict import OF_TARGET, judge
+from pipeline.verify.verdict import OF_TARGET, finite, judge
 
 if TYPE_CHECKING:
     from pipeline.verify.targets import Target
@@ -167,7 +167,8 @@ class Verify(Stage):
             for result in judge(check, models[name], base, self.decisive)
         )
         place = f" for {self._target.name}" if self._target else ""
-        return (*own, *(result.model_copy(update={"what": result.what + place}) for result in implied))
+        finites = (result for facts in measured for result in finite(facts))
+        return (*own, *(result.model_copy(update={"what": result.what + place}) for result in implied), *finites)
 
 
 def _named(name: str) -> dict[str, Any]:

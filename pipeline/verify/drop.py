@@ -14,9 +14,12 @@ def against(facts: ModelFacts, base: ModelFacts, verdicts: Mapping[str, Verdicts
     verdicts (n,): those of the models for the first examples with labels or values y, by name; those of other runtimes
     than the model's base runtime as ``name@runtime``.
     """
+    broken = any(row.not_finite for row in base.runtimes if row.base)
     labels, scoring = [each.label for each in base.per_class], SCORING[facts.task or "classification"]
 
     def compared(metrics: Mapping[str, float], own: Verdicts) -> dict[str, Any]:
+        if broken or not metrics:  # NaN or infinity, which are not compared
+            return {"drop": {}, "paired": None}
         count = len(own)
         drop = {key: base.metrics[key] - value for key, value in metrics.items() if key in base.metrics}
         return {"drop": drop, "paired": scoring.paired(verdicts[base.name][:count], own, y[:count], labels)}

@@ -15,7 +15,7 @@ from pipeline.data import contract
 from pipeline.data.tasks.task import Truth
 from pipeline.tflite import demands
 from pipeline.tflite.values import last, only, real, steps
-from pipeline.verify import int8
+from pipeline.verify import finite, int8
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import KernelFacts, Latency, LayerFacts, ModelFacts, Port
 from pipeline.verify.runtimes import comparison
@@ -87,18 +87,23 @@ def run(facts: ModelFacts, path: Path, x: NDArray[np.float32], y: Truth, spec: "
     raw = _raw(model, path, x)
     (port,) = model.signature.outputs.values()
     output = real(raw, port)
-    rows = spec.task.rows(output, spec)
     scoring = SCORING[spec.task.name]
+    why = finite.reason(path, x, output)
+    rows = spec.task.rows(np.zeros_like(output) if why else output, spec)
+    scored = scoring.facts(rows, x, y, spec.labels, facts.output.scale if facts.output else None)
+    if why:  # nothing is scored by what is no number
+        scored = {"metrics": {}, "missing": dict.fromkeys([*scored["metrics"], *scored.get("missing", {})], why)}
     unfit = int8.unfit_input(model, float(x.min()), float(x.max()))
     measured = {
         "rules": None if facts.rules is None else (*facts.rules, *unfit),
         "examples": len(y),
         "split_sha256": split,
         "task": spec.task.name,
-        **scoring.facts(rows, x, y, spec.labels, facts.output.scale if facts.output else None),
+        **scored,
         "latency_ms": None if model.compressed else Latency(**litert.latency(path, x[:1])._asdict()),
     }
-    return Measured(facts.model_copy(update=measured), raw, output, scoring.verdicts(rows, x, y))
+    verdicts = comparison.unscored(output, spec) if why else scoring.verdicts(rows, x, y)
+    return Measured(facts.model_copy(update=measured), raw, output, verdicts)
 
 
 def _raw(model: tflite.Model, path: Path, x: NDArray[np.float32]) -> comparison.Raw:

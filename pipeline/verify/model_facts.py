@@ -168,6 +168,9 @@ class RuntimeFacts(Facts):
     max_abs: float | None = Field(default=None, description="largest difference in real units")
     flips: int | None = Field(default=None, description="examples with a different decision; null without decisions")
     unavailable: str = Field(default="", description="why the file did not run there; empty when it did")
+    not_finite: str = Field(
+        default="", description="for how many examples it gives NaN or infinity, and what does first; empty for none"
+    )
     metrics: dict[str, float] = Field(
         default={}, description="all metrics on these examples; empty when it did not run"
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline import tflite
 from pipeline.core.errors import EdgepipeError
 from pipeline.tflite.values import Array, real, steps
+from pipeline.verify import finite
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import OutputError, OutputFacts, RuntimeFacts
 from pipeline.verify.runtimes import comparison
@@ -33,7 +34,10 @@ def compare(path: Path, inputs: Mapping[str, Array], baseline: Path | None) -> t
         refused = RuntimeFacts(runtime=BASE, examples=0, unavailable=comparison.reason(error))
         why = "the file did not run"
         return tuple(OutputFacts(name=name, runtimes=(refused,), error_why=why) for name in ports)
-    found = {name: [RuntimeFacts(runtime=BASE, examples=_examples(inputs))] for name in ports}
+    found = {
+        name: [RuntimeFacts(runtime=BASE, examples=_examples(inputs), not_finite=_broken(raw, ports[name]))]
+        for name, raw in base.items()
+    }
     for runtime in (name for name in RUNTIMES if name != BASE):
         for name, facts in _on(runtime, path, inputs, base).items():
             found[name].append(facts)
@@ -43,6 +47,12 @@ def compare(path: Path, inputs: Mapping[str, Array], baseline: Path | None) -> t
     values = {name: real(raw, ports[name]) for name, raw in base.items()}
     wanted = _real_outputs(baseline, inputs)
     return tuple(row.model_copy(update=_error(values[row.name], row.name, wanted)) for row in rows)
+
+
+def _broken(raw: comparison.Raw, port: tflite.Tensor) -> str:
+    """For how many examples an output is NaN or infinite; "" for none."""
+    which = finite.broken(real(raw, port))
+    return f"gives NaN or infinity for {which.sum()} of {len(which)} examples" if which.any() else ""
 
 
 def _examples(inputs: Mapping[str, Array]) -> int:
@@ -61,7 +71,9 @@ def _on(
             name: RuntimeFacts(runtime=runtime, examples=count, unavailable=comparison.reason(error)) for name in base
         }
     return {
-        name: comparison.apart(runtime, raw, base[name][: len(raw)], model.signature.outputs[name].scale, count)
+        name: comparison.apart(
+            runtime, raw, base[name][: len(raw)], model.signature.outputs[name].scale, count
+        ).model_copy(update={"not_finite": _broken(raw, model.signature.outputs[name])})
         if raw.shape[1:] == base[name].shape[1:]
         else RuntimeFacts(runtime=runtime, examples=count, unavailable=f"its output has the shape {raw.shape}")
         for name, raw in other.items()

@@ -64,6 +64,16 @@ def _badness(result: CheckResult) -> tuple[int, float]:
     return _WORSE[result.status], -value if result.bound == "at least" else value
 
 
+def finite(model: ModelFacts) -> Iterator[CheckResult]:
+    """Yield a failed check for a model that gives NaN or infinity on any runtime; nothing for other models."""
+    rows = [*model.runtimes, *(row for answer in model.answers for row in answer.runtimes)]
+    for row in [row for row in rows if row.not_finite][:1]:
+        yield CheckResult(
+            check="finite", model=model.name, status="fail", what="finite outputs", value="no", limit="yes",
+            why=f"{title(row.runtime)}: {row.not_finite}", runtime=row.runtime,
+        )  # fmt: skip
+
+
 def title(runtime: str) -> str:
     """A runtime's name for people; a report of another edgepipe can have one that is not here."""
     return RUNTIMES[runtime].title if runtime in RUNTIMES else runtime

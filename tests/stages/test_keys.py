@@ -62,7 +62,7 @@ MODULES = {  # by room; core is neutral
             state values
         """,
         "verify": """
-            app_mistakes device int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert
+            app_mistakes device finite int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert
             interpreters.tflm measurement model_facts runtimes.comparison runtimes.reference runtimes.runtime
             runtimes.tflm runtimes.xnnpack scoring.scoring scoring.statistics sqnr tensor_errors vela
         """,

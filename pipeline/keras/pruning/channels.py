@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.keras.layer_choice import FROZEN
+
 if TYPE_CHECKING:
     import tf_keras
 
@@ -224,6 +226,10 @@ class _Trace:
             for tensor in outputs:
                 self.of[id(tensor)] = self._whole(tensor, f"comes out of {layer.name}")
             return
+        if layer.weights and not layer.trainable:  # whose weights would be taken out with the channels
+            self.freeze(gives, FROZEN)
+            for ids in inputs:
+                self.freeze(ids, f"reaches {layer.name}, which {FROZEN}")
         if layer.name in self.gives:  # the layer is called more than once
             self.join(self.gives[layer.name], gives)
         if len(inputs) == 1:

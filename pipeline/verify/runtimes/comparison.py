@@ -16,6 +16,7 @@ from pipeline.core import processes, progress
 from pipeline.core.errors import EdgepipeError
 from pipeline.data.tasks.task import Truth
 from pipeline.tflite.values import Array, last, only, real, steps
+from pipeline.verify import finite
 from pipeline.verify.interpreters import litert, tflm
 from pipeline.verify.model_facts import RuntimeFacts
 from pipeline.verify.runtimes.runtime import RUNTIMES
@@ -61,7 +62,7 @@ def compare(
     """
     model = tflite.read(path)
     ((name, _),), (output,) = model.signature.inputs.items(), model.signature.outputs.values()
-    scores, _ = _scored(base, output, x, y, spec)
+    scores, _ = _scored(path, base, output, x, y, spec)
     found = [RuntimeFacts(runtime=main(model), base=True, examples=len(x), **scores)]
     kept: dict[str, Verdicts] = {}
     for runtime in RUNTIMES:
@@ -77,8 +78,9 @@ def compare(
         except (EdgepipeError, tflm.Unavailable) as error:
             found.append(RuntimeFacts(runtime=runtime, examples=count, unavailable=reason(error)))
             continue
-        scored, kept[runtime] = _scored(other, output, x[:count], y[:count], spec)
-        flipped = flips(real(other, output), real(base[:count], output), spec)
+        scored, kept[runtime] = _scored(path, other, output, x[:count], y[:count], spec)
+        numbers = not (scored["not_finite"] or scores["not_finite"])
+        flipped = flips(real(other, output), real(base[:count], output), spec) if numbers else None
         facts = apart(runtime, other, base[:count], output.scale, count)
         found.append(facts.model_copy(update={**scored, "flips": flipped}))
     return Compared(tuple(found), kept)
@@ -93,15 +95,22 @@ def reason(error: Exception) -> str:
 
 
 def _scored(
-    raw: Raw, output: tflite.Tensor, x: NDArray[np.float32], y: Truth, spec: "Spec"
+    path: Path, raw: Raw, output: tflite.Tensor, x: NDArray[np.float32], y: Truth, spec: "Spec"
 ) -> tuple[dict[str, Any], Verdicts]:
     """Fields of RuntimeFacts that hold metrics, and the verdicts (n,), of raw outputs for examples x (n, ...)."""
+    if why := finite.reason(path, x, real(raw, output)):
+        return {"not_finite": why}, unscored(real(raw, output), spec)
     scoring, rows = SCORING[spec.task.name], spec.task.rows(real(raw, output), spec)
     verdicts = scoring.verdicts(rows, x, y)
     value = scoring.main(verdicts, y)
     metrics = scoring.facts(rows, x, y, spec.labels, output.scale)["metrics"]
-    fields = {"score": value, "metrics": metrics} | ({"accuracy": value} if spec.task.decides else {})
+    fields = {"score": value, "metrics": metrics, "not_finite": ""} | ({"accuracy": value} if spec.task.decides else {})
     return fields, verdicts
+
+
+def unscored(output: NDArray[np.floating], spec: "Spec") -> Verdicts:
+    """Verdicts (N,) of outputs (N, ...) of which some are not finite: decisions for no label, or NaN."""
+    return np.full(len(output), -1 if spec.task.decides else np.nan)
 
 
 def flips(outputs: NDArray[np.floating], others: NDArray[np.floating], spec: "Spec") -> int | None:
