@@ -43,7 +43,10 @@ def head(ladder: LadderFacts) -> tuple[str, ...]:
     """`HEADS` with the names of the metric and the confidence level."""
     metric = phrases.called(ladder.metric)
     change = "rise" if phrases.lower_is_better(ladder.metric) else "drop"
-    named = {"drop": f"{change} of {metric}", "interval": f"{units.number(ladder.confidence * 100)} % interval"}
+    named = {
+        "drop": f"{change} of {metric}",
+        "interval": f"{units.number((ladder.each or ladder.confidence) * 100)} % interval",
+    }
     return tuple(named.get(each, each) for each in HEADS)
 
 

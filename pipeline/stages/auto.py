@@ -10,6 +10,7 @@ from typing_extensions import Self
 from pipeline.core import units
 from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.data.tasks.task import Task
+from pipeline.keras.layer_choice import unmatched
 from pipeline.keras.pruning.channels import COUNTED, wiring
 from pipeline.keras.surgery import graph
 from pipeline.keras.types import KerasModel
@@ -36,8 +37,8 @@ class Auto(Ladder):
     The rungs: `ptq` quantizes after training. `percentile`, `mse` and `kl` do the same with another estimator of
     activation ranges. `equalized` equalises channels first and corrects biases afterwards. `keep_int16` and
     `keep_float` keep the most sensitive layers at int16 or float32. `qat` is quantization-aware training; `pqat` prunes
-    before it, `channel_qat` removes channels before it, and `distilled_qat` learns from a teacher during it. Every rung
-    that trains uses the training settings of this stage.
+    before it, `channel_qat` removes channels before it, and `distilled_qat` learns from a teacher during it. `qat4` and
+    `distilled_qat4` do so with 4-bit weights. Every rung that trains uses the training settings of this stage.
     """
 
     takes = "keras"
@@ -68,18 +69,23 @@ class Auto(Ladder):
         stage._aimed = {**aimed.aimed, **dict.fromkeys(budgets, target.name if target else "")}
         return stage
 
+    def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
+        yield from unmatched(model, {"keep_8": self.keep_8})
+
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         """Yield budgets that no rung can keep, whatever the weights."""
         network = graph.flat(model)
         wired = wiring(network)
         macs = wired.total_macs(wired.all)
-        if any(RUNGS[name].shrinks for name in self.rungs):
+        shrinks = {check for name in self.rungs for check in RUNGS[name].shrinks}
+        if "macs" in shrinks:
             yield from self._out_of_reach(network, macs)
             return
         values = sum(wired.parameters(each, wired.all) for each in network.layers if type(each).__name__ in COUNTED)
+        each, of = (values // 2, "half a byte") if "size" in shrinks else (values, "a byte")
         for setting, limit, least, what in (
             ("max_macs", self.max_macs, macs, f"{units.count(macs)} multiply-accumulates"),
-            ("max_bytes", self.max_bytes, values, f"{units.count(values)} weights, of a byte each"),
+            ("max_bytes", self.max_bytes, each, f"{units.count(values)} weights, of {of} each"),
         ):
             if limit is not None and limit < least:
                 received = f"{limit}, and the network has {what}"

@@ -1,6 +1,6 @@
 """The stage `recalibrate`: compute the statistics of batch normalisation again, without augmentation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +12,9 @@ from pipeline.core.errors import Fault, PlacedFault
 from pipeline.keras import normalization, tf
 from pipeline.keras.training.evaluation import evaluated
 from pipeline.keras.types import KerasModel
-from pipeline.stages.follower import Follower
+from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.sidecar import read_facts, write_facts
-from pipeline.stages.stage import KERAS, Inputs
+from pipeline.stages.stage import KERAS, Inputs, Stage
 
 PASSED_ON = ("sparsity", "clusters", "quantized", "per_channel", "origin")  # facts of the stage above that stay true
 
@@ -37,6 +37,12 @@ class Recalibrate(Follower):
     stage: Literal["recalibrate"]
     examples: PositiveInt = 1000
     """Number of training examples, drawn at random by the seed; all of them if there are fewer."""
+
+    def unfit_behind(self, above: Sequence[Stage]) -> Iterator[PlacedFault]:
+        yield from super().unfit_behind(above)
+        if getattr(nearest(above, "qat"), "per_channel", True) is False:
+            rule = "is not for a qat with per_channel: false, whose network has no batch normalisation left"
+            yield ("stage",), Fault(rule, do="leave the stage out")
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         reasons = normalization.reasons(model)

@@ -162,3 +162,36 @@ def test_layers_that_can_not_be_kept_are_one_clear_error(convert):
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         Convert.model_validate({"stage": "convert", "quantization": "int8"} | settings)
+
+
+def halved(send, folder):
+    """The largest mean shifts of a channel that a second correction finds in each half's file, and in a plain one."""
+    from pipeline.keras import tf
+    from pipeline.keras.conversion import bias_correction
+    from pipeline.keras.conversion.calibration import draw
+    from pipeline.keras.conversion.conversion import Conversion
+    from pipeline.stages import conversion as stage
+
+    tf.start(3)
+    calibration = Calibration(halves=True, samples=64)
+    request = Convert(stage="convert", quantization="int8").plain()
+    whole = Conversion(request, tf.load_model(folder / "model.h5"), DATA.spec().shape)
+    sample, files = draw(DATA, calibration, 3), []
+    decided, stage.decided = stage.decided, lambda made, *rest: files.extend(made) or decided(made, *rest)
+    found = stage._halves(whole, sample, DATA, True)
+    plain = whole.converter().convert()
+    halves = (sample.x[0::2], sample.x[1::2])
+    uncorrected = [whole.content(half) for half in halves]
+
+    def shift(content, half):
+        rows = bias_correction.corrected(content, plain, half, lambda progress: None)[1]
+        return max(row["shift_before"] for row in rows if row["done"])
+
+    send((list(map(shift, files, halves)), list(map(shift, uncorrected, halves)), found))
+
+
+def test_halves_are_of_files_whose_biases_are_corrected_each_on_its_own_half(in_child, trained):
+    ((corrected, plain, found),) = in_child(halved, trained.path)
+    assert len(corrected) == 2
+    assert all(now < before / 2 for now, before in zip(corrected, plain, strict=True))
+    assert found["accuracy_spread"] == abs(found["accuracy"][0] - found["accuracy"][1])

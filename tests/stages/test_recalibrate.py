@@ -6,6 +6,7 @@ import pytest
 from pipeline.core.errors import StageError
 from pipeline.data.sources.diabetes import Diabetes
 from pipeline.keras.models.mlp import Mlp
+from pipeline.stages.qat import Qat
 from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.train import Train
 from tests.support.stages import DATA, Runner, facts
@@ -105,3 +106,11 @@ def test_branches_are_estimated_together_whatever_fits_into_memory(in_child, mem
     assert whys == ["", "", "", "", "is used more than once"]
     batches = -(-30 // batch)
     assert heard == [(0, batches)] * batches + [(2, batches)] * batches + [(5, None)]  # two passes, each in all batches
+
+
+@pytest.mark.parametrize(("per_channel", "faults"), [(True, 0), (False, 1)])
+def test_behind_a_qat_that_needs_folded_normalisation_there_is_none_to_estimate(per_channel, faults):
+    above = [Qat(stage="qat", epochs=1, per_channel=per_channel), Train(stage="train", epochs=1)]
+    found = list(Recalibrate(stage="recalibrate").unfit_behind(above))
+    assert len(found) == faults
+    assert all("per_channel: false" in fault.rule and fault.do == "leave the stage out" for _, fault in found)

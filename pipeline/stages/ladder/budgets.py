@@ -40,8 +40,8 @@ class Budgets(Settings):
     """Largest latency on this machine, as a ratio to that of the float32 file; both are measured alternately. The
     result can differ on another machine."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Confidence level of the interval of the drop, and the share of measured latency ratios that must be within
-    `max_latency_ratio`."""
+    """How sure it must be that the file that ships keeps `max_drop`, however many rungs are tried, and the share of
+    measured latency ratios that must be within `max_latency_ratio`."""
 
     @model_validator(mode="after")
     def _limits_something(self) -> "Budgets":
@@ -49,6 +49,11 @@ class Budgets(Settings):
             names = ", ".join(name for name in Budgets.model_fields if name != "confidence")
             raise ValueError(f"needs at least one budget: {names}")
         return self
+
+    @property
+    def each(self) -> float:
+        """Confidence level at which the drop of a single file is judged."""
+        return self.confidence
 
     def misfits(self, task: Task) -> Iterator[PlacedFault]:
         """Yield the budgets that can't be judged for this task."""
@@ -72,15 +77,16 @@ class Budgets(Settings):
         """The fault if `examples` are too few to confirm `max_drop` with `confidence`, even if no decision changed."""
         if self.max_drop is None:
             return None
-        high = statistics.interval(examples, 0, 0, self.confidence)[1]
+        high = statistics.interval(examples, 0, 0, self.each)[1]
         if high <= self.max_drop:
             return None
-        drop, sure = f"{units.points(self.max_drop, sign=False)} points", f"{units.number(self.confidence * 100)} %"
+        drop, sure = f"{units.points(self.max_drop, sign=False)} points", f"{units.number(self.each * 100)} %"
         rule = f"a drop of {drop} can't be told with {sure} confidence, even if no decision changed"
         do = "raise max_drop"
         if self.max_drop:  # the interval's width is inversely proportional to the number of examples
             needed = units.whole(ceil(examples * high / self.max_drop))
-            do = f"needs about {needed}: raise data.splits.validation, or raise max_drop or lower confidence"
+            other = "raise max_drop, lower confidence or name fewer rungs"
+            do = f"needs about {needed}: raise data.splits.validation, or {other}"
         return Fault(rule, received=f"{units.whole(examples)} examples in the validation split", do=do)
 
     def judge(self, facts: ModelFacts, ratios: Sequence[float]) -> tuple[CheckResult, ...]:

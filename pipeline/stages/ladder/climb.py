@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +14,12 @@ from pipeline.core.errors import Fault, StageError, StoreError
 from pipeline.core.progress import Progress
 from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import Truth
+from pipeline.keras import normalization, tf
+from pipeline.keras.surgery import graph, rewrite
 from pipeline.stages.convert import Convert
 from pipeline.stages.ladder.budgets import excess
 from pipeline.stages.ladder.facts import LadderFacts, RungFacts
-from pipeline.stages.ladder.rungs import RUNGS, TEACHER
+from pipeline.stages.ladder.rungs import RUNGS, TEACHER, Network
 from pipeline.stages.ladder.settings import Ladder, RungName
 from pipeline.stages.stage import Artifact, Inputs, Stage
 from pipeline.stages.step import identity
@@ -64,15 +67,21 @@ class Climb:
         self._seconds: dict[str, float] = {}  # key of a store entry -> time it took to make
         self.validation = _Validation(x, y, spec, split.sha256)
         self.float32 = self._made(Convert(stage="convert", quantization="float32"), inputs.source, "float32")
-        self.macs = measurement.read("float32", self.float32.tflite).macs or 0
         self.base = self.validation.verdicts(self.float32.tflite)
+
+    @cached_property
+    def network(self) -> Network:
+        """What the rungs go by, of the network that the stage reads."""
+        macs = measurement.read("float32", self.float32.tflite).macs or 0
+        trained = rewrite.quantizable(graph.flat(tf.load_model(self.inputs.source.keras))).model
+        return Network(macs, any(not why for why in normalization.reasons(trained).values()))
 
     def rungs(self) -> Iterator[RungFacts]:
         """Try the rungs in order, and yield the facts of each, up to the first that keeps every budget."""
-        hopeless = ""
+        hopeless: dict[str, str] = {}
         for done, name in enumerate(self.auto.rungs, start=1):
-            if hopeless and not RUNGS[name].shrinks:
-                yield RungFacts(rung=name, status="skipped", why=hopeless)
+            if beyond := hopeless.keys() - RUNGS[name].shrinks:
+                yield RungFacts(rung=name, status="skipped", why=hopeless[min(beyond)])
                 continue
             facts = self._kept(name)
             self.inputs.report(Progress(f"{name} {facts.status}: rung", done, len(self.auto.rungs), kept=True))
@@ -85,7 +94,7 @@ class Climb:
     def chain(self, name: RungName) -> list[Artifact]:
         """The results of a rung's stages, in order; made unless they are in the store."""
         made, above = [], self.inputs.source
-        for stage in RUNGS[name].stages(self.auto, self.macs):
+        for stage in RUNGS[name].stages(self.auto, self.network):
             above = self._made(stage, above, name)
             made.append(above)
         return made
@@ -99,6 +108,7 @@ class Climb:
             split_sha256=self.validation.sha256,
             score=self.validation.score(self.base),
             confidence=self.auto.confidence,
+            each=self.auto.each,
             rungs=tuple(rungs),
             chosen=chosen,
             stopped=f"{chosen} is the first rung that keeps every budget{more}",
@@ -116,7 +126,7 @@ class Climb:
         return facts
 
     def _tried(self, name: RungName) -> RungFacts:
-        settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.macs))
+        settings = tuple(stage.settings() for stage in RUNGS[name].stages(self.auto, self.network))
         try:
             made = self.chain(name)
             path = made[-1].tflite
@@ -151,7 +161,7 @@ class Climb:
         """The facts of a file: size, ops, arena, and the comparison with the float32 file on the validation split."""
         task, y = self.validation.spec.task, self.validation.y
         verdicts = self.validation.verdicts(path)
-        paired = SCORING[task.name].paired(self.base, verdicts, y, self.validation.spec.labels, self.auto.confidence)
+        paired = SCORING[task.name].paired(self.base, verdicts, y, self.validation.spec.labels, self.auto.each)
         score = self.validation.score(verdicts)
         more = {"paired": paired, "metrics": {} if score is None else {task.main: score}}
         return measurement.read(name, path).model_copy(update=more | Asked(None).measure(path))
@@ -182,12 +192,13 @@ def _ratios(path: Path, base: Path, x: NDArray[np.float32]) -> tuple[float, ...]
     return tuple(own / theirs for own, theirs in turns)
 
 
-def _hopeless(facts: RungFacts) -> str:
-    """Why no rung with a network of the same size can keep the budgets either; "" if one might."""
-    for result in facts.budgets:
-        if result.check in ("size", "arena", "macs") and SLACK < excess(result, None) < np.inf:
-            return f"{facts.rung} misses by far: {_miss(result)}; a network of the same size does too"
-    return ""
+def _hopeless(facts: RungFacts) -> dict[str, str]:
+    """Check of a budget -> why no rung can keep it that does not make the file smaller in that."""
+    return {
+        result.check: f"{facts.rung} misses by far: {_miss(result)}; a network of the same size does too"
+        for result in facts.budgets
+        if result.check in ("size", "arena", "macs") and SLACK < excess(result, None) < np.inf
+    }
 
 
 def _miss(result: CheckResult) -> str:

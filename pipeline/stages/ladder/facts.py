@@ -44,7 +44,12 @@ class LadderFacts(Facts):
     score: float | None = Field(
         description="main metric of the float32 file on the validation split; null if it can't be measured"
     )
-    confidence: float = Field(description="how sure each budget must be kept, a fraction")
+    confidence: float = Field(description="how sure it must be that the chosen file keeps the drop, a fraction")
+    each: float | None = Field(
+        default=None,
+        description="confidence level of each rung's interval, for all rungs together to have `confidence`; null in "
+        "reports of versions that did not correct for their number",
+    )
     rungs: tuple[RungFacts, ...] = Field(description="the rungs")
     chosen: str = Field(description="name of the rung whose file ships")
     stopped: str = Field(description="reason why no further rung was tried")

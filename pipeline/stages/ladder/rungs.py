@@ -12,6 +12,7 @@ from pipeline.stages.equalize import Equalize
 from pipeline.stages.ladder.settings import Ladder, RungName
 from pipeline.stages.prune import Prune
 from pipeline.stages.qat import Qat
+from pipeline.stages.recalibrate import Recalibrate
 from pipeline.stages.sensitivity import Sensitivity
 from pipeline.stages.stage import Stage
 from pipeline.stages.training import Training
@@ -22,15 +23,26 @@ KEEP_MACS = 0.6  # share of the multiply-accumulates to keep if max_macs does no
 ROOM = 0.98  # share of max_macs to prune to: a file can have a few more multiply-accumulates than its Keras layers
 
 
+class Network(NamedTuple):
+    """What rungs go by.
+
+    macs        its multiply-accumulates
+    normalised  whether batch normalisation stays in it when it is trained quantization-aware
+    """
+
+    macs: int
+    normalised: bool
+
+
 class Rung(NamedTuple):
     """How a file is made.
 
-    stages   gives the stages, from the settings of `auto` and the network's number of multiply-accumulates
-    shrinks  whether the network gets fewer multiply-accumulates, and with them a smaller file and arena
+    stages   gives the stages, from the settings of `auto` and the network
+    shrinks  what is smaller than after plain quantization, by the checks of the budgets
     """
 
-    stages: Callable[[Ladder, int], tuple[Stage, ...]]
-    shrinks: bool = False
+    stages: Callable[[Ladder, Network], tuple[Stage, ...]]
+    shrinks: frozenset[str] = frozenset()
 
 
 def convert(auto: Ladder, **more: Any) -> Convert:
@@ -60,9 +72,16 @@ def _qat(auto: Ladder, **more: Any) -> tuple[Stage, ...]:
     return *folded, Qat(stage="qat", per_channel=auto.per_channel, **_training(auto), **more), convert(auto)
 
 
-def _distilled(auto: Ladder) -> tuple[Stage, ...]:
+def _four_bits(auto: Ladder, network: Network, **more: Any) -> tuple[Stage, ...]:
+    """The same with weights of 4 bits. Some of them change until the last step, so normalisation is estimated again."""
+    *before, file = _qat(auto, weight_bits=4, keep_8=auto.keep_8, **more)
+    again = (Recalibrate(stage="recalibrate"),) if auto.per_channel and network.normalised else ()
+    return *before, *again, file
+
+
+def _taught(auto: Ladder) -> dict[str, Any]:
     teacher = auto.teacher if isinstance(auto.teacher, Model) else TEACHER
-    return _qat(auto, teacher=teacher, temperature=auto.temperature, alpha=auto.alpha)
+    return {"teacher": teacher, "temperature": auto.temperature, "alpha": auto.alpha}
 
 
 def _pruned(auto: Ladder) -> Prune:
@@ -77,15 +96,19 @@ def fewer_channels(auto: Ladder, macs: int) -> ChannelPrune:
 
 
 RUNGS: dict[RungName, Rung] = {
-    "ptq": Rung(lambda auto, macs: (convert(auto),)),
-    "percentile": Rung(lambda auto, macs: (_ranges(auto, "percentile"),)),
-    "mse": Rung(lambda auto, macs: (_ranges(auto, "mse"),)),
-    "kl": Rung(lambda auto, macs: (_ranges(auto, "kl"),)),
-    "equalized": Rung(lambda auto, macs: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
-    "keep_int16": Rung(lambda auto, macs: _kept(auto, "keep_int16")),
-    "keep_float": Rung(lambda auto, macs: _kept(auto, "keep_float")),
-    "qat": Rung(lambda auto, macs: _qat(auto)),
-    "pqat": Rung(lambda auto, macs: (_pruned(auto), *_qat(auto))),
-    "distilled_qat": Rung(lambda auto, macs: _distilled(auto)),
-    "channel_qat": Rung(lambda auto, macs: (fewer_channels(auto, macs), *_qat(auto)), shrinks=True),
+    "ptq": Rung(lambda auto, network: (convert(auto),)),
+    "percentile": Rung(lambda auto, network: (_ranges(auto, "percentile"),)),
+    "mse": Rung(lambda auto, network: (_ranges(auto, "mse"),)),
+    "kl": Rung(lambda auto, network: (_ranges(auto, "kl"),)),
+    "equalized": Rung(lambda auto, network: (Equalize(stage="equalize"), convert(auto, bias_correction=True))),
+    "keep_int16": Rung(lambda auto, network: _kept(auto, "keep_int16")),
+    "keep_float": Rung(lambda auto, network: _kept(auto, "keep_float")),
+    "qat": Rung(lambda auto, network: _qat(auto)),
+    "pqat": Rung(lambda auto, network: (_pruned(auto), *_qat(auto))),
+    "distilled_qat": Rung(lambda auto, network: _qat(auto, **_taught(auto))),
+    "channel_qat": Rung(
+        lambda auto, network: (fewer_channels(auto, network.macs), *_qat(auto)), frozenset({"size", "arena", "macs"})
+    ),
+    "qat4": Rung(lambda auto, network: _four_bits(auto, network), frozenset({"size"})),
+    "distilled_qat4": Rung(lambda auto, network: _four_bits(auto, network, **_taught(auto)), frozenset({"size"})),
 }
