@@ -122,19 +122,19 @@ def _derived(send: processes.Send, folder: Folder, measured: derivation.Fresh, d
     """
     read, found = derivation.read(folder)
     kept, wrong = _decisions(folder)
-    unchecked = list(_of_libraries(folder, read))
     fresh = {name: {**fields, **measured.get(name, {})} for name, fields in read.items()}
+    unchecked = list(_of_libraries(folder, fresh))
     derived = derivation.report(folder, fresh, decided or kept)
     found += [*wrong, *derivation.differences(derived, folder.report)]
     found += _page_mismatches(folder, derived, unchecked)
     send((found, unchecked))
 
 
-def _of_libraries(folder: Folder, read: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _of_libraries(folder: Folder, fresh: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Take the fields away that another version of a library gives otherwise, and yield what they are."""
     there, here = folder.report.environment.get("zlib"), environment.environment()["zlib"]
     if there != here:
-        for fields in read.values():
+        for fields in fresh.values():
             fields.pop("gzip_bytes", None)
         yield "gzip_bytes", f"zlib {there} packed the files, and this is {here}"
 
