@@ -32,8 +32,7 @@ class Stand:
 
     def heard(self, progress: Progress) -> None:
         """Note the progress of what runs."""
-        same = self.progress is not None and self.progress.what == progress.what
-        self.metrics = progress.figures or (self.metrics if same else {})
+        self.metrics = progress.figures or self.metrics
         self.progress = progress
         self._left.heard(progress)
 

@@ -66,6 +66,7 @@ def start(seed: int) -> None:
 
 def save_model(model: "tf_keras.Model", path: Path) -> None:
     """Save a Keras model without its optimizer as .h5, the only format with the same bytes at every save."""
+    progress.step("saving the network")
     model.save(path, save_format="h5", include_optimizer=False)
 
 

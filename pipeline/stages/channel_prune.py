@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.core import units
 from pipeline.core.errors import Fault, PlacedFault, StageError, did_you_mean
+from pipeline.core.progress import step
 from pipeline.core.settings import Portion
 from pipeline.keras import tf
 from pipeline.keras.pruning import importance
@@ -93,6 +94,7 @@ class ChannelPrune(Taught):
         model = graph.flat(tf.load_model(inputs.source.keras))
         wired = wiring(model)
         self.check([*self.unmatched(model), *self._contradictions(wired)])
+        step("choosing channels")
         scores = self._scores(wired, inputs)
         reasons, counts = self._counts(wired, scores)
         kept = _kept(wired, scores, counts)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import units
 from pipeline.core.errors import Fault, PlacedFault, StageError
+from pipeline.core.progress import step
 from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.surgery import equalization, folding, graph, relu6
@@ -68,6 +69,7 @@ class Equalize(Follower):
         start = self._start(old)
         fold = folding.Folded()
         model = fold.model(start)
+        step("equalising")
         pairs, reasons = equalization.pairs(model)
         before = [_spread(pair) for pair in pairs]
         x = _examples(inputs.data)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt, model_validator
 
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Progress, step
 from pipeline.data.source import Data, spread
 from pipeline.data.tasks.task import Truth
 from pipeline.keras import tf
@@ -61,6 +61,7 @@ class Sensitivity(Follower):
         tf.start(inputs.seed)
         model = tf.load_model(inputs.source.keras)
         above = read_facts(inputs.source.path)
+        step("measuring ranges")
         sample = draw(inputs.data, self.calibration, inputs.seed).x
         batches = [sample[i : i + BATCH] for i in range(0, len(sample), BATCH)]
         simulated = switched.simulation(graph.flat(model), batches)
