@@ -33,6 +33,7 @@ MODELS = {
     "mobilenet_v1": "pipeline.keras.models.mobilenet_v1:MobilenetV1",
     "resnet8": "pipeline.keras.models.resnet8:Resnet8",
     "small_cnn": "pipeline.keras.models.small_cnn:SmallCnn",
+    "transformer": "pipeline.keras.models.transformer:Transformer",
 }
 
 STAGES = {

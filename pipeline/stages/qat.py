@@ -13,7 +13,7 @@ from pipeline.core.progress import step
 from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named
-from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
+from pipeline.keras.surgery import convertible, graph, quantizers, ranges, rewrite
 from pipeline.keras.training.frozen import held, zeros_held
 from pipeline.keras.training.tied import most_values, tied
 from pipeline.keras.types import KerasLayer, KerasModel
@@ -78,6 +78,8 @@ class Qat(Taught):
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
         yield from () if self.per_channel else _unfolded(network)
         yield from _rounded_ids(network)
+        yield from _unconvertible(network)
+        yield from convertible.told(convertible.floats(model))
         if not kernels:
             yield from _no_kernels(left)
         elif left:
@@ -165,6 +167,20 @@ def _frozen(names: Collection[str]) -> Iterator[str]:
     if names:
         listed = ", ".join(sorted(names)[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         yield f"frozen, so their weights stay as they are, and only the ranges of their results are learnt: {listed}"
+
+
+def _unconvertible(network: rewrite.Network) -> Iterator[PlacedFault]:
+    """A fault for each layer whose weights the converter can't quantize among layers that have learnt their ranges."""
+    for layer in network.model.layers:
+        kind, name = type(layer).__name__, network.origin[layer.name]
+        if kind in ("MultiHeadAttention", "EinsumDense"):
+            rule = f"can't train the {kind} {name!r} quantization-aware, nor convert it behind layers that are"
+            received = {
+                "MultiHeadAttention": "a mask that depends on the data, or other axes than all positions",
+                "EinsumDense": f"the equation {getattr(layer, 'equation', '')}",
+            }[kind]
+            do = "convert the stage above without qat, or use a causal or constant mask, or Dense layers"
+            yield (), Fault(rule, received=received, do=do)
 
 
 def _no_kernels(left: dict[str, str]) -> Iterator[PlacedFault]:

@@ -12,6 +12,7 @@ SEQUENCE, FRAMES = (6, 8), (4, 5, 4, 2)
 def measure(send: Any) -> None:
     """Send figures of each network's int8 file, by the names of the networks."""
     from pipeline.keras import tf
+    from pipeline.keras.surgery import convertible
 
     tf.start(0)
     import tf_keras as keras
@@ -29,7 +30,11 @@ def measure(send: Any) -> None:
         "nested": (FRAMES, lambda x: l.Dense(3)(l.Flatten()(nested(x)))),
         "plain": (SEQUENCE, lambda x: l.MultiHeadAttention(2, 8)(x, x)),
     }
-    send({name: _measured(*network) for name, network in networks.items()})
+    figures = {name: _measured(*network) for name, network in networks.items()}
+    x = keras.Input(FRAMES)
+    y = l.Conv3DTranspose(2, 2, name="up")(l.Conv3D(2, 2, name="fits")(x))
+    y = l.Conv3D(2, 2, padding="same", dilation_rate=2, name="dilated")(y)
+    send(figures | {"floats": list(convertible.floats(keras.Model(x, y)))})
 
 
 def _measured(shape: tuple[int, ...], function: Any) -> dict[str, Any]:
@@ -82,4 +87,8 @@ def test_files_are_integer_only_and_right_on_both_runtimes(measured: dict[str, A
 
 
 def test_what_the_converter_takes_as_it_is_stays(measured: dict[str, Any]) -> None:
-    assert [name for name, found in measured.items() if found["same"]] == ["plain"]
+    assert [name for name, found in measured.items() if name != "floats" and found["same"]] == ["plain"]
+
+
+def test_what_stays_float_is_known_before_training(measured: dict[str, Any]) -> None:
+    assert measured["floats"] == ["up (Conv3DTranspose)", "dilated (Conv3D)"]

@@ -52,6 +52,8 @@ def test_every_op_carries_the_name_of_a_layer(nets: Path, name: str) -> None:
         ("mobilenet_v1", (28, 28, 1), 10, "at least 32x32"),
         ("autoencoder", (8, 8, 1), 0, "takes flat examples"),
         ("mlp", (8, 8, 1), 10, "takes flat examples"),
+        ("transformer", (64,), 10, "takes sequences or images"),
+        ("transformer", (3, 6), 10, "of at least 4 steps or pixels"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(name: str, shape: tuple[int, ...], labels: int, rule: str) -> None:

@@ -54,6 +54,10 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
         y = l.Concatenate()([l.Minimum()([a, b]), a, b])
         return l.Concatenate()([l.UpSampling2D(interpolation="bilinear")(y), l.Conv2DTranspose(2, 2, 2)(x)])
 
+    def einsum(x: Any) -> Any:
+        split = l.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="e", activation="relu")(x)
+        return l.EinsumDense("...a,ab->...b", 4)(l.Reshape((-1, 6))(split))
+
     def attention(x: Any) -> Any:
         x = l.LayerNormalization()(x + l.MultiHeadAttention(2, 3, dropout=0.1)(x, x, use_causal_mask=True))
         return l.LayerNormalization()(l.Add()([x, l.Dense(4)(l.Dense(8, activation="gelu")(x))]))
@@ -89,7 +93,7 @@ def constructs() -> dict[str, tuple[tuple[int, ...], Any]]:
             lambda x: l.ReLU()(l.BatchNormalization()(l.Dense(8)(l.BatchNormalization()(x)))),
         ),
         "1D layers": (SEQUENCE, sequence),
-        "dense on a sequence": (SEQUENCE, lambda x: l.Dense(5, activation="gelu")(l.Dense(5)(x))),
+        "dense on a sequence": (SEQUENCE, lambda x: l.Dense(5, activation="gelu")(einsum(l.Dense(5)(x)))),
         "separable": (IMAGE, lambda x: l.SeparableConv2D(6, 3, strides=2, activation="swish", depth_multiplier=2)(x)),
         "rescaling": (IMAGE, lambda x: l.Rescaling(1 / 128.0, -1.0)(x)),
         "normalization": (IMAGE, lambda x: l.Normalization(mean=[1.0, 2, 3, 4], variance=[1.0, 4, 0.5, 2])(x)),

@@ -1,6 +1,6 @@
 """Rewrite layers that TensorFlow's converter refuses, leaves float in an int8 file, or rounds beyond use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,13 @@ Rules = dict[str, Callable[[Builder, Call], Any]]
 ALWAYS: Rules = {"MaxPooling3D": elementwise.pooling3d, "AveragePooling3D": elementwise.pooling3d}
 INTEGER: Rules = {"Conv3D": kernels.conv3d}
 BEHIND: Rules = {"BatchNormalization": channels.batch_normalization, "ReLU": Builder.pointwise}  # a Conv3D
+
+# Layers that stay float32 in an int8 file, if no rule rewrites them -> what to do.
+FLOAT = {
+    "Conv3D": "only one without dilated frames, with one group, channels last and a known size becomes integer",
+    "Conv3DTranspose": "use UpSampling3D and a Conv3D",
+    "Masking": "leave it out, and give sequences of one length",
+}
 
 
 class Convertible(Builder):
@@ -52,6 +59,22 @@ class Convertible(Builder):
         return INTEGER.get(kind) or BEHIND.get(kind)
 
 
+def floats(model: "tf_keras.Model") -> dict[str, str]:
+    """Layers that stay float32 in an int8 file of the model, as is known before training, with kind -> what to do."""
+    layers = convertible(model, integer=True)[0]._flatten_layers()
+    own = (layer for layer in layers if type(layer).__module__.startswith("tf_keras."))
+    kinds = ((layer.name, type(layer).__name__) for layer in own)
+    return {f"{name} ({kind})": FLOAT[kind] for name, kind in kinds if kind in FLOAT}
+
+
+def told(floating: Mapping[str, str]) -> Iterator[str]:
+    """A note on layers that stay float32."""
+    if floating:
+        rows = "; ".join(f"{name}: {do}" for name, do in floating.items())
+        count = f"{len(floating)} layer{'s' if len(floating) > 1 else ''}"
+        yield f"will leave {count} in float32, for which there is no int8 kernel: {rows}"
+
+
 def convertible(
     model: "tf_keras.Model", integer: bool, x: NDArray[np.float32] | None = None
 ) -> "tuple[tf_keras.Model, Mapping[str, str]]":
@@ -62,7 +85,8 @@ def convertible(
     integer  as in `Convertible`
     x        examples (n, ...), by which the scores of masked positions in attention layers are set
     """
-    if not getattr(model, "_is_graph_network", False):
+    kinds = {type(layer).__name__ for layer in model._flatten_layers()}
+    if kinds.isdisjoint({*ALWAYS, *INTEGER, *attention.RULES}) or not getattr(model, "_is_graph_network", False):
         return model, {}
     rewrite = Convertible(integer)
     made = rewrite.model(model)

@@ -28,6 +28,33 @@ def dense(build: Builder, call: Call) -> Any:
     return _convolution(build, call, layers.Conv2D, _SHARED, filters=call.layer.units, kernel_size=1)
 
 
+def einsum_dense(build: Builder, call: Call) -> Any:
+    """EinsumDense that maps the last axis of (n, channels) or (n, length, channels) to one or more axes."""
+    from tf_keras import layers
+
+    old, rank = call.layer, call.x.shape.rank
+    inputs, rest = old.equation.replace(" ", "").replace("...", "").split(",")
+    kernel, outputs = rest.split("->")
+    new = kernel[1:]
+    dense = kernel[:1] == inputs[-1:] and outputs == inputs[:-1] + new and not set(new) & set(inputs)
+    if not dense or rank not in (2, 3) or not call.x.shape[1:].is_fully_defined():
+        return build.copy(call)
+    weights, *bias = old.get_weights()
+    shape = weights.shape[1:]
+    if bias and bias[0].ndim > len(shape):  # it differs by position
+        return build.copy(call)
+    filters = int(np.prod(shape))
+    values = [weights.reshape(1, 1, -1, filters), *(np.broadcast_to(each, shape).reshape(-1) for each in bias)]
+    settings = {"filters": filters, "kernel_size": 1, "use_bias": bool(bias), "trainable": old.trainable}
+    settings |= {name: getattr(old, name) for name in ("kernel_regularizer", "bias_regularizer")}
+    wide = build.wide(call)
+    y = _activated(build, call, lambda linear: _put(build, call, layers.Conv2D, settings, wide, values, linear))
+    if len(shape) == 1:
+        return build.narrow(call, y)
+    axes = (*call.x.shape[1:-1], *shape)
+    return build.put(call, lambda name: layers.Reshape(axes, name=name), y, suffix="_axes")
+
+
 def conv1d(build: Builder, call: Call) -> Any:
     from tf_keras import layers
 

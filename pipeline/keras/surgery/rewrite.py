@@ -19,6 +19,7 @@ RULES: dict[str, Callable[[Builder, Call], Any]] = {
     "DepthwiseConv2D": kernels.convolution,
     "Conv2DTranspose": kernels.convolution,
     "Dense": kernels.dense,
+    "EinsumDense": kernels.einsum_dense,
     "Conv1D": kernels.conv1d,
     "Conv3D": kernels.conv3d,
     "DepthwiseConv1D": kernels.depthwise_conv1d,
