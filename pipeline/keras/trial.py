@@ -10,7 +10,7 @@ from pipeline.data.source import Data
 from pipeline.keras import tf
 from pipeline.keras.conversion.conversion import Conversion
 from pipeline.keras.conversion.request import INTEGER, Request
-from pipeline.keras.surgery import graph, quantizers, rewrite
+from pipeline.keras.surgery import convertible, graph, quantizers, rewrite
 from pipeline.keras.training.batches import Augment, shuffled
 from pipeline.keras.training.fit import loss_of
 
@@ -36,14 +36,19 @@ def train(network: "tf_keras.Model", x: NDArray[Any], data: Data | None, seed: i
 
 def convert(network: "tf_keras.Model", request: Request, x: NDArray[Any], aware: bool) -> Iterator[str]:
     """Convert a network, and yield a note on what an integer file keeps in float."""
+    integer = request.quantization in INTEGER
+    cures = convertible.floats(network) if integer else {}
     if aware:
-        network = quantizers.Quantized(False).model(rewrite.quantizable(graph.flat(network)).model)
+        network = quantizers.Quantized(False).model(rewrite.quantizable(graph.flat(network), [x]).model)
+    else:
+        network, _ = convertible.convertible(network, integer, x)
     conversion = Conversion(request, network, x.shape[1:])
-    content = conversion.content(x if request.quantization in INTEGER and not aware else None)
+    content = conversion.content(x if integer and not aware else None)
     if aware and conversion.floats(content):
         content = conversion.content(x)
-    if request.quantization in INTEGER and (floats := conversion.floats(content)):
+    if integer and (floats := conversion.floats(content)):
         yield f"will keep {len(floats)} tensors in float: {'; '.join(map(str, floats[:3]))}"
+        yield from (f"{layer} has no int8 kernel: {do}" for layer, do in cures.items())
 
 
 def alone(network: "tf_keras.Model", name: str, x: NDArray[Any]) -> tuple["tf_keras.Model", NDArray[Any]]:

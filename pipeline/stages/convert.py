@@ -13,7 +13,6 @@ from pipeline.core.settings import Fraction
 from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
 from pipeline.keras.conversion.request import INTEGER, Kernels, Request
-from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.stages.worst import Worst
@@ -169,12 +168,6 @@ class Convert(Follower):
 
         ops = tflite.op_names().values()
         return {name: [each for each in given if not matching(ops, each)] for name, given in patterns.items()}
-
-    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        from pipeline.keras.surgery import convertible
-
-        if self.quantization in INTEGER and not self.keep_float:
-            yield from convertible.told(convertible.floats(model))
 
     def run(self, inputs: Inputs, work: Path) -> None:
         from pipeline.stages import conversion  # and with it the file format and runtimes: the settings need neither

@@ -13,7 +13,7 @@ from pipeline.core.progress import step
 from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named
-from pipeline.keras.surgery import convertible, graph, quantizers, ranges, rewrite
+from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
 from pipeline.keras.training.frozen import held, zeros_held
 from pipeline.keras.training.tied import most_values, tied
 from pipeline.keras.types import KerasLayer, KerasModel
@@ -79,7 +79,6 @@ class Qat(Taught):
         yield from () if self.per_channel else _unfolded(network)
         yield from _rounded_ids(network)
         yield from _unconvertible(network)
-        yield from convertible.told(convertible.floats(model))
         if not kernels:
             yield from _no_kernels(left)
         elif left:

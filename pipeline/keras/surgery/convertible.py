@@ -1,6 +1,6 @@
 """Rewrite layers that TensorFlow's converter refuses, leaves float in an int8 file, or rounds beyond use."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,14 +65,6 @@ def floats(model: "tf_keras.Model") -> dict[str, str]:
     own = (layer for layer in layers if type(layer).__module__.startswith("tf_keras."))
     kinds = ((layer.name, type(layer).__name__) for layer in own)
     return {f"{name} ({kind})": FLOAT[kind] for name, kind in kinds if kind in FLOAT}
-
-
-def told(floating: Mapping[str, str]) -> Iterator[str]:
-    """A note on layers that stay float32."""
-    if floating:
-        rows = "; ".join(f"{name}: {do}" for name, do in floating.items())
-        count = f"{len(floating)} layer{'s' if len(floating) > 1 else ''}"
-        yield f"will leave {count} in float32, for which there is no int8 kernel: {rows}"
 
 
 def convertible(
