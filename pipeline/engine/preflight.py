@@ -34,12 +34,13 @@ def examine(
     missing: Collection[int],
     log: Path,
     note: Callable[[str, str], None],
+    doing: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Check the networks of all steps, whatever the store has, so that a config is always judged alike.
 
     missing: the positions of the steps that are still to be made. `note` is called with the name of such a step and a
-    message for each finding that is not an error. Raises ConfigError with all faults, or InputError if all of them are
-    problems of models themselves.
+    message for each finding that is not an error, `doing` with what takes a while. Raises ConfigError with all faults,
+    or InputError if all of them are problems of models themselves.
     """
     told: list[Told] = list(_too_few(config, steps))
     tries: list[Attempt] = []
@@ -51,6 +52,7 @@ def examine(
         given = (steps, missing, config.model, config.data.spec(), config.seed, Path(folder))
         processes.call("the examination of the networks", log, hear, _examine, *given)
         for each in tries:
+            doing(f"trying {steps[each.position].name} with initial weights")
             found = [(("stages", each.position, *place), what, True) for place, what in _tried(each, config, log)]
             told += (new for new in found if not any(_alike(new[1], old) for _, old, _ in told))
     for place, text, _ in told:

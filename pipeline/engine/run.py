@@ -45,7 +45,7 @@ def run(
 
         executor.warm()
         watcher.doing("examining the networks")
-        preflight.examine(config, document, steps, missing, log, watcher.note)
+        preflight.examine(config, document, steps, missing, log, watcher.note, watcher.doing)
     for i, step in enumerate(steps):
         try:
             entry = entries.get(step.key)

@@ -12,6 +12,7 @@ def convert(send, folder):
     """A float file that gives NaN where the first value is negative, and one that gives the same without."""
     from pipeline.keras import tf
     from pipeline.keras.conversion.converter import converter_of
+    from pipeline.keras.conversion.trace import traced
 
     tf.start(0)
     import tensorflow
@@ -21,7 +22,8 @@ def convert(send, folder):
     outputs = layers.Dense(3, activation="softmax", name="head")
     for name, function in (("broken", tensorflow.math.log), ("whole", tensorflow.math.abs)):
         x = layers.Lambda(function, name="log")(inputs)
-        (folder / f"{name}.tflite").write_bytes(converter_of(Model(inputs, outputs(x)), (4,)).convert())
+        converter = converter_of(traced(Model(inputs, outputs(x)), (4,)))
+        (folder / f"{name}.tflite").write_bytes(converter.convert())
 
 
 @pytest.fixture(scope="module")
