@@ -4,25 +4,19 @@ Results go to standard output, as one JSON document with --json; progress and er
 """
 
 import atexit
-import contextlib
-import errno
 import gc
 import os
-import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline import __version__
-from pipeline.cli import completion, output
-from pipeline.cli.signals import Ended, raised
-from pipeline.core.errors import ConfigError, EdgepipeError, Fault, StoreError
+from pipeline.cli import completion, failures, output
+from pipeline.cli.signals import raised
+from pipeline.core.errors import ConfigError, Fault
 from pipeline.core.home import expanded
-
-_MOST_FAULTS = 50  # that are printed; nobody reads ten thousand
 
 app = typer.Typer(
     name="edgepipe",
@@ -356,61 +350,15 @@ def _store(given: Path | None) -> Path:
     return platformdirs.user_cache_path("edgepipe")
 
 
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except EdgepipeError as error:
-        if _wants_json():
-            _print_error(error)
-        lines = [_fitted(f"error: {fault}") for fault in error.faults[:_MOST_FAULTS]]
-        if more := len(error.faults) - len(lines):
-            lines.append(f"error: and {more:,} more")
-        print("\n".join(lines), file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Ended as end:
-        print(end, file=sys.stderr)
-        sys.exit(128 + end.number)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"error: standard output can't be written (received {error.strerror})", file=sys.stderr)
-        sys.exit(StoreError.exit_code)
-
-
-def _fitted(text: str) -> str:
-    """The text, in lines between phrases on a terminal; elsewhere as it is, for programs that look for the place."""
-    if not sys.stderr.isatty():
-        return text
-    from pipeline.report.wrapping import wrapped
-
-    width = shutil.get_terminal_size().columns
-    return "\n".join(line for each in text.split("\n") for line in wrapped(each, width, "    "))
-
-
 def _at_home(argument: str) -> str:
     """The argument with ``~/`` and ``--option=~/`` expanded, as some shells and no other programs do."""
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + expanded(value)
 
 
-def _wants_json() -> bool:
-    return "--json" in sys.argv[1:]
-
-
-def _print_error(error: EdgepipeError) -> None:
-    """Print an error as one JSON document: ``{"error": {"exit_code": 2, "faults": [{"rule": ...}]}}``."""
-    import json
-    from dataclasses import asdict
-
-    faults = [asdict(fault) for fault in error.faults]
-    print(json.dumps({"error": {"exit_code": error.exit_code, "faults": faults}}, indent=2))
-
-
 def _run() -> None:
     """Run the command line. With --json, wrong usage is an error like all others."""
-    if not _wants_json():
+    if not failures.wants_json():
         app(prog_name="edgepipe")
     try:
         sys.exit(app(prog_name="edgepipe", standalone_mode=False))
@@ -426,8 +374,8 @@ def main() -> None:
     sys.argv[1:] = map(_at_home, sys.argv[1:])
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look through all packages: 2 % of a run
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin for 50 ms, waiting for work
-    with _errors(), raised():
+    with failures.told(), raised():
         try:
             _run()
         finally:
-            sys.stdout.flush()  # here, so that `_errors` handles a failure
+            sys.stdout.flush()  # here, so that `told` handles a failure

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from pipeline.core import units
-from pipeline.report import ladder, phrases
+from pipeline.report import certainty, ladder, phrases
 from pipeline.report.document import Report, StepFacts
 from pipeline.stages.ladder.facts import LadderFacts
 from pipeline.verify.model_facts import CheckResult
@@ -81,7 +81,7 @@ def _check(check: CheckResult) -> list[str]:
         phrases.promise(check),
         check.model,
         status,
-        phrases.measured(check) + phrases.between(check),
+        phrases.measured(check) + certainty.of_check(check),
         phrases.limit(check),
         why,
     ]

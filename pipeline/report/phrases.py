@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from pipeline.core import units
 from pipeline.data.tasks.task import TASKS
+from pipeline.report import certainty
 from pipeline.report.document import Report, StepFacts
 from pipeline.verify.model_facts import ArenaFacts, CheckResult, ClassDrop, ModelFacts, Paired
 from pipeline.verify.runtimes.runtime import RUNTIMES
-from pipeline.verify.scoring import proportion
 from pipeline.verify.scoring.metrics import METRICS
 
 MARKS = {"pass": "✓", "fail": "✗", "unavailable": "?"}  # always shown next to the word
@@ -106,18 +106,10 @@ def _facts(report: Report, model: ModelFacts) -> str:
     if name in model.metrics:
         what = "" if name == "accuracy" else f"{called(name)} "
         on = "" if model.examples is None else f" on {units.whole(model.examples)} test examples"
-        parts.append(f"{what}{score(name, model.metrics[name])}{on}{_surely(name, model)}")
+        parts.append(f"{what}{score(name, model.metrics[name])}{on}{certainty.of_model(name, model)}")
     if name in model.drop and not model.baseline:
         parts.append(_against(name, model.drop[name], baseline(report)))
     return ", ".join([*parts, units.size(model.bytes)])
-
-
-def _surely(name: str, model: ModelFacts) -> str:
-    """The interval of an accuracy, such as `` (95 % interval 95.7 to 98.9 %)``."""
-    if name != "accuracy" or not model.examples:
-        return ""
-    low, high = proportion.interval(model.metrics[name], model.examples)
-    return f" (95 % interval {units.points(low, 1, sign=False)} to {units.percent(high)})"
 
 
 def _against(name: str, drop: float, base: str) -> str:
@@ -364,21 +356,13 @@ def sentence(check: CheckResult) -> str:
     on = f" on {RUNTIMES[check.runtime].title}" if check.runtime else ""
     found = f"measured {measured(check)}" if check.value is not None else "not measured"
     expected = f"{promise(check)} must be {limit(check)}" if check.limit is not None else promise(check)
-    return f"model {check.model!r}{on}: {expected}, {found}{between(check)}"
-
-
-def between(check: CheckResult) -> str:
-    """The interval of a check's value, such as `` (95 % interval 95.7 % to 98.9 %)``; "" if none is known."""
-    if check.interval is None:
-        return ""
-    low, high = (units.measure(end, check.unit) for end in check.interval)
-    return f" (95 % interval {low.removesuffix(' points')} to {high})"
+    return f"model {check.model!r}{on}: {expected}, {found}{certainty.of_check(check)}"
 
 
 def doubtful(report: Report) -> str:
     """The checks whose limit lies in the interval of the value, as a note; "" if there are none."""
     names = [
-        f"{promise(check)} of {check.model}{between(check)}"
+        f"{promise(check)} of {check.model}{certainty.of_check(check)}"
         for check in report.checks
         if check.interval
         and isinstance(check.limit, (int, float))
