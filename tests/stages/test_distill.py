@@ -34,7 +34,8 @@ def test_an_interrupted_distillation_ends_with_the_same_bytes_and_nothing_of_the
     through = smaller(stage)
     assert content(smaller(stage, interrupt_after=1)) == content(through)
     assert names(through) == [name for name in names(trained) if name != "dropout"]
-    assert set(facts(through)["curves"]) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    told = {"loss", "accuracy", "val_loss", "val_accuracy", "val_unpredicted", "learning_rate"}
+    assert set(facts(through)["curves"]) == told
 
 
 def test_quantization_aware_training_with_a_teacher_keeps_the_zeros_and_nothing_of_the_teacher(

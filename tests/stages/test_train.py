@@ -51,7 +51,8 @@ def test_a_training_that_died_behind_its_last_epoch_is_not_trained_again(runner,
 
 def test_curves_hold_a_value_an_epoch(trained):
     curves = facts(trained)["curves"]
-    assert set(curves) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    assert set(curves) == {"loss", "accuracy", "val_loss", "val_accuracy", "val_unpredicted", "learning_rate"}
+    assert all(number in range(10) for number in curves["val_unpredicted"])
     assert {len(values) for values in curves.values()} == {3}
     assert curves["learning_rate"] == pytest.approx([0.005] * 3)
     assert curves["loss"][0] > curves["loss"][-1]
