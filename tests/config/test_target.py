@@ -55,6 +55,14 @@ def test_convert_takes_from_the_target_what_it_leaves_out(written: Any) -> None:
     assert (other.per_channel_dense, other.io) == (True, "int8")
 
 
+def test_a_file_for_litert_alone_keeps_the_int8_ops_that_other_runtimes_lack(written: Any) -> None:
+    found = {target: converted(written(TARGETED.format(target=target))) for target in ("android-cpu", "rp2040", "null")}
+    assert {target: stage.kernels for target, stage in found.items()} == {
+        "android-cpu": "litert", "rp2040": "all", "null": "all",
+    }  # fmt: skip
+    assert found["android-cpu"].aimed["kernels"] == "android-cpu"
+
+
 def test_what_convert_says_goes_before_the_target(written: Any) -> None:
     per_tensor = written(TARGETED.format(target="rp2040"))
     assert converted(per_tensor, ("stages.convert.per_channel_dense=true",)).per_channel_dense is True
