@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import Fault, PlacedFault, did_you_mean
-from pipeline.keras.surgery import graph
+from pipeline.keras.surgery.flat import flat
 
 if TYPE_CHECKING:
     import tf_keras
@@ -38,7 +38,7 @@ def nothing(reasons: Mapping[str, str], verb: str) -> Iterator[PlacedFault]:
 
 def layer_names(model: "tf_keras.Model") -> list[str]:
     """Names of the layers of a network, those of nested models among them."""
-    return [layer.name for layer in graph.flat(model).layers]
+    return [layer.name for layer in flat(model).layers]
 
 
 def unmatched(names: Collection[str], settings: Mapping[str, Iterable[str]]) -> Iterator[PlacedFault]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import Fault, StageError
 from pipeline.data.source import Data, spread
-from pipeline.keras.surgery.graph import flat, own_name
+from pipeline.keras.surgery.flat import flat
+from pipeline.keras.surgery.graph import own_name
 
 if TYPE_CHECKING:
     import tf_keras

@@ -75,10 +75,10 @@ def load_model(path: Path) -> "tf_keras.Model":
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    from pipeline.keras.rounding import few_bits
+    from pipeline.keras.rounding import few_bits, recurrent
 
     progress.step("loading the network")
-    own = {kind.__name__: kind for kind in (rsqrt(), few_bits())}
+    own = {kind.__name__: kind for kind in (rsqrt(), few_bits(), recurrent())}
     with known_layers(), tfmot.quantization.keras.quantize_scope(own):
         return tf_keras.models.load_model(path, compile=False)
 

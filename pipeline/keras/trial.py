@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from pipeline.data.source import Data
 from pipeline.keras import tf
 from pipeline.keras.conversion.conversion import Conversion
+from pipeline.keras.conversion.preparation import prepared
 from pipeline.keras.conversion.request import INTEGER, Request
-from pipeline.keras.surgery import convertible, graph, quantizers, rewrite
+from pipeline.keras.surgery import convertible, quantizers, rewrite
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.training.batches import Augment, shuffled
 from pipeline.keras.training.fit import loss_of
 
@@ -39,12 +41,11 @@ def convert(network: "tf_keras.Model", request: Request, x: NDArray[Any], aware:
     integer = request.quantization in INTEGER
     cures = convertible.floats(network) if integer else {}
     if aware:
-        network = quantizers.Quantized(False).model(rewrite.quantizable(graph.flat(network), [x]).model)
-    else:
-        network, _ = convertible.convertible(network, integer, x)
-    conversion = Conversion(request, network, x.shape[1:])
-    content = conversion.content(x if integer and not aware else None)
-    if aware and conversion.floats(content):
+        network = quantizers.Quantized(False).model(rewrite.quantizable(flat(network), [x]).model)
+    taken = prepared(network, request, aware, {}, x if integer else None)
+    conversion = Conversion(request, taken.model, x.shape[1:], taken.origin)
+    content = conversion.content(x if integer and not taken.aware else None)
+    if taken.aware and conversion.floats(content):
         content = conversion.content(x)
     if integer and (floats := conversion.floats(content)):
         yield f"will keep {len(floats)} tensors in float: {'; '.join(map(str, floats[:3]))}"
@@ -56,7 +57,7 @@ def alone(network: "tf_keras.Model", name: str, x: NDArray[Any]) -> tuple["tf_ke
     import tensorflow as tf
     import tf_keras
 
-    network = graph.flat(network)
+    network = flat(network)
     layer = network.get_layer(name)
     node = layer._inbound_nodes[-1]
     (read,) = {id(tensor): tensor for tensor in tf.nest.flatten(node.keras_inputs)}.values()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.keras.surgery import graph
+from pipeline.keras.surgery.flat import flat
 
 if TYPE_CHECKING:
     import tf_keras
@@ -24,7 +24,7 @@ _ACTIVATIONS = frozenset({None, "linear", "relu", "relu6", "softmax", "sigmoid",
 
 def unusual(model: "tf_keras.Model") -> "Iterator[tf_keras.layers.Layer]":
     """Yield the layers of a network, those of nested models too, that are not well known."""
-    yield from (layer for layer in graph.flat(model).layers if not _well_known(layer))
+    yield from (layer for layer in flat(model).layers if not _well_known(layer))
 
 
 def channels_first(layer: "tf_keras.layers.Layer") -> bool:

@@ -12,7 +12,7 @@ from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.data.tasks.task import Task
 from pipeline.keras.layer_choice import unmatched
 from pipeline.keras.pruning.channels import COUNTED, wiring
-from pipeline.keras.surgery import graph
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.types import KerasModel
 from pipeline.stages.ladder.climb import Climb, nearest_miss
 from pipeline.stages.ladder.facts import LadderFacts
@@ -74,7 +74,7 @@ class Auto(Ladder):
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
         """Yield budgets that no rung can keep, whatever the weights."""
-        network = graph.flat(model)
+        network = flat(model)
         wired = wiring(network)
         macs = wired.total_macs(wired.all)
         shrinks = {check for name in self.rungs for check in RUNGS[name].shrinks}

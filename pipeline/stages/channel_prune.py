@@ -17,7 +17,7 @@ from pipeline.keras import tf
 from pipeline.keras.pruning import importance
 from pipeline.keras.pruning.channels import COUNTED, Group, Kept, Wiring, wiring, without
 from pipeline.keras.pruning.importance import Criterion, Scores
-from pipeline.keras.surgery import graph
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.training import fit
 from pipeline.keras.training.batches import Augment, shuffled
 from pipeline.keras.types import KerasModel
@@ -69,14 +69,14 @@ class ChannelPrune(Taught):
         return self
 
     def unmatched(self, model: KerasModel) -> Iterator[PlacedFault]:
-        makers = list(_makers(wiring(graph.flat(model))))
+        makers = list(_makers(wiring(flat(model))))
         for pattern in self.layers:
             if not any(fnmatchcase(name, pattern) for name in makers):
                 rule = f"no layer that makes channels matches {pattern!r}"
                 yield ("layers",), Fault(rule, do=did_you_mean(pattern, makers))
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        wired = wiring(graph.flat(model))
+        wired = wiring(flat(model))
         if contradictions := list(self._contradictions(wired)):
             yield from contradictions
             return
@@ -87,11 +87,11 @@ class ChannelPrune(Taught):
             yield from (((), fault) for fault in error.faults)
 
     def leaves(self, model: KerasModel) -> KerasModel:
-        return graph.flat(model)
+        return flat(model)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.keras))
+        model = flat(tf.load_model(inputs.source.keras))
         wired = wiring(model)
         self.check([*self.unmatched(model), *self._contradictions(wired)])
         step("choosing channels")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import Fault, PlacedFault, StageError
 from pipeline.keras import clustering, tf
 from pipeline.keras.layer_choice import FROZEN, choose, nothing
-from pipeline.keras.surgery import graph
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.training.frozen import zeros_held
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.follower import nearest
@@ -69,14 +69,14 @@ class Cluster(Taught):
         return {"skip": self.skip}
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        yield from nothing(choose(graph.flat(model), self.skip, self._unfit), "cluster")
+        yield from nothing(choose(flat(model), self.skip, self._unfit), "cluster")
 
     def leaves(self, model: KerasModel) -> KerasModel:
-        return graph.flat(model)
+        return flat(model)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.keras))
+        model = flat(tf.load_model(inputs.source.keras))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         zeros = self.preserve == "sparsity" or (self.preserve is None and bool(pruned))

@@ -18,9 +18,9 @@ from pipeline.keras.conversion import bias_correction
 from pipeline.keras.conversion.calibration import Calibration, Sample, check_input, draw
 from pipeline.keras.conversion.conversion import Conversion
 from pipeline.keras.conversion.halves import decided, spread_of
+from pipeline.keras.conversion.preparation import prepared
 from pipeline.keras.conversion.request import INTEGER, Request
 from pipeline.keras.layer_values import layer_values, require_finite
-from pipeline.keras.surgery.convertible import convertible
 from pipeline.keras.types import KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import TFLITE, Inputs
@@ -47,15 +47,13 @@ def convert(
     model = tf.load_model(inputs.source.keras)
     require_finite(model, inputs.data)
     above = read_facts(inputs.source.path)
-    aware, origin = bool(above.get("quantized")), above.get("origin", {})
+    aware = bool(above.get("quantized"))
     sample = draw(inputs.data, calibration, inputs.seed) if request.quantization in INTEGER else None
-    taken = model
-    if not aware:
-        taken, origin = convertible(model, sample is not None, sample.x if sample else None)
-    conversion = Conversion(request, taken, inputs.data.spec().shape, origin, inputs.report)
-    content, calibrated = _converted(conversion, sample, aware)
+    taken = prepared(model, request, aware, above.get("origin", {}), sample.x if sample else None)
+    conversion = Conversion(request, taken.model, inputs.data.spec().shape, taken.origin, inputs.report)
+    content, calibrated = _converted(conversion, sample, taken.aware)
     rows: list[dict[str, Any]] = []
-    notes: list[str] = []
+    notes = list(taken.notes)
     if correct and sample is not None:
         content, rows = _corrected(conversion, content, sample.x)
         notes.append(bias_correction.note(rows))

@@ -5,7 +5,7 @@ from fnmatch import filter as matching
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import Self
 
 from pipeline.core.errors import Fault, PlacedFault
@@ -13,6 +13,7 @@ from pipeline.core.settings import Fraction
 from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
 from pipeline.keras.conversion.request import INTEGER, Kernels, Request
+from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.stages.worst import Worst
@@ -61,6 +62,10 @@ class Convert(Follower):
     """Runtimes whose int8 kernels the file may use. `all`: activation functions that not every runtime has become one
     table of 256 entries, the same on LiteRT and TFLM. `litert`: GELU and exponential stay ops, which LiteRT alone has,
     and which are faster there than a table. Default: `litert` if the run's target supports these ops, or else `all`."""
+    unroll: PositiveInt = 64
+    """Largest number of steps of a GRU, a SimpleRNN or another recurrent layer without an op of its own whose steps
+    become ops one after the other, which integer files need: their converter and TFLM take no loop. An int8 LSTM is one
+    op, and needs it for `int16x8` alone."""
     keep_float: Patterns | Worst = ()
     """Layers of an int8 file that compute in float32: names or patterns (`block1*`), ops (`SOFTMAX`), or
     `{worst: 2}` for the most sensitive ones by the sensitivity stage directly above."""
@@ -160,6 +165,16 @@ class Convert(Follower):
             rule = f"{aware.label} has taught the biases what 8 bits do; they can't be corrected again"
             yield ("bias_correction",), Fault(rule, received="true", do="leave it out")
 
+    def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
+        if self.quantization not in INTEGER:
+            return
+        from pipeline.keras.conversion.unrolling import loops, refusal, steps_of
+        from pipeline.keras.surgery.flat import flat
+
+        for layer in loops(flat(model), self.quantization):
+            if (steps_of(layer) or self.unroll + 1) > self.unroll:
+                yield ("unroll",), refusal(layer, self.quantization, self.unroll)
+
     def layers_named(self) -> Mapping[str, Iterable[str]]:
         patterns = {setting: kept for setting in KEEPS if (kept := getattr(self, setting)) and isinstance(kept, tuple)}
         if not patterns:
@@ -185,6 +200,7 @@ class Convert(Follower):
             self.estimator,
             self.calibration.percentile if self.calibration else KEPT,
             self.kernels or "all",
+            self.unroll,
             **{setting: self._names(setting, above) for setting in KEEPS},
         )
 

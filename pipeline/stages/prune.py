@@ -13,7 +13,7 @@ from pipeline.core.settings import Share
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import FROZEN, choose, nothing
 from pipeline.keras.pruning import admm, magnitude, zeros
-from pipeline.keras.surgery import graph
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.types import KerasLayer, KerasModel
 from pipeline.stages.sidecar import read_facts, write_facts
 from pipeline.stages.stage import KERAS, Inputs
@@ -112,17 +112,17 @@ class Prune(Taught):
         return {"skip": self.skip, "layers": self.layers}
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        model = graph.flat(model)
+        model = flat(model)
         if self.policy:
             yield from ((("policy",), fault) for fault in zeros.xnnpack_faults(model))
         yield from nothing(choose(model, self.skip, self._reason), "prune")
 
     def leaves(self, model: KerasModel) -> KerasModel:
-        return graph.flat(model)
+        return flat(model)
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.keras))
+        model = flat(tf.load_model(inputs.source.keras))
         self.refuse(model)
         reasons = choose(model, self.skip, self._reason)
         curves, model = (self._drawn if self.method == "admm" else self._ramped)(model, reasons, inputs)

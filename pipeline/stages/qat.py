@@ -14,6 +14,7 @@ from pipeline.data.source import Data, spread
 from pipeline.keras import tf
 from pipeline.keras.layer_choice import named
 from pipeline.keras.surgery import graph, quantizers, ranges, rewrite
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.training.frozen import held, zeros_held
 from pipeline.keras.training.tied import most_values, tied
 from pipeline.keras.types import KerasLayer, KerasModel
@@ -72,7 +73,7 @@ class Qat(Taught):
         return {"keep_8": self.keep_8}
 
     def examine(self, model: KerasModel) -> Iterator[PlacedFault | str]:
-        network = rewrite.quantizable(graph.flat(model))
+        network = rewrite.quantizable(flat(model))
         wrapped = quantizers.Quantized(False)
         kernels = _weight_quantizers(wrapped.model(network.model))
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
@@ -90,7 +91,7 @@ class Qat(Taught):
 
     def run(self, inputs: Inputs, work: Path) -> None:
         tf.start(inputs.seed)
-        model = graph.flat(tf.load_model(inputs.source.keras))
+        model = flat(tf.load_model(inputs.source.keras))
         above = read_facts(inputs.source.path)
         pruned: dict[str, float] = above.get("sparsity", {})
         preserve = self.preserve in ("sparsity", "both") or (self.preserve is None and bool(pruned))
@@ -104,11 +105,14 @@ class Qat(Taught):
         wrapped = quantizers.Quantized(preserve, bits, self.per_channel)
         quantized = wrapped.model(network.model)
         left = {network.origin[name]: why for name, why in wrapped.left.items()}
-        kernels = {network.origin[name]: weight for name, weight, _ in _weight_quantizers(quantized)}
+        kernels: dict[str, list[Any]] = {}
+        for name, weight, _ in _weight_quantizers(quantized):
+            kernels.setdefault(network.origin[name], []).append(weight)
         if not kernels:
             self.check(_no_kernels(left))
         shared = {name: kernel for name, kernel in kernels.items() if name in clustered}
-        keep = [tied(list(shared.values()))] if self.preserve in (None, "clusters", "both") else []
+        together = self.preserve in (None, "clusters", "both")
+        keep = [tied([each for several in shared.values() for each in several])] if together else []
         frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
         keep += [held(_weights_of(quantized, frozen, network.origin))] if frozen else []
         sparse = _sparse_kernels(quantized, network.origin, changed(inputs.source, "pruned"))
@@ -133,7 +137,7 @@ class Qat(Taught):
                 *_frozen(frozen),
             ],
             sparsity=kept,
-            clusters={name: most_values(kernel) for name, kernel in shared.items()},
+            clusters={name: max(map(most_values, several)) for name, several in shared.items()},
             quantized=True,
             per_channel=self.per_channel,
             origin=dict(network.origin),
@@ -264,5 +268,5 @@ def _untied(before: dict[str, int], after: dict[str, Any]) -> Iterator[str]:
     for name, values in before.items():
         if name not in after:
             yield f"{name} is not trained quantization-aware: its {values} shared weights are not kept"
-        elif (now := most_values(after[name])) > values:
+        elif (now := max(map(most_values, after[name]))) > values:
             yield f"{name} went from {values} to {now} different weights a channel; `preserve: clusters` keeps them"

@@ -13,7 +13,8 @@ from pipeline.data.source import Data, spread
 from pipeline.data.tasks.task import Truth
 from pipeline.keras import tf
 from pipeline.keras.conversion.calibration import Calibration, draw
-from pipeline.keras.surgery import graph, switched
+from pipeline.keras.surgery import switched
+from pipeline.keras.surgery.flat import flat
 from pipeline.keras.surgery.switched import Simulation, Unit
 from pipeline.stages.follower import Follower
 from pipeline.stages.sensitivity_facts import Effect, LayerSensitivity, SensitivityFacts
@@ -64,7 +65,7 @@ class Sensitivity(Follower):
         step("measuring ranges")
         sample = draw(inputs.data, self.calibration, inputs.seed).x
         batches = [sample[i : i + BATCH] for i in range(0, len(sample), BATCH)]
-        simulated = switched.simulation(graph.flat(model), batches)
+        simulated = switched.simulation(flat(model), batches)
         facts = ranked(simulated, inputs, self.samples)
         notes = [f"{name} is not simulated: {why}" for name, why in simulated.left.items()]
         tf.save_model(model, work / KERAS)

@@ -163,7 +163,8 @@ def _ports() -> dict[str, Any]:
     import tf_keras as keras
     from tf_keras import layers as l
 
-    from pipeline.keras.surgery import graph, rewrite
+    from pipeline.keras.surgery import rewrite
+    from pipeline.keras.surgery.flat import flat
 
     a, b = l.Input(IMAGE, name="a"), l.Input(IMAGE, name="b")
     shared = l.Conv2D(4, 1, activation="swish", name="shared")
@@ -175,7 +176,7 @@ def _ports() -> dict[str, Any]:
     return {
         "error": max(float(np.abs(one - other).max()) for one, other in pairs),
         "names": [model.input_names + model.output_names, network.input_names + network.output_names],
-        "flat": [layer.name for layer in graph.flat(model).layers],
+        "flat": [layer.name for layer in flat(model).layers],
     }
 
 

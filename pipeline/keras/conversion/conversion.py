@@ -19,6 +19,7 @@ from pipeline.keras.conversion.ranges import estimated
 from pipeline.keras.conversion.refusal import refusals
 from pipeline.keras.conversion.request import INTEGER, Request
 from pipeline.keras.conversion.trace import Trace, traced
+from pipeline.tflite import scales
 from pipeline.tflite.int8_spec import BORDER
 from pipeline.tflite.int16 import widened
 
@@ -92,6 +93,7 @@ class Conversion:
             raise StageError(Fault("the converter must observe every calibration example", received=str(feed.given)))
         if stepwise:
             content = self._rounded(content, samples)
+        content = scales.mended(content) if asked.quantization == "int8" else content
         content = self.layers.embedded(content)
         if asked.keep_int16:
             content = self.layers.embedded(self._widened(content))

@@ -21,6 +21,7 @@ class Request:
     estimator           estimator of activation ranges
     percentile          share of the values within a range, for the estimator of that name
     kernels             runtimes whose int8 kernels the file may use: `all`, or `litert`, which has some that TFLM lacks
+    unroll              largest number of steps of a recurrent layer that becomes ops in place of a loop
     keep_float, keep_int16  layers and ops of an int8 file that stay float32 or have int16 activations
     """
 
@@ -31,5 +32,6 @@ class Request:
     estimator: Estimator
     percentile: float
     kernels: Kernels = "all"
+    unroll: int = 64
     keep_float: Patterns = ()
     keep_int16: Patterns = ()

@@ -96,7 +96,7 @@ class Rebuild:
             for tensor, name in zip(old.inputs, old.input_names, strict=True)
         ]
         self.origin |= {name: name for name in old.input_names}
-        outputs = self._walk(old, [self.read(x) for x in inputs], None)
+        outputs = self.walk(old, [self.read(x) for x in inputs], None)
         self._name_outputs(outputs, [tensor._keras_history.layer.name for tensor in old.outputs])
         return tf_keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name=old.name)
 
@@ -141,7 +141,7 @@ class Rebuild:
         taken = self.origin
         return name if name not in taken else next(n for i in range(1, 10**6) if (n := f"{name}_{i}") not in taken)
 
-    def _walk(self, old: "tf_keras.Model", inputs: Sequence[Any], training: bool | None) -> list[Any]:
+    def walk(self, old: "tf_keras.Model", inputs: Sequence[Any], training: bool | None) -> list[Any]:
         """The new model's tensors for the outputs of an old model, which may be nested."""
         import tensorflow as tf
         import tf_keras
@@ -158,8 +158,8 @@ class Rebuild:
             if training is not None and layer._call_spec.expects_training_arg and kwargs.get("training") is None:
                 kwargs["training"] = training
             if isinstance(layer, tf_keras.Model):
-                nested = _graph(layer)
-                outputs = self._walk(nested, nested._flatten_to_reference_inputs(args[0]), kwargs.get("training"))
+                nested = graph_of(layer)
+                outputs = self.walk(nested, nested._flatten_to_reference_inputs(args[0]), kwargs.get("training"))
             else:
                 alone = all(len(readers[id(parent)]) == 1 for parent in node.parent_nodes)
                 outputs = self.visit(Call(layer, args, kwargs, readers[id(node)], alone))
@@ -187,15 +187,8 @@ def own_name(layer: "tf_keras.layers.Layer") -> str:
     return str(layer.name).removeprefix("quant_") if wraps else str(layer.name)
 
 
-def flat(model: "tf_keras.Model") -> "tf_keras.Model":
-    """The model with nested models flattened; itself if it has none. Raises StageError for a subclassed model."""
-    import tf_keras
-
-    nested = any(isinstance(layer, tf_keras.Model) for layer in model.layers)
-    return model if getattr(model, "_is_graph_network", False) and not nested else Rebuild().model(model)
-
-
-def _graph(nested: "tf_keras.Model") -> "tf_keras.Model":
+def graph_of(nested: "tf_keras.Model") -> "tf_keras.Model":
+    """A nested model. Raises StageError for a subclassed one."""
     if not getattr(nested, "_is_graph_network", False):
         rule = f"the nested model {nested.name!r} must be Sequential or functional"
         raise StageError(Fault(rule, received=type(nested).__name__, do="rebuild it as keras.Model(inputs, outputs)"))

@@ -3,6 +3,7 @@
 tfmot decides by layer type and six patterns where to round. Here the graph decides, by the role of each layer:
 
 kernel   its weights have a scale per channel (a dense layer has one), and its result has a range
+recurrent  both kernels of its cell have a scale, and its result has a range
 table    its weights have one scale, and its result, which is rows of them, has the same
 range    its result has its own range
 pass     its result has the range of the input, as the int8 kernel requires (rule R9): tfmot gives AveragePooling2D its
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.keras.rounding import few_bits
+from pipeline.keras.rounding import few_bits, recurrent
 from pipeline.keras.surgery import raw
 from pipeline.keras.surgery.graph import Call, Rebuild
 from pipeline.keras.surgery.kernels import FUSED
@@ -36,6 +37,7 @@ KERNELS = {
     "Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Conv2DTranspose": "kernel", "Dense": "kernel",
 }  # fmt: skip
 TABLES = {"Embedding": "embeddings"}
+RECURRENT = {"LSTM", "GRU", "SimpleRNN"}
 RANGED = {
     "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Add", "Subtract", "Multiply", "Maximum", "Minimum",
     "Concatenate", "Rescaling", "Rsqrt", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
@@ -91,7 +93,7 @@ class Quantized(Rebuild):
             kind, self.left[call.layer.name] = "", f"it has the scale of what {reader} reads, which is calibrated"
         elif not kind:
             self.left[call.layer.name] = f"there is no training with 8-bit rounding for {_kind(call.layer)}"
-        if kind not in ("kernel", "table", "range"):
+        if kind not in ("kernel", "recurrent", "table", "range"):
             return self.copy(call)
         if raw.symbol(call.layer):
             return self._rounded(call, self.copy(call))
@@ -149,6 +151,11 @@ class Quantized(Rebuild):
         )
 
         kind = type(layer).__name__
+        if kind in RECURRENT:
+            config = recurrent()(["kernel", "recurrent_kernel"], [], ranged)
+            if self.preserve:
+                config.keep_zeros()
+            return config
         if kind not in KERNELS | TABLES:
             return configs.Default8BitOutputQuantizeConfig() if ranged else configs.NoOpQuantizeConfig()
         weights = [(KERNELS | TABLES)[kind]]
@@ -170,7 +177,7 @@ class Quantized(Rebuild):
 
 
 def role(layer: "tf_keras.layers.Layer") -> str:
-    """Role of a layer: kernel, table, range, pass or fixed; "" for a layer that is left to calibration."""
+    """Role of a layer: kernel, recurrent, table, range, pass or fixed; "" for a layer that is left to calibration."""
     kind = type(layer).__name__
     if not type(layer).__module__.startswith(("tf_keras.", "pipeline.")):
         return ""
@@ -179,6 +186,8 @@ def role(layer: "tf_keras.layers.Layer") -> str:
         return ACTIVATIONS.get(name) or ("range" if _pointwise(layer.activation) else "")
     if symbol := raw.symbol(layer):
         return "range" if symbol in raw.RANGED else "pass" if symbol in raw.PASSING else ""
+    if kind in RECURRENT:
+        return "" if layer.return_state else "recurrent"
     if kind in KERNELS and getattr(layer.activation, "__name__", "") not in FUSED:
         return ""
     roles = {"kernel": KERNELS, "table": TABLES, "range": RANGED, "pass": PASSING, "fixed": FIXED}

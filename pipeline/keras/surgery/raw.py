@@ -29,6 +29,7 @@ RANGED = {
 PASSING = {
     "__operators__.getitem", "strided_slice", "reshape", "transpose", "expand_dims", "squeeze", "split", "tile",
     "identity", "concat", "nn.max_pool2d", "nn.avg_pool2d", "pad", "gather", "math.reduce_max", "stack", "unstack",
+    "reverse",
 }  # fmt: skip
 
 _ACTIVATIONS = {
