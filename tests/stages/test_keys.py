@@ -29,8 +29,8 @@ MODULES = {  # by room; core is neutral
     "train": {
         "data": "source spec tasks.task",
         "keras": """
-            layer_values models.model rounding surgery.graph surgery.rsqrt tf training.batches training.checkpoint
-            training.fit training.settings training.unpredicted types
+            layer_values models.model rounding surgery.builder surgery.flat surgery.graph surgery.rsqrt tf
+            training.batches training.checkpoint training.fit training.settings training.unpredicted types
         """,
         "stages": "sidecar stage train training",
     },
@@ -39,14 +39,15 @@ MODULES = {  # by room; core is neutral
         "keras": """
             conversion.bias_correction conversion.calibration conversion.conversion conversion.converter
             conversion.estimators conversion.file_layers conversion.functions conversion.halves conversion.named_ops
-            conversion.ranges conversion.request conversion.trace layer_choice layer_values models.model rounding
-            surgery.attention surgery.builder surgery.channels surgery.convertible surgery.elementwise surgery.graph
-            surgery.kernels surgery.ranges surgery.rsqrt tf types
+            conversion.preparation conversion.ranges conversion.request conversion.trace conversion.unrolling
+            layer_choice layer_values models.model rounding surgery.attention surgery.builder surgery.channels
+            surgery.convertible surgery.elementwise surgery.flat surgery.graph surgery.kernels surgery.plain
+            surgery.ranges surgery.rsqrt tf types
         """,
         "stages": "conversion convert follower sensitivity_facts sidecar stage worst",
         "tflite": """
             accumulator attribution edit flatbuffer graph int16 int8_spec lut macs memory metadata model names
-            pointwise quantization reading state tables values
+            pointwise quantization reading scales state tables values
         """,
         "verify": """
             int8 int8.ranges int8.rule int8.structure int8.weights interpreters.litert model_facts scoring.scoring
@@ -55,7 +56,9 @@ MODULES = {  # by room; core is neutral
     },
     "verify": {
         "data": "contract source spec tasks.task",
-        "keras": "layer_values models.model rounding surgery.graph surgery.rsqrt tf types",
+        "keras": """
+            layer_values models.model rounding surgery.builder surgery.flat surgery.graph surgery.rsqrt tf types
+        """,
         "stages": "lineage sidecar stage touched verification",
         "tflite": """
             attribution demands edit flatbuffer graph int8_spec lut macs memory model names quantization reading
