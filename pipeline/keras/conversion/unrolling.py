@@ -61,6 +61,7 @@ def loops(model: "tf_keras.Model", quantization: str) -> Iterator[Any]:
 
 
 def _fusible(layer: Any) -> bool:
-    """Whether the converter makes one op of an LSTM: it knows Keras's default functions alone."""
+    """Whether the converter makes one op of an LSTM: it knows Keras's default functions alone, and no mask."""
     names = (layer.activation.__name__, layer.recurrent_activation.__name__)
-    return bool(names == ("tanh", "sigmoid") and layer.use_bias and not layer.recurrent_dropout)
+    plain = names == ("tanh", "sigmoid") and layer.use_bias and not layer.recurrent_dropout
+    return bool(plain and getattr(layer.input, "_keras_mask", None) is None)

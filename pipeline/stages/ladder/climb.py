@@ -15,7 +15,8 @@ from pipeline.core.progress import Progress
 from pipeline.data.spec import Spec
 from pipeline.data.tasks.task import Truth
 from pipeline.keras import normalization, tf
-from pipeline.keras.surgery import graph, rewrite
+from pipeline.keras.surgery import rewrite
+from pipeline.keras.surgery.flat import flat
 from pipeline.stages.convert import Convert
 from pipeline.stages.ladder.budgets import excess
 from pipeline.stages.ladder.facts import LadderFacts, RungFacts
@@ -73,7 +74,7 @@ class Climb:
     def network(self) -> Network:
         """What the rungs go by, of the network that the stage reads."""
         macs = measurement.read("float32", self.float32.tflite).macs or 0
-        trained = rewrite.quantizable(graph.flat(tf.load_model(self.inputs.source.keras))).model
+        trained = rewrite.quantizable(flat(tf.load_model(self.inputs.source.keras))).model
         return Network(macs, any(not why for why in normalization.reasons(trained).values()))
 
     def rungs(self) -> Iterator[RungFacts]:
