@@ -49,11 +49,12 @@ def attribution(subgraphs: Sequence[Subgraph], signatures: Sequence[Signature], 
 
 def _decoded(content: bytes) -> list[Layers] | None:
     """Return the layers of each op; None for anything but what `encoded` writes."""
+    inflate = zlib.decompressobj()
     try:
-        text = zlib.decompressobj().decompress(content, MOST_BYTES).decode()
+        text = inflate.decompress(content, MOST_BYTES).decode()
     except (zlib.error, UnicodeDecodeError):
         return None
-    return [tuple(filter(None, line.split("\t"))) for line in text.split("\n")]
+    return [tuple(filter(None, line.split("\t"))) for line in text.split("\n")] if inflate.eof else None
 
 
 def _guessed(op: Op) -> Layers:
@@ -82,8 +83,7 @@ def _tensors(
     for tensor in (tensor for graph in subgraphs for tensor in graph.tensors):
         own = () if known else guessed(tensor.name)
         of = readers.get(tensor, set())
-        layer = next(
-            filter(None, (written.get(tensor), *own[:1], inputs.get(tensor), *(of if len(of) == 1 else ()))), ""
-        )
+        found = (written.get(tensor), *own[:1], inputs.get(tensor), *(of if len(of) == 1 else ()))
+        layer = next(filter(None, found), "")
         if layer:
             yield tensor, layer

@@ -38,7 +38,7 @@ def crook(send, source, target):
         norm.beta.assign(norm.beta * factors)
         kernel.assign(kernel / np.tile(factors, kernel.shape[-2] // len(factors))[:, np.newaxis])
     tf.save_model(model, target / "model.h5")
-    write_facts(target, sparsity={"conv3": 0.5})
+    write_facts(target, sparsity={"conv3": 0.5}, pruned={"conv3": [1152]})
     send(np.abs(model.predict(x, verbose=0) - before).max())
 
 

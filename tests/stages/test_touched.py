@@ -18,14 +18,13 @@ from pipeline.verify.model_facts import KernelFacts
 from tests.support.stages import Runner, facts
 
 KERNELS = {  # layer -> its kernels that are pruned, in the saved model
-    "Conv2D": ["kernel"], "MatMul": ["pointwise_kernel"], "while": ["kernel"], "emb": ["embeddings"],
-    "Tensordot": ["pointwise_kernel"], "lstm": ["kernel", "recurrent_kernel"], "gru": ["kernel", "recurrent_kernel"],
-    "stack": ["kernel"],
+    "Conv2D": ["kernel"], "MatMul": ["pointwise_kernel"], "while": ["kernel"], "Tensordot": ["pointwise_kernel"],
+    "lstm": ["kernel", "recurrent_kernel"], "stack": ["kernel"],
 }  # fmt: skip
 
 
-def save(send, path):
-    """Save a network with a layer of each kind that has a kernel that tfmot prunes, with names of inner scopes."""
+def save(send, folder):
+    """Save a network of layers named like TensorFlow's inner scopes, and one with an Embedding and an unrolled GRU."""
     import tf_keras as keras
     from tf_keras import layers
 
@@ -36,20 +35,22 @@ def save(send, path):
     x = layers.SeparableConv2D(9, 3, padding="same", name="MatMul")(x)  # 144 weights in either kernel
     x = layers.DepthwiseConv2D(3, strides=2, name="depthwise")(x)
     x = layers.Conv2DTranspose(4, 3, name="while")(x)
-    words = layers.Embedding(300, 4, name="emb")(layers.Rescaling(16.0)(layers.Flatten()(image)))
-    words = layers.SeparableConv1D(16, 3, strides=8, padding="same", name="Tensordot")(words)
     rows = layers.LSTM(6, return_sequences=True, name="lstm")(layers.Reshape((8, 8))(image))
-    rows = layers.GRU(4, unroll=True, name="gru")(rows)
-    x = layers.Concatenate()([layers.Flatten()(x), layers.Flatten()(words), rows])
+    rows = layers.SeparableConv1D(8, 3, padding="same", name="Tensordot")(rows)
+    x = layers.Concatenate()([layers.Flatten()(x), layers.Flatten()(rows)])
     x = layers.Dense(16, activation="relu", name="stack")(x)
-    keras.Model(image, layers.Dense(10, activation="softmax", name="Mean")(x), name="MatMul").save(path)
+    keras.Model(image, layers.Dense(10, activation="softmax", name="Mean")(x), name="MatMul").save(folder / "own.h5")
+    x = layers.Embedding(300, 4, name="emb")(layers.Rescaling(16.0)(layers.Flatten()(image)))
+    x = layers.GRU(4, unroll=True, name="gru")(layers.AveragePooling1D(8)(x))
+    x = layers.Dense(10, activation="softmax")(x)
+    keras.Model(image, x, name="emb").save(folder / "words.h5")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, in_child):
     """The artifacts of the network: pruned, then as float32, trained quantization-aware, and in int8."""
     folder = tmp_path_factory.mktemp("touched")
-    in_child(save, folder / "own.h5")
+    in_child(save, folder)
     run = Runner(folder, model=File(source="file", path=folder / "own.h5"))
     trained = run(Train(stage="train", epochs=1, batch_size=128))
     pruned = run(Prune(stage="prune", sparsity=0.5, epochs=1, batch_size=128, min_weights=20), trained)
@@ -59,26 +60,36 @@ def made(tmp_path_factory, in_child):
     return {"pruned": pruned, "aware": aware, "float32": plain, "int8": small}
 
 
+@pytest.fixture(scope="module")
+def words(made):
+    """The artifacts of the other network: pruned, and as a float32 file."""
+    folder = made["pruned"].path.parents[1]
+    run = Runner(folder / "words", model=File(source="file", path=folder / "words.h5"))
+    untrained = run(Train(stage="train", epochs=0))
+    pruned = run(Prune(stage="prune", sparsity=0.5, epochs=1, batch_size=128, min_weights=20), untrained)
+    return {"pruned": pruned, "float32": run(Convert(stage="convert", quantization="float32"), pruned)}
+
+
 def kernels_of(artifact):
     return measurement.read("m", artifact.path / "model.tflite").kernels
 
 
-def counted(artifact):
+def counted(artifact, layers=KERNELS):
     """Layer -> (zeros, weights) in the file, of the tensors that a prune stage is said to have pruned."""
     kernels = kernels_of(artifact)
-    found = {layer: [0, 0] for layer in KERNELS}
+    found = {layer: [0, 0] for layer in layers}
     for name in touched(artifact, kernels, "pruned").tensors:
-        (layer,) = KERNELS.keys() & set(kernels[name].layers)
+        (layer,) = layers.keys() & set(kernels[name].layers)
         found[layer][0] += kernels[name].zeros
         found[layer][1] += kernels[name].weights
     return {layer: tuple(counts) for layer, counts in found.items()}
 
 
-def in_keras(artifact):
+def in_keras(artifact, layers=KERNELS):
     """The same, in the kernels of the saved model."""
     found = {}
     with h5py.File(artifact.path / "model.h5") as file:
-        for layer, names in KERNELS.items():
+        for layer, names in layers.items():
             arrays = []
             file["model_weights"][layer].visititems(
                 lambda path, node, into=arrays, names=names: (
@@ -98,6 +109,12 @@ def test_the_file_has_the_zeros_of_every_kernel_that_was_pruned(made):
         layer: weights for layer, (_, weights) in expected.items()
     }
     assert all(after[layer][0] >= zeros for layer, (zeros, _) in expected.items()), "small weights are rounded to zero"
+
+
+def test_the_zeros_of_an_embedding_and_of_an_unrolled_layer_are_counted(words):
+    layers = {"emb": ["embeddings"], "gru": ["kernel", "recurrent_kernel"]}
+    assert counted(words["float32"], layers) == in_keras(words["pruned"], layers)
+    assert counted(words["float32"], layers) == {"emb": (600, 1200), "gru": (48, 96)}
 
 
 def test_qat_keeps_and_tells_the_zeros_of_every_kernel(made):

@@ -101,13 +101,8 @@ class _File:
         """The scopes of the layers that are fused into an op, that of the kernel first."""
         found = _known(self.trace, op.outputs)
         if not found and op.name not in BORDER:  # the converter gave it a name without a scope
-            last = self.ends.get(op)
-            found = [
-                *_known(self.trace, op.kernels),
-                *([self.trace.output_scope(last)] if last else []),
-                *self._lstm(op),
-            ]
-            found = list(dict.fromkeys(filter(None, found)))
+            last = [self.trace.output_scope(self.ends[op])] if op in self.ends else []
+            found = list(dict.fromkeys(filter(None, [*_known(self.trace, op.kernels), *last, *self._lstm(op)])))
         kernels = [scope for scope in found if self._sizes(scope)]
         if not op.weights or not kernels:
             return found
