@@ -55,7 +55,7 @@ def chains(
 ) -> list[Chain]:
     """The chains of a graph that compute in float or have an op without a portable int8 kernel, in running order.
 
-    stay     indices of ops that stay as they are
+    stay     indices of ops that stay as they are, if they change values
     native   names of further ops that have an int8 kernel wherever the file is to run
     trained  whether int8 tensors have ranges that were trained: no chain then reaches across one, because clipping to
              that range is part of what was learnt
@@ -77,7 +77,8 @@ class _Search:
         self.graph, self.unfit, self.trained = graph, unfit, trained
         self.paths: dict[Tensor, Paths] = {}
         for op in graph.ops:
-            if op.index not in stay and len(op.outputs) == 1 and op.name in POINTWISE | SHAPES:
+            inside = op.name in SHAPES or (op.name in POINTWISE and op.index not in stay)
+            if inside and len(op.outputs) == 1:
                 self.paths[op.outputs[0]] = self._through(op)
 
     def _through(self, op: Op) -> Paths:

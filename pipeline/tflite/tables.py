@@ -43,9 +43,9 @@ def replaced(content: bytes, chains: Mapping[Chain, NDArray[np.int8] | None]) ->
             written.append(op)
         if index in ends:
             chain, table = ends[index]
-            source, before = _source(file, chain)
-            made = [_direct(file, chain, source)] if table is None else _lookup(file, chain, source, table)
-            written += [*before, *made]
+            result, after = _result(file, chain)
+            made = [_direct(file, chain, result)] if table is None else _lookup(file, chain, result, table)
+            written += [*made, *after]
     graph.operators = written
     edit.sweep(file)
     return edit.packed(file)
@@ -66,42 +66,48 @@ def _kept(model: tflite.Model, chains: Mapping[Chain, Any]) -> set[int]:
     return kept
 
 
-def _source(file: Any, chain: Chain) -> tuple[int, list[Any]]:
-    """The index of the chain's source in the shape of its result, and the op that reshapes it, if one has to."""
+def _result(file: Any, chain: Chain) -> tuple[int, list[Any]]:
+    """The index of the chain's result in the shape of its source, and the op that reshapes it, if one has to.
+
+    It has the name of what the last op computes, and with it the name of its layer, unless apps see it.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    source, graph = chain.source, file.subgraphs[0]
-    if source.shape == chain.result.shape:
-        return source.index, []
-    shape = np.array(chain.result.shape, "<i4")
-    wanted = edit.tensor(file, f"tfl.shape{chain.result.index}", "INT32", shape.shape, shape)
-    reshaped = edit.tensor(file, f"tfl.reshaped{chain.result.index}", "INT8", chain.result.shape)
-    graph.tensors[reshaped].quantization = graph.tensors[source.index].quantization
-    return reshaped, [edit.operator(file, schema.BuiltinOperator.RESHAPE, [source.index, wanted], [reshaped])]
+    source, result, graph = chain.source, chain.result, file.subgraphs[0]
+    name = chain.computing[-1].outputs[0].name
+    if source.shape == result.shape:
+        if result.index not in list(graph.outputs):
+            graph.tensors[result.index].name = name.encode()
+        return result.index, []
+    shape = np.array(result.shape, "<i4")
+    wanted = edit.tensor(file, f"tfl.shape{result.index}", "INT32", shape.shape, shape)
+    computed = edit.tensor(file, name, "INT8", source.shape)
+    graph.tensors[computed].quantization = graph.tensors[result.index].quantization
+    return computed, [edit.operator(file, schema.BuiltinOperator.RESHAPE, [computed, wanted], [result.index])]
 
 
-def _direct(file: Any, chain: Chain, source: int) -> Any:
+def _direct(file: Any, chain: Chain, result: int) -> Any:
     """The only computing op of the chain, from int8 to int8."""
     op = file.subgraphs[0].operators[chain.computing[0].index]
-    op.inputs, op.outputs = [source], [chain.result.index]
+    op.inputs, op.outputs = [chain.source.index], [result]
     return op
 
 
-def _lookup(file: Any, chain: Chain, source: int, table: NDArray[np.int8]) -> Sequence[Any]:
+def _lookup(file: Any, chain: Chain, result: int, table: NDArray[np.int8]) -> Sequence[Any]:
     """The ops that look up the chain's result."""
     from ai_edge_litert import schema_py_generated as schema
 
-    name = f"tfl.table{chain.result.index}"  # not the layer's name: these are steps inside it
-    wide = edit.tensor(file, f"{name}_wide", "INT32", chain.result.shape)
-    position = edit.tensor(file, f"{name}_position", "INT32", chain.result.shape)
+    name = f"tfl.table{result}"  # not the layer's name: these are steps inside it
+    wide = edit.tensor(file, f"{name}_wide", "INT32", chain.source.shape)
+    position = edit.tensor(file, f"{name}_position", "INT32", chain.source.shape)
     first = edit.tensor(file, f"{name}_first", "INT32", [1], np.array([FIRST], "<i4"))
     entries = edit.tensor(file, name, "INT8", [len(table)], table)
-    file.subgraphs[0].tensors[entries].quantization = file.subgraphs[0].tensors[chain.result.index].quantization
+    file.subgraphs[0].tensors[entries].quantization = file.subgraphs[0].tensors[result].quantization
     cast, add, gather = schema.CastOptionsT(), schema.AddOptionsT(), schema.GatherOptionsT()
     cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.INT32
     kinds, options = schema.BuiltinOperator, schema.BuiltinOptions
     return [
-        edit.operator(file, kinds.CAST, [source], [wide], cast, options.CastOptions),
+        edit.operator(file, kinds.CAST, [chain.source.index], [wide], cast, options.CastOptions),
         edit.operator(file, kinds.ADD, [wide, first], [position], add, options.AddOptions),
-        edit.operator(file, kinds.GATHER, [entries, position], [chain.result.index], gather, options.GatherOptions, 2),
+        edit.operator(file, kinds.GATHER, [entries, position], [result], gather, options.GatherOptions, 2),
     ]

@@ -95,10 +95,10 @@ class Conversion:
             content = self._rounded(content, samples)
         content = scales.mended(content) if asked.quantization == "int8" else content
         content = self.layers.embedded(content)
-        if asked.keep_int16:
-            content = self.layers.embedded(self._widened(content))
         if asked.quantization == "int8":
             content = self.layers.embedded(self._in_integers(content, samples is None))
+        if asked.keep_int16:
+            content = self.layers.embedded(self._widened(content))
         return content
 
     def _rounded(self, content: bytes, samples: NDArray[np.float32] | None) -> bytes:
@@ -128,8 +128,9 @@ class Conversion:
         return widened(content, chosen)
 
     def _in_integers(self, content: bytes, trained: bool) -> bytes:
-        """The int8 file with functions that have no int8 kernel as tables, except for the layers in keep_float."""
-        kept = NamedOps(content).matching(self.asked.keep_float) if self.asked.keep_float else ()
+        """The int8 file with functions that have no int8 kernel as tables, except for the layers that are kept."""
+        patterns = (*self.asked.keep_float, *self.asked.keep_int16)
+        kept = NamedOps(content).matching(patterns) if patterns else ()
         return in_integers(content, self.asked.kernels, {op.index for op in kept}, trained)
 
     def kept(self, content: bytes) -> Iterator[str]:
