@@ -6,6 +6,7 @@ three ops for these types and give equal results. The positions need four bytes 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.tflite.pointwise import Chain
 CODES = np.arange(-128, 128, dtype=np.int8)  # every int8 value, in the order of a table's entries
 FIRST = 128  # position of the value 0
 # Ops outside of `PORTABLE` that have an int8 kernel where a file is to run. The reference kernels lack ELU, but no
-# product runs on these: LiteRT and TFLite Micro have it, and it needs an eighth of a table's memory.
+# product runs on these: LiteRT and TFLite Micro have it, and it needs a quarter of a table's memory.
 KERNELS = {"all": frozenset({"ELU"}), "litert": frozenset({"ELU", "EXP", "GELU", "RELU6"})}
 
 
@@ -88,7 +89,7 @@ def _result(file: Any, chain: Chain) -> tuple[int, list[Any]]:
 
 def _direct(file: Any, chain: Chain, result: int) -> Any:
     """The only computing op of the chain, from int8 to int8."""
-    op = file.subgraphs[0].operators[chain.computing[0].index]
+    op = copy(file.subgraphs[0].operators[chain.computing[0].index])  # the float op stays, if its result is needed
     op.inputs, op.outputs = [chain.source.index], [result]
     return op
 
