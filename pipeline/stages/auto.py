@@ -61,9 +61,9 @@ class Auto(Ladder):
         yield from self.misfits(task)
 
     def aimed_at(self, target: "Target | None") -> Self:
-        """Return this stage with `io`, `per_channel_dense` and the memory budgets resolved from the target."""
+        """Return this stage with the settings of the file and the memory budgets resolved from the target."""
         aimed = convert(self).aimed_at(target)
-        given = {name: getattr(aimed, name) for name in ("io", "per_channel_dense")}
+        given = {name: getattr(aimed, name) for name in ("io", "per_channel_dense", "kernels")}
         budgets = self.from_target(target) if target else {}
         stage = self.model_copy(update=given | budgets)
         stage._aimed = {**aimed.aimed, **dict.fromkeys(budgets, target.name if target else "")}

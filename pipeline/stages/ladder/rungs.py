@@ -47,7 +47,9 @@ class Rung(NamedTuple):
 
 def convert(auto: Ladder, **more: Any) -> Convert:
     """The conversion to int8 that ends a rung."""
-    settings = {name: getattr(auto, name) for name in ("io", "calibration", "per_channel_dense", "per_channel")}
+    settings = {
+        name: getattr(auto, name) for name in ("io", "calibration", "per_channel_dense", "per_channel", "kernels")
+    }
     return Convert(stage="convert", quantization="int8", **settings | more)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.core.settings import Portion
 from pipeline.keras.conversion.calibration import Calibration
+from pipeline.keras.conversion.request import Kernels
 from pipeline.keras.models.model import ModelFile
 from pipeline.stages.ladder.budgets import Budgets
 from pipeline.stages.taught import Taught
@@ -51,6 +52,8 @@ class Ladder(Budgets, Taught):
     """Quantize weights with one scale per channel; false: one scale per layer, as some accelerators require."""
     per_channel_dense: bool | None = None
     """Same as convert's `per_channel_dense`."""
+    kernels: Kernels | None = None
+    """Same as convert's `kernels`."""
 
     keep_8: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Layers that keep 8-bit weights in `qat4` and `distilled_qat4`: names or patterns (`block1*`)."""
