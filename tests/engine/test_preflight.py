@@ -84,7 +84,7 @@ def test_budgets_that_no_rung_can_keep_are_told_before_the_first_training(examin
 - {stage: auto, name: f, from: train, max_drop: 0.001}
 """, ConfigError)  # fmt: skip
     drop = lines.pop(0)
-    assert drop.startswith("11:39: stages.f.max_drop: a drop of 0.10 points can't be told with 95 %")
+    assert drop.startswith("11:39: stages.f.max_drop: a drop of 0.10 points can't be told with 99.5 %")
     smaller = "these rungs make no network smaller (received"
     expected = [
         "6:42: stages.a.keep_macs: must not leave more than max_macs (received 0.9 of",
