@@ -36,9 +36,9 @@ class Fault:
     do: str = ""
 
     def __str__(self) -> str:
-        line = ": ".join(shortened(part, 400) for part in (self.where, self.field, self.rule) if part)
+        line = ": ".join(shortened(part, 1500) for part in (self.where, self.field, self.rule) if part)
         if self.received:
-            line += f" (received {shortened(self.received, 300)})"
+            line += f" (received {shortened(self.received, 1500)})"
         if self.do:
             line += f"; {self.do}" if len(line) + len(self.do) < 100 else f"\n    {self.do}"
         return line
