@@ -47,7 +47,7 @@ def test_data_that_keeps_the_contract_is_measured(verify):
 
 def test_data_that_breaks_the_contract_is_refused(verify):
     code, out, err = verify("labels: [b, a, c, d, e, f, g, h, i, j], scale: 1, channels: bgr")
-    assert (code, out) == (3, "")
+    assert (code, json.loads(out)["error"]["exit_code"]) == (3, 3)
     assert "made for x * 0.00392157 of uint8, 0 to 1 (received x of uint8, 0 to 255 from the data)" in err
     assert "made for rgb images (received bgr from the data)" in err
     assert "the file's labels are 10 ('a', 'b'" in err

@@ -30,7 +30,7 @@ def test_explain_names_the_target_that_changed_a_stage(written: Any, tmp_path: P
 
 def key(path: Path) -> str:
     """Of verify, behind a conversion that no target changes."""
-    return plan(*config.load(path, ["stages.convert.per_channel_dense=true"]))[-1].key
+    return plan(*config.load(path, ["stages.convert.per_channel_dense=true", "stages.convert.kernels=all"]))[-1].key
 
 
 def test_the_key_of_verify_holds_what_the_target_has_measured_and_no_more(written: Any) -> None:

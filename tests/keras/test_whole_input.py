@@ -93,7 +93,7 @@ def left_to_calibration(send):
 
     from pipeline.keras.surgery import quantizers, rewrite
 
-    for reader in (layers.GlobalAveragePooling1D(), layers.LSTM(4, name="lstm")):
+    for reader in (layers.GlobalAveragePooling1D(), layers.RNN(layers.LSTMCell(4), name="lstm")):
         inputs = layers.Input((12,), dtype="int32")
         x = layers.SpatialDropout1D(0.1)(layers.Embedding(50, 8, name="words")(inputs))
         wrapped = quantizers.Quantized(False)
