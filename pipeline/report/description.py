@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import units
 from pipeline.data.contract import Contract
 from pipeline.report import formula
-from pipeline.report.terminal import text
+from pipeline.report.terminal import print_facts, text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,15 +22,7 @@ WIDE = 104  # minimum width of a terminal that also shows the weights, in column
 
 
 def render(facts: Facts, console: "Console") -> None:
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in _summary(facts):
-        grid.add_row(text(name, console, "dim"), text(value, console))
-    console.print(grid)
-    console.print()
+    print_facts(_summary(facts), console)
     console.print(_ops(facts["layers"], console))
     if len(facts["layers"]) > ROWS:
         console.print(text(f"... and {len(facts['layers']) - ROWS} more ops; --json has all", console, "dim"))

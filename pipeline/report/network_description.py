@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import units
-from pipeline.report.terminal import text
+from pipeline.report.terminal import print_facts, text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,13 +19,7 @@ def render(facts: Facts, console: "Console") -> None:
     """Print the facts: one line each, and a row for each layer."""
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in _summary(facts):
-        grid.add_row(text(name, console, "dim"), text(value, console))
-    console.print(grid)
-    console.print()
+    print_facts(_summary(facts), console)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for head in ("layer", "kind", "settings"):
         table.add_column(head, overflow="fold")

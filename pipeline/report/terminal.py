@@ -1,5 +1,6 @@
 """Make text from a report or a file safe to print on a terminal."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pipeline.report import phrases
@@ -9,6 +10,19 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _ASCII = str.maketrans({"−": "-", "–": "-", "✓": "+", "✗": "x", "×": "x", "…": ".", "≤": "<=", "≥": ">="})
+
+
+def print_facts(rows: Iterable[tuple[str, str]], console: "Console") -> None:
+    """Print a line for each fact, its name and its value, and an empty line below."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(text(name, console, "dim"), text(value, console))
+    console.print(grid)
+    console.print()
 
 
 def text(plain: str, console: "Console", style: str = "") -> "Text":

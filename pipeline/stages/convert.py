@@ -12,7 +12,7 @@ from pipeline.core.errors import Fault, PlacedFault
 from pipeline.core.settings import Fraction
 from pipeline.keras.conversion.calibration import KEPT, Calibration
 from pipeline.keras.conversion.estimators import Estimator
-from pipeline.keras.conversion.request import INTEGER, Kernels, Request
+from pipeline.keras.conversion.request import INTEGER, MOST_STEPS, Kernels, Request
 from pipeline.keras.types import KerasModel
 from pipeline.stages.follower import Follower, nearest
 from pipeline.stages.stage import Inputs, Stage
@@ -62,7 +62,7 @@ class Convert(Follower):
     """Runtimes whose int8 kernels the file may use. `all`: activation functions that not every runtime has become one
     table of 256 entries, the same on LiteRT and TFLM. `litert`: GELU and exponential stay ops, which LiteRT alone has,
     and which are faster there than a table. Default: `litert` if the run's target supports these ops, or else `all`."""
-    unroll: PositiveInt = 64
+    unroll: PositiveInt = MOST_STEPS
     """Largest number of steps of a GRU, a SimpleRNN or another recurrent layer without an op of its own whose steps
     become ops one after the other, which integer files need: their converter and TFLM take no loop. An int8 LSTM is one
     op, and needs it for `int16x8` alone."""

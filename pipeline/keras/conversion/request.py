@@ -6,6 +6,7 @@ from typing import Literal
 from pipeline.keras.conversion.estimators import Estimator
 
 INTEGER = ("int8", "int16x8")  # quantizations that need ranges of activations
+MOST_STEPS = 64  # of a recurrent layer that is unrolled without being asked; a step of a GRU takes 12 ops
 Kernels = Literal["all", "litert"]
 Patterns = tuple[str, ...]  # names of layers or ops, with `*` for any characters
 
@@ -32,6 +33,6 @@ class Request:
     estimator: Estimator
     percentile: float
     kernels: Kernels = "all"
-    unroll: int = 64
+    unroll: int = MOST_STEPS
     keep_float: Patterns = ()
     keep_int16: Patterns = ()

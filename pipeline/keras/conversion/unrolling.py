@@ -12,8 +12,6 @@ from pipeline.core.errors import Fault
 if TYPE_CHECKING:
     import tf_keras
 
-MOST_STEPS = 64  # unrolled without being asked; a step of a GRU takes 12 ops
-
 
 def unroll(model: "tf_keras.Model", quantization: str, most: int) -> list[str]:
     """Set recurrent layers of the model that need it to unroll, and return their names.
