@@ -68,10 +68,10 @@ def of_table(table: Path, folder: Path) -> list[Listed]:
     """
     from pipeline.data.table import read
 
-    columns = read(table, ("path", "label"), ("split", "group"))
-    found, lost = [], []
+    rows = read(table, ("path", "label"), ("split", "group"))
+    columns, found, lost = rows.columns, [], []
     for i, (name, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
-        where = f"{table}:{i + 2}"
+        where = rows.where(i)
         path = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(Fault("a path must lie inside of the folder", where=where, received=name))

@@ -1,7 +1,7 @@
 """Recordings of sensors: rows in the order of time, cut into stretches and windows, at a fixed rate."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -69,7 +69,7 @@ def divided(
     times: NDArray[np.float64] | None,
     rate: float | None,
     gap: float,
-    path: Path,
+    where: Callable[[int], str],
 ) -> list[Recording]:
     """Divide the rows of a file where the group changes or, with times, after a pause; and bring them to a rate.
 
@@ -77,6 +77,7 @@ def divided(
     times   seconds (rows,), or None
     rate    rows for each second, for recordings with times
     gap     longest pause in seconds that is no end
+    where   the place of a row, for messages
     """
     ends = np.flatnonzero(groups[1:] != groups[:-1]) + 1
     if times is not None:
@@ -84,7 +85,7 @@ def divided(
         inside = np.setdiff1d(np.arange(1, len(times)), ends)
         if (back := inside[step[inside - 1] <= 0]).size:
             rule, received = "times must increase", f"{times[back[0]]:g} after {times[back[0] - 1]:g}"
-            raise InputError(Fault(rule, f"{path}:{back[0] + 2}", received=received))
+            raise InputError(Fault(rule, where(int(back[0])), received=received))
         ends = np.union1d(ends, np.flatnonzero(step > gap) + 1)
     bounds = [0, *ends.tolist(), len(groups)]
     parts = [slice(a, b) for a, b in pairwise(bounds)]

@@ -1,7 +1,8 @@
-"""Read CSV tables as columns of text. All faults of a kind are told at once, with the line of the first."""
+"""Read CSV tables as columns of text or numbers. All faults of a kind are told at once, with the line of the first."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,43 @@ from pipeline.core.errors import Fault, InputError, did_you_mean
 _DELIMITERS = ",;\t|"
 
 
-def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), delimiter: str = "") -> dict[str, list[str]]:
-    """Return the columns of a table by the names in its first line, as text without spaces around it.
+@dataclass(frozen=True)
+class Table:
+    """A table that was read.
+
+    path     the file
+    columns  name of a column -> its values as text without spaces around it, one for each row
+    lines    the line of the file on which each row ends, from 1
+    """
+
+    path: Path
+    columns: Mapping[str, Sequence[str]]
+    lines: Sequence[int]
+
+    def where(self, row: int) -> str:
+        """Return the place of a row as ``file:line``."""
+        return f"{self.path}:{self.lines[row]}"
+
+    def numbers(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return columns (rows, columns) as float64. Raises InputError with the line of the first that is no number."""
+        array = np.empty((len(self.lines), len(names)), np.float64)
+        for i, name in enumerate(names):
+            try:
+                array[:, i] = self.columns[name]  # NumPy reads text as float() does
+            except ValueError:
+                array[:, i] = [_number(text) for text in self.columns[name]]
+        wrong = np.argwhere(~np.isfinite(array))
+        if len(wrong):
+            row, column = wrong[0]
+            text = self.columns[names[column]][row]
+            rule, received = "must be a finite number", f"{text or 'nothing'}, and {len(wrong):,} such values in all"
+            do = "remove these lines, or fill them with what you know"
+            raise InputError(Fault(rule, self.where(row), names[column], received, do))
+        return array
+
+
+def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), delimiter: str = "") -> Table:
+    """Read a table with the names of its columns in its first line. Empty lines are left out.
 
     needed     names of columns that must be there
     optional   names of columns that may be there; no others are returned
@@ -32,13 +68,15 @@ def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), delimi
             _check_names(path, names, needed, head)
             wanted = {name: names.index(name) for name in (*needed, *optional) if name in names}
             found: dict[str, list[str]] = {name: [] for name in wanted}
+            lines: list[int] = []
             short: list[tuple[int, int]] = []
             for row in rows:
                 if not row:
-                    continue  # an empty line at the end
+                    continue
                 if len(row) != len(names):
                     short.append((rows.line_num, len(row)))
                     continue
+                lines.append(rows.line_num)
                 for name, i in wanted.items():
                     found[name].append(row[i].strip())
     except OSError as error:
@@ -53,27 +91,9 @@ def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), delimi
         rule = f"must have {len(names)} values in each line, as in the first"
         received = f"{count}, and {len(short):,} such lines in all"
         raise InputError(Fault(rule, where=f"{path}:{line}", received=received))
-    if not next(iter(found.values()), ["x"]):
+    if not lines:
         raise InputError(Fault("must hold lines below the names of its columns", where=str(path)))
-    return found
-
-
-def numbers(path: Path, columns: dict[str, list[str]], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return columns (rows, columns) as float64. Raises InputError with the line of the first that is no number."""
-    array = np.empty((len(columns[names[0]]), len(names)), np.float64)
-    for i, name in enumerate(names):
-        try:
-            array[:, i] = columns[name]  # numpy reads text as float() does
-        except ValueError:
-            array[:, i] = [_number(text) for text in columns[name]]
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        row, column = wrong[0]
-        text = columns[names[column]][row]
-        rule, received = "must be a finite number", f"{text or 'nothing'}, and {len(wrong):,} such values in all"
-        do = "remove these lines, or fill them with what you know"
-        raise InputError(Fault(rule, where=f"{path}:{row + 2}", field=names[column], received=received, do=do))
-    return array
+    return Table(path, found, lines)
 
 
 def _number(text: str) -> float:

@@ -154,6 +154,21 @@ def test_times_that_go_back_are_told_with_their_line(csv):
     assert "sensor.csv:7: times must increase" in fault(csv(rows, window=20, time="time", rate=50.0))
 
 
+def test_lines_are_counted_as_an_editor_counts_them(csv):
+    rows = lines()
+    rows[5:5] = ["", ""]
+    rows[20] = rows[20].replace("rest", '"re\nst"')
+    rows[30:31] = ["0;p;x;1;rest"]
+    assert "sensor.csv:32: ax: must be a finite number" in fault(csv(rows))
+
+
+def test_the_fingerprint_of_a_file_is_of_its_content_and_not_of_its_name(csv):
+    rows = lines()
+    before = csv(rows).fingerprint()
+    assert csv(rows, name="other.csv").fingerprint() == before
+    assert csv(rows[:-1], name="other.csv").fingerprint() != before
+
+
 def test_labels_must_name_every_class(csv):
     assert "`labels:` must name every class (received no walk)" in fault(csv(labels=("rest", "run")))
 

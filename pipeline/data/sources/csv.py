@@ -83,8 +83,9 @@ class Csv(ArrayData):
     def fingerprint(self) -> str:
         total = hashlib.sha256()
         for path in self._paths():
+            name = path.name if self.path.is_dir() else ""  # several files: their order and groups are by name
             try:
-                total.update(f"{path.name}\0{file_sha256(path)}".encode())
+                total.update(f"{name}\0{file_sha256(path)}".encode())
             except OSError as error:
                 raise InputError(Fault("can't be read", str(path), received=error.strerror or "")) from None
         return total.hexdigest()
@@ -139,15 +140,15 @@ class Csv(ArrayData):
     def _recordings(self, path: Path) -> list[Recording]:
         truth = self.targets or ((self.label,) if self.label else ())
         extra = [name for name in (self.group, self.time) if name]
-        columns = table.read(path, (*self.columns, *truth, *extra), delimiter=self.delimiter or "")
-        x = table.numbers(path, columns, self.columns).astype(np.float32)
-        y = table.numbers(path, columns, self.targets) if self.targets else np.array(columns[truth[0]])
+        rows = table.read(path, (*self.columns, *truth, *extra), delimiter=self.delimiter or "")
+        x = rows.numbers(self.columns).astype(np.float32)
+        y = rows.numbers(self.targets) if self.targets else np.array(rows.columns[truth[0]])
         if self.label and (blank := np.flatnonzero(y == "")).size:
             received = f"nothing, and {len(blank):,} such lines in all"
-            raise InputError(Fault("must name a class", f"{path}:{blank[0] + 2}", self.label, received))
-        groups = np.array(columns[self.group]) if self.group else np.full(len(x), path.name)
-        times = table.numbers(path, columns, (self.time,))[:, 0] if self.time else None
-        return recording.divided(Recording(x, y, ""), groups, times, self.rate, self.gap, path)
+            raise InputError(Fault("must name a class", rows.where(blank[0]), self.label, received))
+        groups = np.array(rows.columns[self.group]) if self.group else np.full(len(x), path.name)
+        times = rows.numbers((self.time,))[:, 0] if self.time else None
+        return recording.divided(Recording(x, y, ""), groups, times, self.rate, self.gap, rows.where)
 
     def _paths(self) -> list[Path]:
         if not self.path.is_dir():
